@@ -1,0 +1,1 @@
+"""The catalogue: typed models, migrations and the one lifecycle function."""

