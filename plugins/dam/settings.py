@@ -3,9 +3,14 @@ connections inside it."""
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from dam.errors import BadInput
 
@@ -44,13 +49,16 @@ class Settings:
     signing_key: Path = PROJECT / ".dam" / "anchor.pem"
 
     @classmethod
-    def from_env(cls) -> Settings:
+    def from_env(cls, known: Mapping[str, Any] | None = None) -> Settings:
         """Read ``DAM_*`` variables.
 
+        :param known: settings that come from elsewhere and so need no variable.
         :raises BadInput: ``DAM_CATALOG_URL`` or ``DAM_STORAGE_URL`` is missing.
         """
         env = {key[4:].lower(): value for key, value in os.environ.items() if key.startswith("DAM_")}
         for needed in ("catalog_url", "storage_url"):
+            if known and known.get(needed):
+                env.setdefault(needed, str(known[needed]))
             if not env.get(needed):
                 raise BadInput(
                     "is not set",
@@ -79,3 +87,46 @@ class Settings:
         }
         paths = {key: Path(env[key]) for key in ("include", "signing_key") if env.get(key)}
         return cls(**plain, **paths, storage_options=options or None)
+
+    @classmethod
+    def from_connections(cls, uri_of: Callable[[str], str | None]) -> Settings:
+        """Read the environment, then let Airflow connections win over it.
+
+        :param uri_of: returns the URI of a connection id, or None where there is none. ``dam_catalog``
+            is a PostgreSQL connection; ``dam_storage`` either ``file:///folder`` or an AWS connection
+            whose extra names ``bucket``, ``prefix`` and ``endpoint_url``.
+        """
+        found: dict[str, Any] = {}
+        if catalog := uri_of("dam_catalog"):
+            found["catalog_url"] = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql+psycopg://", catalog)
+        if storage := uri_of("dam_storage"):
+            found |= _storage_of(storage)
+        base = cls.from_env({"catalog_url": "", "storage_url": ""} | found)
+        return replace(base, **found)
+
+
+def _storage_of(uri: str) -> dict[str, Any]:
+    """Translate the URI of the ``dam_storage`` connection into settings."""
+    parts = urlsplit(uri)
+    if parts.scheme in ("file", ""):
+        return {"storage_url": unquote(parts.path)}
+    extra = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+    if packed := extra.pop("__extra__", None):
+        extra |= json.loads(packed)
+    if not extra.get("bucket"):
+        raise BadInput(
+            "the extra names no bucket",
+            where="connection dam_storage",
+            remedy='Add {"bucket": "…", "prefix": "…"} to its extra.',
+        )
+    options = {
+        "aws_access_key_id": unquote(parts.username or ""),
+        "aws_secret_access_key": unquote(parts.password or ""),
+        "endpoint_url": str(extra.get("endpoint_url", "")),
+        "region_name": str(extra.get("region_name", "")),
+    }
+    prefix = str(extra.get("prefix", "")).strip("/")
+    return {
+        "storage_url": f"s3://{extra['bucket']}" + (f"/{prefix}" if prefix else ""),
+        "storage_options": {key: value for key, value in options.items() if value},
+    }

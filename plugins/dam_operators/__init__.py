@@ -1,0 +1,1 @@
+"""The Airflow side: operators, sensors, triggers and events over the :mod:`dam` library."""

@@ -827,6 +827,20 @@ class DestructionCertificate(Base):
     destroyed_at: Mapped[datetime] = mapped_column(default=utcnow)
 
 
+# -------------------------------------------------------------------------------------------- stages
+
+
+class StageClaim(Base):
+    """Which DAG run works a stage for a brief, batch or package, so that a doubled event does nothing."""
+
+    __tablename__ = "stage_claims"
+
+    stage: Mapped[str] = mapped_column(primary_key=True)  # dag_id
+    key: Mapped[str] = mapped_column(primary_key=True)  # partition key: brief, batch or package id
+    run: Mapped[str]  # dag_id/run_id
+    claimed_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
 # --------------------------------------------------------------------------------------------- audit
 
 

@@ -1,0 +1,34 @@
+"""
+### Activate: approved versions go live, and are proved to be live
+
+**Starts when** a package is approved. **Ends with** publications whose live URLs were probed and stored.
+
+**What it does.** Checks that the approval still belongs to the very bytes, metadata and rights; asks the
+rights policy for every version and channel; makes the channel's renditions by recipe; publishes with an
+idempotency key; probes every endpoint. An embargo is waited for without a worker slot.
+
+**When something is refused** the preflight's log and the publication say why, in words: mend the rights
+in *DAM → Asset*, then clear `preflight`.
+
+**When the approval is void** nothing is published: `next_round` sends the new package to review.
+
+Idempotent: killed at any moment and run again, nothing is published twice.
+"""
+
+from airflow.sdk import DAG, PartitionedAssetTimetable
+
+from dam_operators.base import AnnounceOperator, ClaimOperator
+from dam_operators.events import PACKAGE_APPROVED, PACKAGE_READY
+from dam_operators.groups import activate
+from dam_operators.stage import KEY_PARAMS, dag_settings
+
+with DAG(
+    dag_id="activate_package",
+    schedule=PartitionedAssetTimetable(assets=PACKAGE_APPROVED),
+    doc_md=__doc__,
+    params=KEY_PARAMS,
+    **dag_settings("activate"),
+):
+    claim = ClaimOperator(task_id="claim")
+    preflight = activate(claim.output)
+    AnnounceOperator(task_id="next_round", event=PACKAGE_READY, keys=preflight["next_package_id"])

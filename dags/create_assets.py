@@ -1,0 +1,34 @@
+"""
+### Create: from a signed brief to a complete batch
+
+**Starts when** a brief is signed, or when a review asked for changes (then only the named versions are
+asked for again). **Ends with** a complete batch; its event starts `ingest_batch`.
+
+**What it does.** Opens tasks for the creators with a drop folder in the inbox, waits until every
+deliverable is there under its conventional name `PROJECT_CLIENT_YYYYMMDD_v01.ext`, and hands them over.
+
+**When `wait_for_deliverables` waits** the designer has the next move; the Board lists what is missing and
+which files are misnamed. Waiting costs no worker slot.
+
+Idempotent: the same brief or package opens the same tasks; an event told twice is dropped by `claim`.
+"""
+
+from airflow.sdk import DAG, PartitionedAssetTimetable
+
+from dam_operators.base import AnnounceOperator, ClaimOperator
+from dam_operators.create import DeliverablesSensor, OpenCreatorTasksOperator, SubmitDeliverablesOperator
+from dam_operators.events import BATCH_READY, BRIEF_SIGNED, CHANGES_REQUESTED
+from dam_operators.stage import KEY_PARAMS, dag_settings
+
+with DAG(
+    dag_id="create_assets",
+    schedule=PartitionedAssetTimetable(assets=BRIEF_SIGNED | CHANGES_REQUESTED),
+    doc_md=__doc__,
+    params=KEY_PARAMS,
+    **dag_settings("create"),
+):
+    claim = ClaimOperator(task_id="claim")
+    opened = OpenCreatorTasksOperator(task_id="open_tasks", key=claim.output)
+    arrived = DeliverablesSensor(task_id="wait_for_deliverables", batch_id=opened.output)
+    submit = SubmitDeliverablesOperator(task_id="submit", batch_id=arrived.output)
+    AnnounceOperator(task_id="batch_ready", event=BATCH_READY, keys=submit.output)

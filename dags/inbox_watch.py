@@ -1,0 +1,29 @@
+"""
+### Inbox watch: every complete drop becomes a batch
+
+**Starts when** the triggerer sees a drop in the inbox (folder or S3) that is complete: its marker
+`_COMPLETE` or its card `batch.yaml` is there, or it has been quiet for the set time. **Ends with** an
+event per batch, which starts `ingest_batch`, or the workflow that `drops` in
+`include/templates/workflow.yaml` names for the folder.
+
+Several drops at once are one run here and one run each from then on. Registering is idempotent by the
+drop's location: an event told twice, or lost and told later, neither doubles nor loses a batch.
+"""
+
+from airflow.sdk import DAG
+
+from dam_operators.base import AnnounceOperator
+from dam_operators.events import BATCH_READY, INBOX, drop
+from dam_operators.ingest import RegisterDropsOperator
+from dam_operators.stage import dag_settings, workflow
+
+with DAG(
+    dag_id="inbox_watch",
+    schedule=[INBOX],
+    doc_md=__doc__,
+    **dag_settings("ingest", max_active_runs=1),
+):
+    registered = RegisterDropsOperator(task_id="register")
+    AnnounceOperator(task_id="batch_ready", event=BATCH_READY, keys=registered.output["default"])
+    for name in workflow().drops:
+        AnnounceOperator(task_id=f"drop_{name}", event=drop(name), keys=registered.output[name])

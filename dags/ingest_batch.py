@@ -1,0 +1,35 @@
+"""
+### Ingest: from files that landed to versions ready for review
+
+**Starts when** a batch is complete: the brief's deliverables, a supplier's drop, an upload. **Ends with**
+versions ingested and frozen as packages; each package's event starts `review_package`.
+
+**What it does.** Cuts the batch into chunks by bytes and takes every file through the gate: checksum,
+format by content, full decode, fingerprints, duplicates, embedded metadata, vault, tags, rights. Then
+the metadata contract (Great Expectations) divides the batch: what is complete goes on at once, what is
+not waits for the librarian.
+
+**Refused files** are in quarantine with a reason a person understands: see the batch's receipt under
+*DAM*. Their siblings are not held up.
+
+**When `librarian` waits** the librarian has the next move, in *DAM → Librarian*.
+
+Idempotent: a chunk run again skips what is done; the same drop is the same batch.
+"""
+
+from airflow.sdk import DAG, PartitionedAssetTimetable
+
+from dam_operators.base import ClaimOperator
+from dam_operators.events import BATCH_READY
+from dam_operators.groups import ingest, send_to_review
+from dam_operators.stage import KEY_PARAMS, dag_settings
+
+with DAG(
+    dag_id="ingest_batch",
+    schedule=PartitionedAssetTimetable(assets=BATCH_READY),
+    doc_md=__doc__,
+    params=KEY_PARAMS,
+    **dag_settings("ingest"),
+):
+    claim = ClaimOperator(task_id="claim")
+    send_to_review(ingest(claim.output))

@@ -1,0 +1,35 @@
+"""
+### Retention: what may go is destroyed, signed and certified
+
+**Starts** at 05:00 UTC on the first day of each quarter. **Ends with** a certificate for each destroyed
+version.
+
+**What it does.** Lists what the policies in `include/taxonomy/retention.yaml` make due, minus legal
+holds, and freezes the list with its SHA-256. The DAM admin signs that hash, or keeps everything. Then
+every copy is destroyed and certified.
+
+**When `sign` waits** the DAM admin has the next move. At the deadline nothing is destroyed.
+**When `destroy` refuses** the list is not what was signed any more (a hold was placed, say): it names
+what changed. Trigger the DAG again for a new list.
+
+The param `today` looks from another day, for a rehearsal of the list. Idempotent.
+"""
+
+from airflow.sdk import DAG, Param
+
+from dam_operators.human import SignDestructionOperator
+from dam_operators.retention import DestroyOperator, DestructionListOperator
+from dam_operators.stage import dag_settings
+
+with DAG(
+    dag_id="retention_sweep",
+    schedule="0 5 1 1,4,7,10 *",
+    doc_md=__doc__,
+    params={"today": Param("", type=["string", "null"], title="Today", description="ISO date; empty: now.")},
+    **dag_settings("archive", max_active_runs=4),
+):
+    due = DestructionListOperator(
+        task_id="due", today="{{ params.today or dag_run.run_after.date().isoformat() }}"
+    )
+    sign = SignDestructionOperator(task_id="sign", due=due.output)
+    DestroyOperator(task_id="destroy", due=due.output, signed_by=sign.output)

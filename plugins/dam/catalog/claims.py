@@ -1,0 +1,33 @@
+"""One run per brief, batch and package, however often its event is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+
+from dam.catalog.models import StageClaim
+
+if TYPE_CHECKING:
+    from dam.services import Services
+
+
+def claim(services: Services, *, stage: str, key: str, run: str, take_over: bool = False) -> str:
+    """Claim a stage's work on one key for a run, and return the run that owns it now.
+
+    The first run to ask owns the key; asking again from the same run (a retry, a cleared task) changes
+    nothing. A person who repeats lost work by hand passes ``take_over``.
+
+    :param stage: the DAG's id. :param key: a brief, batch or package id. :param run: ``dag_id/run_id``.
+    """
+    with services.session() as session:
+        row = insert(StageClaim).values(stage=stage, key=key, run=run)
+        if take_over:
+            row = row.on_conflict_do_update(index_elements=["stage", "key"], set_={"run": run})
+        else:
+            row = row.on_conflict_do_nothing()
+        session.execute(row)
+        return session.scalars(
+            select(StageClaim.run).where(StageClaim.stage == stage, StageClaim.key == key)
+        ).one()

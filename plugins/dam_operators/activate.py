@@ -1,0 +1,133 @@
+"""Activate: ask the rights policy, render, publish and prove it, withdraw and prove that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+
+from dam_operators.base import DamOperator, run_name, told_plainly
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class RightsPreflightOperator(DamOperator):
+    """Asks the rights policy for every approved version and channel of a package.
+
+    Returns ``{"publications", "versions", "refused", "void", "next_package_id"}``: the publications to
+    make, their versions, each refusal with its explanation, and whether the approval is void.
+
+    :param package_id: the package (templated).
+    :param channels: channels to publish to; the default is what the brief names.
+    """
+
+    template_fields: Sequence[str] = ("package_id", "channels")
+
+    def __init__(self, *, package_id: str, channels: list[str] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.package_id = package_id
+        self.channels = channels
+
+    def work(self, context: Context) -> dict[str, Any]:
+        """Plan the publications."""
+        from dam.channels import publish
+
+        plan = publish.plan(
+            self.services, package_id=self.package_id, channels=self.channels, run=run_name(context)
+        )
+        for refusal in plan["refused"]:
+            self.log.warning("Refused: %s", refusal["explanation"])
+        return {
+            "publications": [row["publication_id"] for row in plan["publications"]],
+            "versions": sorted({row["version_id"] for row in plan["publications"]}),
+            "refused": plan["refused"],
+            "void": plan["void"],
+            "next_package_id": plan["next_package_id"],
+        }
+
+
+class RenditionOperator(DamOperator):
+    """Makes renditions of versions by recipe; one that exists already is left as it is.
+
+    Returns the renditions' ids.
+
+    :param version_ids: the versions (templated).
+    :param recipes: names of recipes in ``include/templates/recipes.yaml``; the default is all.
+    """
+
+    template_fields: Sequence[str] = ("version_ids", "recipes")
+
+    def __init__(self, *, version_ids: Any, recipes: list[str] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.version_ids = version_ids
+        self.recipes = recipes
+
+    def work(self, context: Context) -> list[str]:
+        """Render."""
+        from dam.renditions import render
+
+        ids = [self.version_ids] if isinstance(self.version_ids, str) else list(self.version_ids)
+        made = render.render(self.services, version_ids=ids, recipes=self.recipes, run=run_name(context))
+        return [row["rendition_id"] for row in made]
+
+
+class PublishOperator(DamOperator):
+    """Publishes one publication at its channel, probes its live URL, and returns it.
+
+    An embargo is waited for in the triggerer. Run again, it publishes nothing twice.
+
+    :param publication_id: the publication (templated; map over the preflight's publications).
+    """
+
+    template_fields: Sequence[str] = ("publication_id",)
+
+    def __init__(self, *, publication_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.publication_id = publication_id
+
+    def work(self, context: Context) -> dict[str, Any]:
+        """Publish, or wait for the embargo's end."""
+        from dam.channels import publish
+
+        result = publish.publish(self.services, publication_id=self.publication_id, run=run_name(context))
+        if result["status"] == "scheduled":
+            self.defer(
+                trigger=DateTimeTrigger(moment=datetime.fromisoformat(result["starts_at"])),
+                method_name="execute_complete",
+            )
+        return dict(result)
+
+    def execute_complete(self, context: Context, event: Any) -> dict[str, Any]:
+        """Publish, now that the embargo is over."""
+        with told_plainly():
+            return self.work(context)
+
+
+class WithdrawOperator(DamOperator):
+    """Withdraws one publication and proves by probing that every endpoint is dead. Returns the receipt.
+
+    :param publication_id: the publication (templated).
+    :param reason: why, for the receipt and the audit trail (templated).
+    """
+
+    template_fields: Sequence[str] = ("publication_id", "reason")
+
+    def __init__(self, *, publication_id: str, reason: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.publication_id = publication_id
+        self.reason = reason
+
+    def work(self, context: Context) -> dict[str, Any]:
+        """Withdraw and prove it."""
+        from dam.channels import publish
+
+        return publish.withdraw(
+            self.services,
+            publication_id=self.publication_id,
+            actor="airflow",
+            reason=self.reason,
+            run=run_name(context),
+        )

@@ -1,0 +1,98 @@
+"""Create: tasks for creators, waiting for their deliverables, handing them over as a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseSensorOperator
+
+from dam_operators.base import DamOperator, run_name, told_plainly
+from dam_operators.services import get_services
+from dam_operators.triggers import DeliverablesTrigger
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class OpenCreatorTasksOperator(DamOperator):
+    """Opens tasks for creators and the drop folder their files belong in. Returns the batch's id.
+
+    :param key: a brief id (all its deliverables) or a package id (only the versions for which changes
+        were requested) (templated).
+    """
+
+    template_fields: Sequence[str] = ("key",)
+
+    def __init__(self, *, key: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.key = key
+
+    def work(self, context: Context) -> str:
+        """Open the tasks; the same key opens the same tasks."""
+        from dam.create import deliverables
+
+        run = run_name(context)
+        if self.key.startswith("brf_"):
+            opened = deliverables.open_tasks(self.services, brief_id=self.key, run=run)
+        else:
+            opened = deliverables.reopen(self.services, package_id=self.key, run=run)
+        self.log.info("Drop folder %s; tasks: %s", opened["location"], opened["tasks"])
+        return str(opened["batch_id"])
+
+
+class DeliverablesSensor(BaseSensorOperator):
+    """Waits until every deliverable of a batch is in its drop folder under its conventional name.
+
+    Waits in the triggerer, so it costs no worker slot.
+
+    :param batch_id: the batch (templated).
+    """
+
+    template_fields: Sequence[str] = ("batch_id",)
+
+    def __init__(self, *, batch_id: str, **kwargs: Any) -> None:
+        kwargs.setdefault("poke_interval", 3)
+        kwargs.setdefault("timeout", timedelta(days=60).total_seconds())
+        super().__init__(**kwargs)
+        self.batch_id = batch_id
+
+    def execute(self, context: Context) -> str:
+        """Return at once when all is there, else wait in the triggerer."""
+        from dam.create import deliverables
+
+        with told_plainly():
+            state = deliverables.arrived(get_services(), batch_id=self.batch_id)
+        if not state["complete"]:
+            self.log.info("Waiting for %s; misnamed: %s", state["missing"], state["misnamed"])
+            self.defer(
+                trigger=DeliverablesTrigger(batch_id=self.batch_id, poll_seconds=float(self.poke_interval)),
+                method_name="execute_complete",
+                timeout=timedelta(seconds=float(self.timeout)),
+            )
+        return self.batch_id
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> str:
+        """Return the batch's id."""
+        return str(event["batch_id"])
+
+
+class SubmitDeliverablesOperator(DamOperator):
+    """Closes the creators' tasks of a batch whose files are all there. Returns the batch's id.
+
+    :param batch_id: the batch (templated).
+    """
+
+    template_fields: Sequence[str] = ("batch_id",)
+
+    def __init__(self, *, batch_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.batch_id = batch_id
+
+    def work(self, context: Context) -> str:
+        """Close the tasks."""
+        from dam.create import deliverables
+
+        deliverables.submit(self.services, batch_id=self.batch_id, run=run_name(context))
+        return self.batch_id

@@ -1,0 +1,388 @@
+"""Tasks that wait for a person: they cost no worker slot, no trigger and no polling while they wait.
+
+Who may answer comes from ``workflow.yaml`` when the task runs. Every answer is checked by the library's
+rules in ``record``; an answer that a rule refuses is asked again, so a wrong click loses nothing.
+Nobody answering never approves: the deadline ends the task as ``expired``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.sdk import Param
+from airflow.sdk.exceptions import AirflowSkipException
+
+from dam.errors import Refused
+from dam_operators.base import run_name, told_plainly
+from dam_operators.services import get_services
+from dam_operators.stage import workflow
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from dam.services import Services
+
+COMMENT = Param(
+    "", type=["string", "null"], title="Comment", description="Goes into the record.", format="multiline"
+)
+EXPIRED = "expired"
+
+
+class PersonOperator(HITLOperator):
+    """Asks the people who hold a role, and records the answer under the person's own name.
+
+    Subclasses say whom (:meth:`people`), show what (:meth:`show`), and keep the answer (:meth:`record`).
+
+    :param role: role in ``workflow.yaml`` whose holders may answer.
+    :param subject: headline (templated).
+    :param options: the possible answers.
+    :param deadline_hours: hours to answer; the default is the stage's deadline in ``workflow.yaml``.
+    """
+
+    stage = "review"
+    mail_template: str | None = None
+
+    def __init__(
+        self,
+        *,
+        role: str,
+        subject: str,
+        options: list[str],
+        deadline_hours: float | None = None,
+        params: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        hours = deadline_hours or workflow().stages[self.stage].deadline_hours
+        kwargs.setdefault("response_timeout", timedelta(hours=hours))
+        super().__init__(subject=subject, options=options, params=params or {"comment": COMMENT}, **kwargs)
+        self.role = role
+
+    @property
+    def services(self) -> Services:
+        """The process's services."""
+        return get_services()
+
+    def people(self) -> list[str]:
+        """Return the usernames who may answer."""
+        return workflow().members(self.role)
+
+    def show(self) -> str:
+        """Return the Markdown shown to the person."""
+        return self.body or ""
+
+    def record(self, context: Context, *, person: str, answer: str, values: dict[str, Any]) -> Any:
+        """Keep the answer and return the task's result.
+
+        :raises Refused: a rule forbids this answer by this person; it is asked again.
+        """
+        raise TypeError(f"{type(self).__name__} has no record() of its own")
+
+    def expire(self, context: Context) -> Any:
+        """Note that nobody answered in time, and return the task's result."""
+        return EXPIRED
+
+    def ready(self, context: Context) -> None:
+        """Prepare the question; may skip the task."""
+
+    def execute(self, context: Context) -> Any:
+        """Ask, and free the worker slot."""
+        with told_plainly():
+            self.ready(context)
+            self.assigned_users = [{"id": name, "name": name} for name in self.people()]
+            self.body = self.show()
+        if not self.assigned_users:
+            raise AirflowSkipException(f"nobody holds the role {self.role}")
+        self._tell(context)
+        return super().execute(context)
+
+    def _tell(self, context: Context) -> None:
+        """Mail the people once, on the first try; a mail that fails must not keep the question back."""
+        if not self.mail_template or context["ti"].try_number > 1:
+            return
+        from dam import mail
+
+        known = workflow().people
+        to = [known[user["id"]].email for user in self.assigned_users or [] if user["id"] in known]
+        try:
+            mail.send(
+                self.services,
+                to=to,
+                template=self.mail_template,
+                context={
+                    "subject": self.subject,
+                    "body": self.body,
+                    "link": f"{self.services.settings.web_url}/dam/",
+                    "due_hours": round((self.response_timeout or timedelta()).total_seconds() / 3600),
+                },
+            )
+        except OSError as error:
+            self.log.warning("The mail to %s was not sent: %s", ", ".join(to), error)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
+        """Record the answer; ask again when a rule refuses it."""
+        if "error" in event:
+            if event.get("error_type") == "timeout":
+                return self.expire(context)
+            self.process_trigger_event_error(event)
+        person = (event.get("responded_by_user") or {}).get("name")
+        if not person:
+            return self.expire(context)
+        try:
+            return self.record(
+                context,
+                person=person,
+                answer=event["chosen_options"][0],
+                values=event.get("params_input") or {},
+            )
+        except Refused as refusal:
+            self.log.warning("The answer of %s was refused: %s", person, refusal)
+            return self.execute(context)
+
+
+class SignBriefOperator(PersonOperator):
+    """The marketing lead signs a brief, which freezes and hashes it, or sends it back with a reason.
+
+    Returns the brief's id when it was signed, else ``None``.
+
+    :param brief_id: the brief (templated).
+    """
+
+    stage = "plan"
+    mail_template = "brief_to_sign"
+    template_fields: Sequence[str] = (*HITLOperator.template_fields, "brief_id")
+    SIGN, SEND_BACK = "Sign", "Send back"
+
+    def __init__(self, *, brief_id: str, **kwargs: Any) -> None:
+        kwargs.setdefault("role", "marketing_lead")
+        kwargs.setdefault("subject", "Sign the brief")
+        super().__init__(options=[self.SIGN, self.SEND_BACK], **kwargs)
+        self.brief_id = brief_id
+
+    def show(self) -> str:
+        """Return the brief as Markdown."""
+        from dam.plan import briefs
+
+        return briefs.render(self.services, brief_id=self.brief_id)
+
+    def record(self, context: Context, *, person: str, answer: str, values: dict[str, Any]) -> str | None:
+        """Sign or send back."""
+        from dam.plan import briefs
+
+        if answer == self.SIGN:
+            briefs.sign(self.services, brief_id=self.brief_id, person=person, run=run_name(context))
+            return self.brief_id
+        briefs.send_back(
+            self.services,
+            brief_id=self.brief_id,
+            person=person,
+            reason=values.get("comment") or "No reason given.",
+            run=run_name(context),
+        )
+        return None
+
+    def expire(self, context: Context) -> None:
+        """Send the brief back: silence never signs."""
+        from dam.plan import briefs
+
+        briefs.send_back(
+            self.services,
+            brief_id=self.brief_id,
+            person="airflow",
+            reason="Nobody signed before the deadline.",
+            run=run_name(context),
+        )
+
+
+class SeatOperator(PersonOperator):
+    """One seat of a package's review: approve, request changes or reject, under one's own name.
+
+    Only the seat's eligible people can answer, never who made or uploaded a version of the package.
+    Returns ``approve``, ``request_changes``, ``reject``, ``void``, ``closed`` or ``expired``.
+
+    :param seat_id: the seat (templated; map over the seats of a package).
+    """
+
+    mail_template = "seat_open"
+    template_fields: Sequence[str] = (*HITLOperator.template_fields, "seat_id")
+    OPTIONS = {"Approve": "approve", "Request changes": "request_changes", "Reject": "reject"}  # noqa: RUF012
+
+    def __init__(self, *, seat_id: str, **kwargs: Any) -> None:
+        kwargs.setdefault("subject", "Review a package")
+        super().__init__(
+            role="seat",
+            options=list(self.OPTIONS),
+            params={
+                "comment": COMMENT,
+                "versions": Param(
+                    "",
+                    type=["string", "null"],
+                    title="Single versions",
+                    description="Verdicts that differ from the package's, as JSON; the review room fills it.",
+                ),
+            },
+            **kwargs,
+        )
+        self.seat_id = seat_id
+
+    def ready(self, context: Context) -> None:
+        """Load the seat, tell it where Airflow waits, and skip one that is already signed."""
+        from dam.review import seats
+
+        ti = context["ti"]
+        self.seat = seats.attach(
+            self.services,
+            seat_id=self.seat_id,
+            hitl={
+                "dag_id": ti.dag_id,
+                "run_id": ti.run_id,
+                "task_id": ti.task_id,
+                "map_index": ti.map_index if ti.map_index is not None else -1,
+            },
+        )
+        if self.seat["status"] != "open":
+            raise AirflowSkipException(f"the seat is {self.seat['status']} already")
+        self.subject = self.seat["subject"]
+
+    def people(self) -> list[str]:
+        """Return the seat's eligible people."""
+        return list(self.seat["eligible"])
+
+    def show(self) -> str:
+        """Return what the package holds, and the link to the review room."""
+        link = f"{self.services.settings.web_url}/dam/packages/{self.seat['package_id']}"
+        return f"{self.seat['summary']}\n\n[Open the review room]({link})"
+
+    def record(self, context: Context, *, person: str, answer: str, values: dict[str, Any]) -> str:
+        """Record the decision; a package that changed meanwhile is void, and its next round is frozen."""
+        import json
+
+        from dam.review import packages, seats
+
+        verdict = self.OPTIONS[answer]
+        try:
+            seats.decide(
+                self.services,
+                seat_id=self.seat_id,
+                person=person,
+                verdict=verdict,
+                comment=values.get("comment") or "",
+                versions=json.loads(values.get("versions") or "{}"),
+                via="airflow",
+                run=run_name(context),
+            )
+        except seats.PackageVoid:
+            return "void"
+        except seats.PackageClosed:
+            return "closed"
+        packages.verdict(
+            self.services,
+            package_id=seats.package_of(self.services, seat_id=self.seat_id),
+            run=run_name(context),
+        )
+        return verdict
+
+    def expire(self, context: Context) -> str:
+        """Close the seat unsigned: silence never approves."""
+        from dam.review import seats
+
+        seats.expire(self.services, seat_id=self.seat_id, run=run_name(context))
+        return EXPIRED
+
+
+class LibrarianOperator(PersonOperator):
+    """The librarian fills what a batch's versions lack; the contract is checked again on "Done".
+
+    Skipped when nothing is missing. Returns the versions that are complete now.
+
+    :param batch_id: the batch (templated).
+    :param incomplete: version id → faults, from :class:`MetadataContractOperator` (templated).
+    """
+
+    stage = "ingest"
+    mail_template = "librarian_needed"
+    template_fields: Sequence[str] = (*HITLOperator.template_fields, "batch_id", "incomplete")
+    DONE, LEAVE = "Done", "Leave the rest out"
+
+    def __init__(self, *, batch_id: str, incomplete: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("role", "librarian")
+        kwargs.setdefault("subject", "Fill in what is missing")
+        super().__init__(options=[self.DONE, self.LEAVE], **kwargs)
+        self.batch_id = batch_id
+        self.incomplete = incomplete
+
+    def ready(self, context: Context) -> None:
+        """Skip when nothing is missing."""
+        if not self.incomplete:
+            raise AirflowSkipException("every version is complete")
+
+    def show(self) -> str:
+        """Return what is missing, version by version, and the link to the librarian's table."""
+        lines = [
+            f"- `{version}`: " + "; ".join(f"**{fault['field']}** {fault['problem']}" for fault in faults)
+            for version, faults in self.incomplete.items()
+        ]
+        link = f"{self.services.settings.web_url}/dam/librarian/{self.batch_id}"
+        return "\n".join(lines) + f"\n\n[Open the table]({link})"
+
+    def record(self, context: Context, *, person: str, answer: str, values: dict[str, Any]) -> list[str]:
+        """Check the contract again; what is still incomplete is asked again, unless it is left out."""
+        from dam.enrich import contracts
+
+        report = contracts.check(self.services, batch_id=self.batch_id, run=run_name(context))
+        still = {
+            version: faults for version, faults in report.incomplete.items() if version in self.incomplete
+        }
+        if still and answer == self.DONE:
+            raise Refused(
+                f"{len(still)} versions are still incomplete",
+                where=f"batch {self.batch_id}",
+                remedy="Fill them in, or choose to leave them out.",
+            )
+        return [version for version in self.incomplete if version not in still]
+
+    def expire(self, context: Context) -> list[str]:
+        """Let through what is complete by now; the rest stays where it is."""
+        from dam.enrich import contracts
+
+        report = contracts.check(self.services, batch_id=self.batch_id, run=run_name(context))
+        return [version for version in self.incomplete if version not in report.incomplete]
+
+
+class SignDestructionOperator(PersonOperator):
+    """The DAM admin signs the frozen destruction list by its hash. Returns the signer, else ``None``.
+
+    :param due: the list, from :class:`DestructionListOperator` (templated).
+    """
+
+    stage = "archive"
+    template_fields: Sequence[str] = (*HITLOperator.template_fields, "due")
+    SIGN, KEEP = "Destroy", "Keep"
+
+    def __init__(self, *, due: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("role", "dam_admin")
+        kwargs.setdefault("subject", "Sign the destruction list")
+        super().__init__(options=[self.SIGN, self.KEEP], defaults=None, **kwargs)
+        self.due = due
+
+    def ready(self, context: Context) -> None:
+        """Skip when nothing is due."""
+        if not self.due["due"]:
+            raise AirflowSkipException("nothing is due for destruction")
+
+    def show(self) -> str:
+        """Return the list with the policy that makes each version due, what is held, and the hash."""
+        lines = [f"- {row['name']} (`{row['version_id']}`): {row['policy']}" for row in self.due["due"]]
+        held = [f"- {row['name']}: {row['reason']}" for row in self.due.get("held", [])]
+        return "\n".join(
+            [f"List `{self.due['sha256']}`", "", *lines, *(["", "**On hold, kept:**", *held] if held else [])]
+        )
+
+    def record(self, context: Context, *, person: str, answer: str, values: dict[str, Any]) -> str | None:
+        """Return who signed."""
+        return person if answer == self.SIGN else None
+
+    def expire(self, context: Context) -> None:
+        """Destroy nothing: silence never signs."""

