@@ -1,0 +1,662 @@
+"""Publish approved versions to channels and withdraw them, both proved by probing.
+
+The order of things makes every step safe to kill and run again: what will be seen at the origin is
+written down before it is put there, a channel is sent the publication's idempotency key, and the
+catalogue says *live* (or *withdrawn*) only after the probes. A row lock on the publication makes two
+workers take turns; the second finds the work done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from datetime import time as clock
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from dam import audit, channels
+from dam.catalog.lifecycle import ALLOWED, change_state
+from dam.catalog.models import (
+    Asset,
+    Campaign,
+    Package,
+    PackageStatus,
+    Publication,
+    PublicationStatus,
+    Version,
+    VersionState,
+    new_id,
+    utcnow,
+)
+from dam.channels import JsonChannel, OriginChannel, Window, deliver
+from dam.channels.wire import AGENT, ChannelRefused, Probe, Wait, probe_until
+from dam.errors import DamError, NotFound, Refused
+from dam.review import packages
+from dam.rights import policy
+
+if TYPE_CHECKING:
+    from dam.services import Services
+
+ACTOR = "dam"  # who the audit trail names where no person acted
+
+
+class NotSeen(DamError):
+    """A publication was delivered, but its endpoints do not answer with the right bytes (yet)."""
+
+
+class StillLive(DamError):
+    """A takedown is not proved: the URLs named here did not answer 404 or 410.
+
+    :param probes: what each of them answered.
+    """
+
+    def __init__(self, what: str, *, probes: Sequence[Probe], where: str = "", remedy: str = "") -> None:
+        super().__init__(what, where=where, remedy=remedy)
+        self.probes = list(probes)
+
+
+# ---------------------------------------------------------------------------------------------- plan
+
+
+def plan(
+    services: Services,
+    *,
+    package_id: str,
+    channels: Sequence[str] | None = None,
+    not_before: datetime | None = None,
+    now: datetime | None = None,
+    run: str | None = None,
+) -> dict[str, Any]:
+    """Ask the rights policy for every approved version of a package and every channel it is meant for,
+    and schedule what is allowed. Run again, it answers the same publications.
+
+    A version that another package's publication already brought to a channel keeps that publication.
+
+    :param channels: only these channels; ``None``: what the deliverables (or the campaign) name.
+    :param not_before: an embargo; the campaign's first day counts too where the channel says so.
+    :returns: ``{"publications": [row], "refused": [row], "void": bool, "next_package_id": str | None}``;
+        a row is ``{version_id, asset, channel, allowed, explanation, publication_id, status, starts_at,
+        ends_at}``. When ``void``, nothing was planned: bytes, metadata or rights changed since the
+        approval, and ``next_package_id`` is under review instead.
+    :raises NotFound: there is no such package.
+    :raises Refused: the package is not approved.
+    """
+    now = now or utcnow()
+    if (next_id := _void(services, package_id, run)) is not None:
+        return {"publications": [], "refused": [], "void": True, "next_package_id": next_id}
+    templates = _templates(services)
+    rows: list[dict[str, Any]] = []
+    with services.session() as session:
+        package = session.get_one(Package, package_id)
+        if package.status != PackageStatus.APPROVED:
+            raise Refused(
+                f"The package is {package.status}, not approved.",
+                where=f"package {package_id}",
+                remedy="Wait for its seats to be signed.",
+            )
+        for version, asset in policy.package_versions(session, package_id):
+            meant, territories = policy.destinations(asset)
+            wanted = meant if channels is None else list(channels)
+            if not wanted:
+                reason = f"Neither a deliverable nor a campaign names a channel for {asset.name}."
+                rows.append(_row(version, asset, "", reason))
+            for name in wanted:
+                rows.append(
+                    _schedule(
+                        session,
+                        version=version,
+                        asset=asset,
+                        package_id=package_id,
+                        template=templates.get(name),
+                        channel=name,
+                        territories=territories,
+                        starts_at=max(now, not_before or now),
+                        run=run,
+                    )
+                )
+    return {
+        "publications": [row for row in rows if row["allowed"]],
+        "refused": [row for row in rows if not row["allowed"]],
+        "void": False,
+        "next_package_id": None,
+    }
+
+
+def _templates(services: Services) -> dict[str, OriginChannel | JsonChannel]:
+    return channels.load(services)
+
+
+def _void(services: Services, package_id: str, run: str | None) -> str | None:
+    """Return the package that took an approval's place, or ``None`` while the approval holds."""
+    with services.session() as session:
+        package = session.get(Package, package_id)
+        if package is None:
+            raise NotFound(f"There is no package {package_id}.", where="publish")
+        status, batch_id, number = package.status, package.batch_id, package.round
+        if status == PackageStatus.VOID:
+            newest = session.scalars(
+                select(Package.id)
+                .where(Package.batch_id == batch_id, Package.round > number)
+                .order_by(Package.round.desc())
+                .limit(1)
+            ).first()
+            if newest is None:
+                raise Refused(
+                    f"The package is void: {package.void_reason or 'its versions changed'}.",
+                    where=f"package {package_id}",
+                    remedy="Freeze a new package and have it reviewed.",
+                )
+            return newest
+    return packages.revalidate(services, package_id=package_id, run=run)
+
+
+def _schedule(
+    session: Session,
+    *,
+    version: Version,
+    asset: Asset,
+    package_id: str,
+    template: OriginChannel | JsonChannel | None,
+    channel: str,
+    territories: list[str],
+    starts_at: datetime,
+    run: str | None,
+) -> dict[str, Any]:
+    if template is None:
+        reason = f"There is no channel template named {channel} in include/templates/channels."
+        return _row(version, asset, channel, reason)
+    if reason := _not_publishable(version):
+        return _row(version, asset, channel, reason)
+    key = idempotency_key(version_id=version.id, channel=channel, package_id=package_id)
+    found = _existing(session, version_id=version.id, channel=channel, key=key)
+    if found is not None and found.status == PublicationStatus.WITHDRAWN:
+        when = policy.day(found.withdrawn_at.date() if found.withdrawn_at else None)
+        reason = f"It was withdrawn from {channel} on {when} ({found.reason}); it needs a new review."
+        return _row(version, asset, channel, reason, found)
+    if found is not None and found.status == PublicationStatus.LIVE:
+        return _row(version, asset, channel, "", found)
+    starts_at = max([starts_at, *_campaign_start(asset.campaign, template.window)])
+    answer = policy.ask(
+        session, version_id=version.id, channel=channel, territories=territories, on=starts_at.date()
+    )
+    ends_at = _end(answer, asset.campaign, template.window)
+    if not answer.allowed:
+        return _row(version, asset, channel, answer.explanation, found)
+    if ends_at is not None and ends_at <= starts_at:
+        return _row(version, asset, channel, f"The campaign was over on {policy.day(ends_at.date())}.", found)
+    if found is None:
+        session.execute(
+            insert(Publication)
+            .values(
+                id=new_id("pub"),
+                version_id=version.id,
+                package_id=package_id,
+                channel=channel,
+                idempotency_key=key,
+                status=PublicationStatus.SCHEDULED,
+                starts_at=starts_at,
+                ends_at=ends_at,
+                endpoints=[],
+                created_at=utcnow(),
+            )
+            .on_conflict_do_nothing(index_elements=["idempotency_key"])
+        )
+        found = session.scalars(select(Publication).where(Publication.idempotency_key == key)).one()
+        audit.record(
+            session,
+            actor=ACTOR,
+            action="publication.scheduled",
+            subject_id=found.id,
+            data={"version_id": version.id, "channel": channel, "starts_at": found.starts_at.isoformat()},
+            run=run,
+        )
+    elif found.status == PublicationStatus.FAILED:
+        found.status, found.starts_at, found.ends_at = PublicationStatus.SCHEDULED, starts_at, ends_at
+    return _row(version, asset, channel, "", found, answer.explanation)
+
+
+def idempotency_key(*, version_id: str, channel: str, package_id: str) -> str:
+    """Return the SHA-256 that names the publication of a version at a channel under a package."""
+    return hashlib.sha256(f"{version_id}\n{channel}\n{package_id}".encode()).hexdigest()
+
+
+def _existing(session: Session, *, version_id: str, channel: str, key: str) -> Publication | None:
+    """Return this publication, or else one of another package that is, or will be, at the channel."""
+    rows = session.scalars(
+        select(Publication).where(Publication.version_id == version_id, Publication.channel == channel)
+    ).all()
+    own = next((row for row in rows if row.idempotency_key == key), None)
+    return own or next((row for row in rows if row.status == PublicationStatus.LIVE), None)
+
+
+def _not_publishable(version: Version) -> str:
+    state = VersionState(version.state)
+    if state is VersionState.LIVE or VersionState.LIVE in ALLOWED[state]:
+        return ""
+    return f"The version is {state.value.replace('_', ' ')}; only an approved one can be published."
+
+
+def _campaign_start(campaign: Campaign | None, window: Window) -> list[datetime]:
+    if campaign is None or not window.start_with_campaign:
+        return []
+    return [datetime.combine(campaign.starts_on, clock.min, UTC)]
+
+
+def _end(answer: policy.Answer, campaign: Campaign | None, window: Window) -> datetime | None:
+    """Return the moment after the last day of use (UTC), of the licence or, if so set, the campaign."""
+    days = [answer.ends_on] if answer.ends_on else []
+    if campaign is not None and window.end_with_campaign:
+        days.append(campaign.ends_on)
+    return datetime.combine(min(days) + timedelta(days=1), clock.min, UTC) if days else None
+
+
+def _row(
+    version: Version,
+    asset: Asset,
+    channel: str,
+    refusal: str,
+    publication: Publication | None = None,
+    explanation: str = "",
+) -> dict[str, Any]:
+    return {
+        "version_id": version.id,
+        "asset": asset.name,
+        "channel": channel,
+        "allowed": not refusal,
+        "explanation": refusal
+        or explanation
+        or f"It is already {publication.status if publication else ''}.",
+        "publication_id": publication.id if publication else None,
+        "status": publication.status if publication else None,
+        "starts_at": publication.starts_at.isoformat() if publication else None,
+        "ends_at": publication.ends_at.isoformat() if publication and publication.ends_at else None,
+    }
+
+
+# ------------------------------------------------------------------------------------------- publish
+
+
+def due(services: Services, *, now: datetime | None = None) -> list[str]:
+    """Return the scheduled publications whose time has come, the earliest first."""
+    with services.session() as session:
+        return list(
+            session.scalars(
+                select(Publication.id)
+                .where(
+                    Publication.status == PublicationStatus.SCHEDULED,
+                    Publication.starts_at <= (now or utcnow()),
+                )
+                .order_by(Publication.starts_at, Publication.id)
+            )
+        )
+
+
+def publish(
+    services: Services,
+    *,
+    publication_id: str,
+    now: datetime | None = None,
+    wait: Wait = time.sleep,
+    run: str | None = None,
+) -> dict[str, Any]:
+    """Bring a scheduled publication to its channel, prove it by probing, and make its version live.
+
+    :param wait: called with the seconds to wait between tries.
+    :returns: ``{publication_id, version_id, channel, status, live_url, endpoints, starts_at, ends_at,
+        probed_at}``; ``endpoints`` are URLs. Before ``starts_at`` the status is ``scheduled`` and
+        nothing was done. One that is live already is answered as it is.
+    :raises Refused: the rights policy, the version's state or a void approval forbids it; the
+        publication is then ``failed`` with the reason, and what an interrupted try had left is removed.
+    :raises ChannelRefused: the channel will not take it (``failed`` too).
+    :raises ChannelUnavailable: the channel did not answer; it stays scheduled, to be tried again.
+    :raises NotSeen: an endpoint does not answer with the right bytes; it stays scheduled.
+    """
+    now = now or utcnow()
+    with services.session() as session:
+        publication = _locked(session, publication_id)
+        if publication.status == PublicationStatus.LIVE or (
+            publication.status == PublicationStatus.SCHEDULED and publication.starts_at > now
+        ):
+            return _result(publication)
+        if publication.status == PublicationStatus.WITHDRAWN:
+            raise Refused(
+                f"It was withdrawn: {publication.reason}.",
+                where=f"publication {publication_id}",
+                remedy="Plan it again from a newly approved package.",
+            )
+    try:
+        channel = _cleared(services, publication_id, now=now, run=run)
+        sent = deliver.items(services, publication_id=publication_id, channel=channel, run=run)
+        _announce(services, publication_id, sent)
+        return _deliver(services, publication_id, channel=channel, sent=sent, wait=wait, run=run)
+    except (Refused, ChannelRefused) as error:
+        _give_up(services, publication_id, error, wait=wait, run=run)
+        raise
+    except DamError as error:
+        with services.session() as session:
+            _locked(session, publication_id).reason = str(error)
+        raise
+
+
+def _locked(session: Session, publication_id: str) -> Publication:
+    publication = session.get(Publication, publication_id, with_for_update=True)
+    if publication is None:
+        raise NotFound(f"There is no publication {publication_id}.", where="publish")
+    return publication
+
+
+def _result(publication: Publication) -> dict[str, Any]:
+    return {
+        "publication_id": publication.id,
+        "version_id": publication.version_id,
+        "channel": publication.channel,
+        "status": publication.status,
+        "live_url": publication.live_url,
+        "endpoints": [endpoint["url"] for endpoint in publication.endpoints],
+        "starts_at": publication.starts_at.isoformat(),
+        "ends_at": publication.ends_at.isoformat() if publication.ends_at else None,
+        "probed_at": publication.probed_at.isoformat() if publication.probed_at else None,
+    }
+
+
+def _cleared(
+    services: Services, publication_id: str, *, now: datetime, run: str | None
+) -> OriginChannel | JsonChannel:
+    """Ask everything that may forbid a publication once more; return its channel, or raise Refused."""
+    where = f"publication {publication_id}"
+    with services.session() as session:
+        publication = session.get_one(Publication, publication_id)
+        package_id, name = publication.package_id, publication.channel
+    if package_id is not None and (next_id := _void(services, package_id, run)) is not None:
+        raise Refused(
+            "The approval is void: bytes, metadata or rights changed after it.",
+            where=where,
+            remedy=f"Wait for the review of package {next_id}.",
+        )
+    channel = _channel(services, name)
+    with services.session() as session:
+        publication = session.get_one(Publication, publication_id)
+        version = publication.version
+        if reason := _not_publishable(version):
+            raise Refused(reason, where=where, remedy="Have it reviewed first.")
+        asset = session.get_one(Asset, version.asset_id)
+        answer = policy.ask(
+            session,
+            version_id=version.id,
+            channel=name,
+            territories=policy.destinations(asset)[1],
+            on=now.date(),
+        )
+        if not answer.allowed:
+            raise Refused(answer.explanation, where=where, remedy="Renew or widen the licence, or let it go.")
+        ends_at = _end(answer, asset.campaign, channel.window)
+        if ends_at is not None and ends_at <= now:
+            raise Refused(
+                f"Its window ended on {policy.day(ends_at.date())}.", where=where, remedy="Let it go."
+            )
+        _locked(session, publication_id).ends_at = ends_at
+    return channel
+
+
+def _channel(services: Services, name: str) -> OriginChannel | JsonChannel:
+    templates = _templates(services)
+    if name not in templates:
+        raise Refused(
+            f"There is no channel template named {name}.",
+            where="include/templates/channels",
+            remedy=f"Write {name}.yaml, or use one of: {', '.join(templates)}.",
+        )
+    return templates[name]
+
+
+def _announce(services: Services, publication_id: str, sent: list[deliver.Item]) -> None:
+    """Write down what is about to be seen, so that a takedown knows it even if we are killed now."""
+    with services.session() as session:
+        publication = _locked(session, publication_id)
+        if publication.status in (PublicationStatus.LIVE, PublicationStatus.WITHDRAWN):
+            return
+        keys = {item.key for item in sent}
+        for old in publication.endpoints:
+            if old.get("key") and old["key"] not in keys:
+                services.storage.origin.delete(old["key"])
+        publication.endpoints = [item.endpoint() for item in sent]
+        publication.receipt = {"delivery_began": utcnow().isoformat()}
+        publication.status = PublicationStatus.SCHEDULED
+
+
+def _deliver(
+    services: Services,
+    publication_id: str,
+    *,
+    channel: OriginChannel | JsonChannel,
+    sent: list[deliver.Item],
+    wait: Wait,
+    run: str | None,
+) -> dict[str, Any]:
+    with services.session() as session:
+        publication = _locked(session, publication_id)
+        if publication.status != PublicationStatus.SCHEDULED:
+            return _result(publication)  # another worker was faster
+        for item in sent:
+            deliver.put(services, item)
+        endpoints = [item.endpoint() for item in sent]
+        live_url, remote_id = sent[0].url, None
+        if isinstance(channel, JsonChannel):
+            known = deliver.values(services, publication, sent)
+            remote_id, live_url = deliver.post(channel, known, key=publication.idempotency_key, wait=wait)
+            endpoints.append({"kind": "entry", "name": channel.name, "url": live_url, "sha256": None})
+        probes = _prove_seen(publication_id, endpoints, wait=wait)
+        publication.endpoints = endpoints
+        publication.live_url, publication.remote_id = live_url, remote_id
+        publication.probed_at = utcnow()
+        publication.receipt = {
+            **(publication.receipt or {}),
+            "remote_id": remote_id,
+            "probes": [probe.as_dict() for probe in probes],
+        }
+        publication.reason = None
+        publication.status = PublicationStatus.LIVE
+        version = session.get_one(Version, publication.version_id)
+        change_state(
+            session,
+            version,
+            VersionState.LIVE,
+            actor=ACTOR,
+            why=f"published to {channel.name}",
+            run=run,
+            package_id=publication.package_id,
+        )
+        audit.record(
+            session,
+            actor=ACTOR,
+            action="publication.live",
+            subject_id=publication.id,
+            data={"version_id": version.id, "channel": channel.name, "live_url": live_url},
+            run=run,
+        )
+        return _result(publication)
+
+
+def _prove_seen(publication_id: str, endpoints: list[dict[str, Any]], *, wait: Wait) -> list[Probe]:
+    """Probe every endpoint until it answers 200 with the right bytes; raise NotSeen if one does not."""
+    probes = []
+    for endpoint in endpoints:
+        expected = endpoint["sha256"]
+
+        def seen(found: Probe, expected: str | None = expected) -> bool:
+            return found.status == 200 and expected in (None, found.sha256)
+
+        found = probe_until(endpoint["url"], seen, wait=wait)
+        if not seen(found):
+            problem = found.problem or (
+                f"status {found.status}" if found.status != 200 else f"other bytes (SHA-256 {found.sha256})"
+            )
+            raise NotSeen(
+                f"{endpoint['url']} was delivered but answers with {problem}.",
+                where=f"publication {publication_id}",
+                remedy="Check that the channel is up and serves what it is given, then publish again.",
+            )
+        probes.append(found)
+    return probes
+
+
+def _give_up(
+    services: Services, publication_id: str, error: DamError, *, wait: Wait, run: str | None
+) -> None:
+    """Mark a publication as failed. What this or an interrupted try delivered is taken down again; it
+    stays failed and can be planned and published anew."""
+    with services.session() as session:
+        publication = _locked(session, publication_id)
+        if publication.status in (PublicationStatus.LIVE, PublicationStatus.WITHDRAWN):
+            return
+        publication.status, publication.reason = PublicationStatus.FAILED, str(error)
+        audit.record(
+            session,
+            actor=ACTOR,
+            action="publication.failed",
+            subject_id=publication_id,
+            data={"reason": str(error), "channel": publication.channel},
+            run=run,
+        )
+    with services.session() as session:
+        publication = _locked(session, publication_id)
+        if publication.status == PublicationStatus.FAILED and publication.receipt is not None:
+            _take_down(services, publication, wait=wait, may_be_there=not isinstance(error, ChannelRefused))
+            publication.receipt, publication.endpoints = None, []
+
+
+# ------------------------------------------------------------------------------------------ withdraw
+
+
+def withdraw(
+    services: Services,
+    *,
+    publication_id: str,
+    actor: str,
+    reason: str,
+    wait: Wait = time.sleep,
+    run: str | None = None,
+) -> dict[str, Any]:
+    """Take a publication down at its channel and prove by probing that every endpoint is dead.
+
+    The version becomes withdrawn when no other publication of it is live. One that was withdrawn
+    already is answered with its receipt; one that never went out is withdrawn without probes.
+
+    :param actor: the username, or the name of the sweep.
+    :returns: the receipt ``{publication_id, version_id, channel, actor, reason, withdrawn_at, agent,
+        endpoints: [{url, status, sha256, problem, at, agent}]}``.
+    :raises StillLive: an endpoint answered, or gave no proof (404 or 410); the publication stays live.
+    :raises ChannelUnavailable, ChannelRefused: the channel did not take the removal; it stays live.
+    """
+    try:
+        with services.session() as session:
+            publication = _locked(session, publication_id)
+            if publication.status == PublicationStatus.WITHDRAWN:
+                return dict(publication.takedown or {})
+            probes = []
+            if publication.status == PublicationStatus.LIVE or publication.receipt is not None:
+                probes = _take_down(services, publication, wait=wait)
+            return _withdrawn(session, publication, probes, actor=actor, reason=reason, run=run)
+    except StillLive as error:
+        with services.session() as session:
+            audit.record(
+                session,
+                actor=actor,
+                action="publication.takedown_unproved",
+                subject_id=publication_id,
+                data={"endpoints": [probe.as_dict() for probe in error.probes]},
+                run=run,
+            )
+        raise
+
+
+def _take_down(
+    services: Services, publication: Publication, *, wait: Wait, may_be_there: bool = True
+) -> list[Probe]:
+    """Remove a publication and probe every URL of it dead; raise StillLive when one is not."""
+    urls = _remove(services, publication, wait=wait, may_be_there=may_be_there)
+    probes = [probe_until(url, lambda found: found.dead, wait=wait) for url in urls]
+    if alive := [probe for probe in probes if not probe.dead]:
+        shown = "; ".join(f"{probe.url} ({probe.problem or f'status {probe.status}'})" for probe in alive)
+        raise StillLive(
+            f"The takedown is not proved; these endpoints must answer 404 or 410: {shown}.",
+            probes=alive,
+            where=f"publication {publication.id}",
+            remedy="Purge caches in front of them or remove them at the channel, then withdraw again.",
+        )
+    return probes
+
+
+def _remove(services: Services, publication: Publication, *, wait: Wait, may_be_there: bool) -> list[str]:
+    """Remove a publication's entry and files; return every URL that must be dead now.
+
+    :param may_be_there: whether an entry whose identifier we don't know may exist at the channel.
+    """
+    urls = [endpoint["url"] for endpoint in publication.endpoints]
+    channel = _channel(services, publication.channel)
+    if isinstance(channel, JsonChannel):
+        key, remote_id = publication.idempotency_key, publication.remote_id
+        if remote_id is None and may_be_there:
+            # The delivery was cut off, so the entry may be there without our knowing its name. The
+            # same key sent again names it.
+            known = deliver.values(services, publication, [])
+            try:
+                remote_id, url = deliver.post(channel, known, key=key, wait=wait)
+                urls.append(url)
+            except ChannelRefused:
+                remote_id = None  # the channel takes nothing by this key, so it holds nothing either
+        if remote_id is not None:
+            known = deliver.values(services, publication, [], remote_id=remote_id)
+            deliver.remove_entry(channel, known, key=key, wait=wait)
+    for endpoint in publication.endpoints:
+        if endpoint.get("key"):
+            services.storage.origin.delete(endpoint["key"])
+    return list(dict.fromkeys(urls))
+
+
+def _withdrawn(
+    session: Session,
+    publication: Publication,
+    probes: list[Probe],
+    *,
+    actor: str,
+    reason: str,
+    run: str | None,
+) -> dict[str, Any]:
+    publication.withdrawn_at = utcnow()
+    publication.takedown = {
+        "publication_id": publication.id,
+        "version_id": publication.version_id,
+        "channel": publication.channel,
+        "actor": actor,
+        "reason": reason,
+        "withdrawn_at": publication.withdrawn_at.isoformat(),
+        "agent": AGENT,
+        "endpoints": [probe.as_dict() for probe in probes],
+    }
+    publication.status, publication.reason = PublicationStatus.WITHDRAWN, reason
+    session.flush()
+    # The version's row is locked before the others are counted: a publication that is just going
+    # live changes the version in the same transaction and so either counts or waits for us.
+    version = session.get_one(Version, publication.version_id, with_for_update=True)
+    others = session.scalar(
+        select(func.count())
+        .select_from(Publication)
+        .where(Publication.version_id == version.id, Publication.status == PublicationStatus.LIVE)
+    )
+    if not others and version.state == VersionState.LIVE:
+        change_state(session, version, VersionState.WITHDRAWN, actor=actor, why=reason, run=run)
+    audit.record(
+        session,
+        actor=actor,
+        action="publication.withdrawn",
+        subject_id=publication.id,
+        data={"version_id": version.id, "channel": publication.channel, "reason": reason},
+        run=run,
+    )
+    return dict(publication.takedown)
