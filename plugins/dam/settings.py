@@ -98,11 +98,16 @@ class Settings:
         """
         found: dict[str, Any] = {}
         if catalog := uri_of("dam_catalog"):
-            found["catalog_url"] = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql+psycopg://", catalog)
+            found["catalog_url"] = catalog_url(catalog)
         if storage := uri_of("dam_storage"):
             found |= _storage_of(storage)
         base = cls.from_env({"catalog_url": "", "storage_url": ""} | found)
         return replace(base, **found)
+
+
+def catalog_url(uri: str) -> str:
+    """Return the SQLAlchemy URL of a PostgreSQL connection URI, whatever driver it names."""
+    return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql+psycopg://", uri)
 
 
 def _storage_of(uri: str) -> dict[str, Any]:

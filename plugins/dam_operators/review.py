@@ -17,16 +17,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-def announce_key(part: str, verdict: dict[str, Any], package_id: str) -> str:
-    """Return the key to announce for one part of a verdict, or an empty text for none.
-
-    :param part: ``approved`` or ``changes_requested`` (the key is the package), or ``next_package_id``.
-    """
-    if part == "next_package_id":
-        return verdict[part] or ""
-    return package_id if verdict[part] else ""
-
-
 class FreezePackageOperator(DamOperator):
     """Freezes versions as a package: a manifest with its hash, and the seats that must sign it.
 
@@ -90,7 +80,9 @@ class ProofsOperator(DamOperator):
 class VerdictOperator(DamOperator):
     """Draws a package's verdict from its seats' signatures and gives each version its state.
 
-    Returns ``{"status", "approved", "changes_requested", "rejected", "next_package_id"}``.
+    Returns the version ids by verdict (``approved``, ``changes_requested``, ``rejected``), the
+    ``status``, and the keys to announce: ``approved_package``, ``changes_package`` (this package, or
+    empty) and ``next_package`` (the next round of a package that became void, or empty).
 
     :param package_id: the package (templated).
     """
@@ -105,7 +97,12 @@ class VerdictOperator(DamOperator):
         """Conclude the review."""
         from dam.review import packages
 
-        return packages.verdict(self.services, package_id=self.package_id, run=run_name(context))
+        verdict = packages.verdict(self.services, package_id=self.package_id, run=run_name(context))
+        return verdict | {
+            "approved_package": self.package_id if verdict["approved"] else "",
+            "changes_package": self.package_id if verdict["changes_requested"] else "",
+            "next_package": verdict["next_package_id"] or "",
+        }
 
 
 class ApprovalSensor(BaseSensorOperator):

@@ -1,0 +1,44 @@
+# One command each; every one may be run again at any time.
+.PHONY: demo up down reset test test-fast lint lock docs bench help
+
+PY = .venv/bin/python
+export PYTHONPATH := $(CURDIR)/plugins:$(CURDIR)
+
+help:           ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.venv/.installed: requirements.txt
+	@sh runtime/bootstrap.sh
+
+demo: .venv/.installed   ## play a whole campaign on real photographs through all seven stages
+	@$(PY) -m runtime demo
+
+up: .venv/.installed     ## start everything and leave it running: prints the URL and the log-ins
+	@$(PY) -m runtime up
+
+down:           ## stop everything; nothing is lost
+	@[ ! -x $(PY) ] || $(PY) -m runtime down
+
+reset: down     ## stop everything and remove all state
+	@rm -rf .dam
+
+test: .venv/.installed   ## everything: unit, property, DAGs, S3, migrations, scheduler, Celery, browser
+	@sh runtime/test_tools.sh
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+	@$(PY) -m pytest -n 2 --dist loadfile -m "not slow"
+	@$(PY) -m pytest -m slow
+
+test-fast: .venv/.installed   ## the quick tests only, in less than a minute
+	@$(PY) -m pytest -q -n 2 --dist loadfile -m "not slow"
+
+lint: .venv/.installed   ## ruff and mypy
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+
+lock: .venv/.installed   ## compile requirements.txt from pyproject.toml
+	@$(PY) -m runtime lock
+
+docs: .venv/.installed   ## write DAGS.md from the DAGs' docstrings
+	@$(PY) -m runtime docs
+
+bench: .venv/.installed  ## the benchmarks; each prints its ratios
+	@for file in benchmarks/bench_*.py; do $(PY) $$file || exit 1; done
