@@ -1,6 +1,19 @@
 """Mail to people: text and HTML from the templates in ``include/templates/emails``, over SMTP.
 
 Each template is a pair: ``<name>.txt.j2``, whose first line is the subject, and ``<name>.html.j2``.
+What each is given:
+
+====================  ============================================================================
+brief_to_sign,        ``subject, body`` (text)
+seat_open,            and, where there is one, ``due_hours``
+seat_reminder,
+librarian_needed
+licence_alert         ``days, reference, holder, asset, ends_on`` and ``live_urls`` (a list)
+takedown              ``asset`` and the receipt of :func:`dam.channels.publish.withdraw`
+report_ready          ``period, kpis`` (each ``name, number, unit``)
+====================  ============================================================================
+
+Every one takes a ``link``, the page to open.
 """
 
 from __future__ import annotations
@@ -41,7 +54,7 @@ def send(services: Services, *, to: Sequence[str], template: str, context: Mappi
 
     :param to: usernames of ``workflow.yaml``, or addresses.
     :param template: the name of a template, for example ``licence_alert``.
-    :param context: what the template speaks of; ``web_url`` is added.
+    :param context: what the template speaks of, see above.
     :returns: whether a mail went out: not without an SMTP server in the settings, nor without anybody
         to send it to; both are logged.
     :raises BadInput: no such template or username, or the context lacks something the template needs.
@@ -81,7 +94,8 @@ def render(services: Services, *, template: str, context: Mapping[str, Any]) -> 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    known = {"web_url": services.settings.web_url.rstrip("/"), **context}
+    web_url = services.settings.web_url.rstrip("/")
+    known = {"web_url": web_url, "link": "", "due_hours": None, "live_urls": [], **context}
     try:
         subject, _, text = environment.get_template(f"{template}.txt.j2").render(known).partition("\n")
         html = environment.get_template(f"{template}.html.j2").render(known)
@@ -114,7 +128,7 @@ def address(services: Services, person: str) -> str:
             where="include/templates/workflow.yaml",
             remedy=f"Add them under people, or use one of: {', '.join(known)}.",
         )
-    return known[person].email
+    return str(known[person].email)
 
 
 def _hand_over(url: str, message: EmailMessage) -> None:

@@ -1,0 +1,226 @@
+"""Mail over a real SMTP server."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from dam import mail
+from dam.errors import BadInput
+from dam.services import Services
+
+CONTEXTS: dict[str, dict[str, Any]] = {
+    "brief_to_sign": {"subject": "Spring 2027", "body": "# Spring\n<b>goals</b>", "due_hours": 48},
+    "seat_open": {"subject": "Spring 2027, round 1", "body": "six photographs", "due_hours": 24},
+    "seat_reminder": {"subject": "Spring 2027, round 1", "body": "six photographs", "due_hours": 4},
+    "librarian_needed": {"subject": "batch 7", "body": "alt_text is missing"},
+    "licence_alert": {
+        "days": 30,
+        "reference": "CC-ACME-014",
+        "holder": "Northlight & Sons",
+        "asset": "HERO-A_ACME",
+        "ends_on": "3 March 2027",
+        "live_urls": ["http://origin/a.webp"],
+    },
+    "takedown": {
+        "asset": "HERO-A_ACME",
+        "channel": "web",
+        "actor": "licence sweep",
+        "withdrawn_at": "2027-03-04T00:10:00+00:00",
+        "reason": "the licence ended",
+        "endpoints": [{"status": 404, "url": "http://origin/a.webp", "at": "2027-03-04T00:10:00+00:00"}],
+    },
+    "report_ready": {
+        "period": "February 2027",
+        "kpis": [
+            {"name": "Reuse ratio", "number": 1.5, "unit": "uses"},
+            {"name": "Cost per asset", "number": None, "unit": "EUR"},
+        ],
+    },
+}
+
+
+class Inbox:
+    """What the SMTP server was given; addresses at ``gone.example`` are refused."""
+
+    def __init__(self) -> None:
+        self.mails: list[tuple[list[str], EmailMessage]] = []
+
+    async def handle_RCPT(
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if address.endswith("@gone.example"):
+            return "550 no such person"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        assert isinstance(envelope.content, bytes)
+        message = message_from_bytes(envelope.content, policy=default)
+        assert isinstance(message, EmailMessage)
+        self.mails.append((envelope.rcpt_tos, message))
+        return "250 OK"
+
+
+@pytest.fixture
+def inbox() -> Iterator[tuple[Inbox, str]]:
+    handler = Inbox()
+    with socket.create_server(("127.0.0.1", 0)) as free:  # the controller can't take port 0
+        port = free.getsockname()[1]
+    controller = Controller(handler, hostname="127.0.0.1", port=port)
+    controller.start()
+    yield handler, f"smtp://127.0.0.1:{port}"
+    controller.stop()
+
+
+def _with(services: Services, **changes: Any) -> Services:
+    return Services(replace(services.settings, **changes))
+
+
+def _parts(message: EmailMessage) -> tuple[str, str]:
+    text, html = message.get_body(("plain",)), message.get_body(("html",))
+    assert text is not None
+    assert html is not None
+    return text.get_content(), html.get_content()
+
+
+@pytest.mark.parametrize("template", sorted(CONTEXTS))
+def test_each_template_goes_out_as_text_and_html(services: Services, inbox: tuple[Inbox, str], template: str):
+    handler, url = inbox
+    context = CONTEXTS[template] | {"link": "http://dam.example/dam/x"}
+    sent = _with(services, smtp_url=url, mail_from="dam@example.org")
+    assert mail.send(sent, to=["maya@example.org"], template=template, context=context)
+    [(recipients, message)] = handler.mails
+    assert recipients == ["maya@example.org"]
+    assert message["From"] == "dam@example.org"
+    text, html = _parts(message)
+    assert message["Subject"]
+    assert message["Subject"] not in text.splitlines()[0]
+    assert "http://dam.example/dam/x" in text
+    assert 'href="http://dam.example/dam/x"' in html
+
+
+def test_every_template_is_tested_and_is_a_pair(services: Services):
+    folder = services.settings.include / "templates" / "emails"
+    for ending in ("txt", "html"):
+        found = {path.name.split(".")[0] for path in folder.glob(f"[!_]*.{ending}.j2")}
+        assert found == set(CONTEXTS)
+
+
+def test_html_is_escaped_and_text_is_not(services: Services):
+    _, text, html = mail.render(services, template="brief_to_sign", context=CONTEXTS["brief_to_sign"])
+    assert "<b>goals</b>" in text
+    assert "&lt;b&gt;goals&lt;/b&gt;" in html
+    assert "<b>goals</b>" not in html
+
+
+def test_a_subject_is_one_line_whatever_it_is_given(services: Services, inbox: tuple[Inbox, str]):
+    handler, url = inbox
+    context = CONTEXTS["seat_open"] | {"subject": "Spring\r\nBcc: everyone@example.org"}
+    assert mail.send(
+        _with(services, smtp_url=url), to=["a@example.org"], template="seat_open", context=context
+    )
+    [(recipients, message)] = handler.mails
+    assert recipients == ["a@example.org"]
+    assert message["Bcc"] is None
+
+
+@pytest.mark.parametrize(
+    "days, said", [(30, "ends in 30 days"), (1, "ends tomorrow"), (0, "ends today"), (-2, "has ended")]
+)
+def test_the_licence_alert_counts_days_as_a_person_does(services: Services, days: int, said: str):
+    subject, _, html = mail.render(
+        services, template="licence_alert", context=CONTEXTS["licence_alert"] | {"days": days}
+    )
+    assert subject == f"The licence CC-ACME-014 for HERO-A_ACME {said}"
+    assert "Northlight &amp; Sons" in html
+
+
+def test_a_person_is_a_username(services: Services, inbox: tuple[Inbox, str]):
+    handler, url = inbox
+    sent = _with(services, smtp_url=url)
+    people = services.workflow.people
+    assert mail.send(sent, to=["maya", "lena", "maya"], template="seat_open", context=CONTEXTS["seat_open"])
+    assert handler.mails[0][0] == [people["maya"].email, people["lena"].email]
+    with pytest.raises(BadInput, match="no person nobody"):
+        mail.send(sent, to=["nobody"], template="seat_open", context=CONTEXTS["seat_open"])
+
+
+def test_without_a_server_it_is_logged(services: Services, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level("INFO", logger="dam.mail"):
+        assert not mail.send(
+            services, to=["a@example.org"], template="seat_open", context=CONTEXTS["seat_open"]
+        )
+    assert "not sent to a@example.org: Your review is needed: Spring 2027, round 1" in caplog.text
+
+
+def test_with_nobody_to_tell_it_is_logged(services: Services, caplog: pytest.LogCaptureFixture):
+    assert not mail.send(services, to=[], template="seat_open", context=CONTEXTS["seat_open"])
+    assert "nobody to go to" in caplog.text
+
+
+def test_one_refused_address_does_not_keep_the_mail_from_others(
+    services: Services, inbox: tuple[Inbox, str], caplog: pytest.LogCaptureFixture
+):
+    handler, url = inbox
+    to = ["a@gone.example", "b@example.org"]
+    assert mail.send(
+        _with(services, smtp_url=url), to=to, template="seat_open", context=CONTEXTS["seat_open"]
+    )
+    assert handler.mails[0][0] == ["b@example.org"]
+    assert "a@gone.example" in caplog.text
+
+
+def test_a_mail_that_reaches_nobody_raises(services: Services, inbox: tuple[Inbox, str]):
+    _, url = inbox
+    with pytest.raises(mail.MailFailed, match="was not sent"):
+        mail.send(
+            _with(services, smtp_url=url),
+            to=["a@gone.example"],
+            template="seat_open",
+            context=CONTEXTS["seat_open"],
+        )
+
+
+def test_a_server_that_is_down_raises_with_its_address(services: Services, inbox: tuple[Inbox, str]):
+    with pytest.raises(mail.MailFailed, match=r"mail server 127\.0\.0\.1:9"):
+        mail.send(
+            _with(services, smtp_url="smtp://127.0.0.1:9"),
+            to=["a@example.org"],
+            template="seat_open",
+            context=CONTEXTS["seat_open"],
+        )
+
+
+def test_a_password_never_travels_in_the_clear(services: Services, inbox: tuple[Inbox, str]):
+    handler, url = inbox
+    with pytest.raises(mail.MailFailed):
+        mail.send(
+            _with(services, smtp_url=url.replace("smtp://", "smtp://dam:secret@")),
+            to=["a@example.org"],
+            template="seat_open",
+            context=CONTEXTS["seat_open"],
+        )
+    assert handler.mails == []
+
+
+def test_faults_name_the_template(services: Services, tmp_path: Path):
+    with pytest.raises(BadInput, match=r"no mail template nothing\.txt\.j2"):
+        mail.render(services, template="nothing", context={})
+    with pytest.raises(BadInput, match=r"templates/emails/seat_open.*'body' is undefined"):
+        mail.render(services, template="seat_open", context={"subject": "x"})
+    shutil.copytree(services.settings.include / "templates" / "emails", tmp_path / "templates" / "emails")
+    (tmp_path / "templates" / "emails" / "seat_open.html.j2").unlink()
+    with pytest.raises(BadInput, match=r"no mail template seat_open\.html\.j2"):
+        mail.render(_with(services, include=tmp_path), template="seat_open", context=CONTEXTS["seat_open"])
