@@ -1,0 +1,1 @@
+"""What the demonstration campaign is played with."""
