@@ -16,7 +16,7 @@ from dam.errors import BadInput, DamError
 
 AGENT = "airflow-dam-probe/1.0"
 WAITS = (0.5, 1.0, 2.0, 4.0)  # seconds between tries; one try more than waits
-_TIMEOUT = httpx.Timeout(20.0, connect=5.0)
+TIMEOUT = httpx.Timeout(20.0, connect=5.0)
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})  # the server asks to come again, or broke
 _PLACEHOLDER = re.compile(r"\{([a-z_0-9]+)\}")
 Wait = Callable[[float], None]
@@ -104,7 +104,7 @@ def send(
     headers = {**fill(request.headers, values, where=where), "Idempotency-Key": key}
     body = fill(request.body, values, where=where) if request.body is not None else None
     problem = ""
-    with httpx.Client(timeout=_TIMEOUT) as client:
+    with httpx.Client(timeout=TIMEOUT) as client:
         for pause in (*WAITS, None):
             try:
                 answer = client.request(request.method, url, headers=headers, json=body)
@@ -135,16 +135,18 @@ def pointed(document: Any, pointer: str, *, where: str) -> str:
     :raises BadInput: nothing is there.
     """
     value = document
-    for part in pointer.split("/")[1:]:
-        name = part.replace("~1", "/").replace("~0", "~")
-        try:
+    try:
+        for part in pointer.split("/")[1:]:
+            name = part.replace("~1", "/").replace("~0", "~")
             value = value[int(name)] if isinstance(value, list) else value[name]
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise BadInput(
-                f"the answer has nothing at {pointer}: {str(document)[:200]}.",
-                where=where,
-                remedy="Correct id_pointer or url_pointer in the channel's template.",
-            ) from error
+    except (KeyError, IndexError, TypeError, ValueError):
+        value = None
+    if value is None:
+        raise BadInput(
+            f"the answer has nothing at {pointer}: {str(document)[:200]}.",
+            where=where,
+            remedy="Correct id_pointer or url_pointer in the channel's template.",
+        )
     return str(value)
 
 
@@ -155,7 +157,7 @@ def probe(url: str) -> Probe:
     status, problem = None, ""
     try:
         with (
-            httpx.Client(timeout=_TIMEOUT, follow_redirects=False) as client,
+            httpx.Client(timeout=TIMEOUT, follow_redirects=False) as client,
             client.stream("GET", url, headers=headers) as answer,
         ):
             for chunk in answer.iter_bytes():
