@@ -22,24 +22,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyexiv2
 import pyvips
 
 from dam.errors import BadInput
 
+Pixels = npt.NDArray[np.float32]  # height × width × 3, sRGB from 0 to 1
+
 _STAMP = ".photos.json"
 _CC0 = "https://creativecommons.org/publicdomain/zero/1.0/"
 _PUBLIC_DOMAIN = "https://creativecommons.org/publicdomain/mark/1.0/"
-_NOTE = (
-    "Enlarged crop of a scikit-image sample photograph, made for a demonstration; camera data are made up."
-)
+_FREE = "Free to use, also commercially."
+_NASA = "Free to use; must not suggest that NASA endorses a product or service."
+_NOTE = "Enlarged crop of a scikit-image sample photograph for a demonstration; camera and position made up."
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """A photograph inside scikit-image: its file, who made it and under which terms.
 
-    ``place`` is (city, country, latitude, longitude) where the documentation tells it.
+    ``place`` is (city, country, latitude, longitude).
     """
 
     file: str
@@ -48,7 +51,8 @@ class Source:
     copyright: str
     licence: str
     address: str
-    place: tuple[str, str, float | None, float | None] | None = None
+    terms: str = _FREE
+    place: tuple[str, str, float, float] | None = None
 
 
 _SOURCES = {
@@ -59,7 +63,7 @@ _SOURCES = {
         "No rights reserved (CC0 by Rachel Michetti).",
         _CC0,
         "scikit-image: skimage.data.coffee",
-        ("Montréal", "Canada", 45.5093, -73.5724),
+        place=("Montréal", "Canada", 45.5093, -73.5724),
     ),
     "cat": Source(
         "chelsea.png",
@@ -76,6 +80,7 @@ _SOURCES = {
         "Public domain (NASA); no known copyright restrictions.",
         _PUBLIC_DOMAIN,
         "https://flic.kr/p/r9qvLn",
+        _NASA,
     ),
     "rocket": Source(
         "rocket.jpg",
@@ -84,7 +89,7 @@ _SOURCES = {
         "Public domain (released by SpaceX).",
         _PUBLIC_DOMAIN,
         "https://www.flickr.com/photos/spacexphotos/16511594820/",
-        ("Cape Canaveral", "United States", 28.5619, -80.5774),
+        place=("Cape Canaveral", "United States", 28.5619, -80.5774),
     ),
     "hubble": Source(
         "hubble_deep_field.jpg",
@@ -93,6 +98,7 @@ _SOURCES = {
         "Public domain (NASA, Hubble Space Telescope).",
         _PUBLIC_DOMAIN,
         "http://hubblesite.org/newscenter/archive/releases/2012/37/image/a/",
+        _NASA,
     ),
     "camera": Source(
         "camera.png",
@@ -307,7 +313,7 @@ _GOOD: tuple[Shot, ...] = (
     Shot(
         "STOCK-LAUNCH-TOWER",
         "rocket",
-        (330, 60, 244),
+        (250, 60, 244),
         _P16,
         "Rocket and lightning towers",
         "The rocket rises beside a lattice tower while the floodlights of the pad flare in the dusk.",
@@ -596,16 +602,13 @@ def _from_stamp(folder: Path, wanted: list[Any]) -> PhotoSet | None:
     for name, size in stamp["bytes"].items():
         if not (folder / name).is_file() or (folder / name).stat().st_size != size:
             return None
-    return PhotoSet(
-        **{
-            field: [folder / name for name in value] if isinstance(value, list) else folder / value
-            for field, value in stamp["names"].items()
-        }
-    )
+    names = stamp["names"]
+    good = [folder / name for name in names.pop("good")]
+    return PhotoSet(good=good, **{field: folder / name for field, name in names.items()})
 
 
 @cache
-def _photograph(key: str) -> np.ndarray[Any, np.dtype[np.float32]]:
+def _photograph(key: str) -> Pixels:
     """Return a source photograph as height × width × 3 sRGB values from 0 to 1."""
     spec = find_spec("skimage")
     if spec is None or spec.origin is None:
@@ -615,8 +618,8 @@ def _photograph(key: str) -> np.ndarray[Any, np.dtype[np.float32]]:
             remedy="Install the project's `demo` extra.",
         )
     image = pyvips.Image.new_from_file(str(Path(spec.origin).parent / "data" / _SOURCES[key].file))
-    pixels = np.asarray(image.numpy(), dtype=np.float32) / 255
-    return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels[..., :3]
+    pixels: Pixels = np.asarray(image.numpy()).astype(np.float32) / np.float32(255)
+    return np.dstack([pixels] * 3) if pixels.ndim == 2 else pixels[..., :3]
 
 
 # dark, middle and light sRGB colours that a grey photograph is toned with
@@ -629,7 +632,7 @@ _TONES = {
 }
 
 
-def _grade(pixels: np.ndarray[Any, np.dtype[np.float32]], tone: str) -> np.ndarray[Any, np.dtype[np.float32]]:
+def _grade(pixels: Pixels, tone: str) -> Pixels:
     """Grade sRGB values (0..1): toned, warmer, cooler or richer; ``plain`` leaves them."""
     if tone in _TONES:
         grey = pixels.mean(axis=2)
@@ -646,7 +649,8 @@ def _grade(pixels: np.ndarray[Any, np.dtype[np.float32]], tone: str) -> np.ndarr
     if tone == "rich":
         curved = pixels * pixels * (3 - 2 * pixels) * 0.6 + pixels * 0.4
         grey = curved.mean(axis=2, keepdims=True)
-        return np.clip(grey + (curved - grey) * 1.2, 0, 1)
+        rich: Pixels = np.clip(grey + (curved - grey) * 1.2, 0, 1)
+        return rich
     return pixels
 
 
@@ -741,7 +745,7 @@ def _exif(shot: Shot, source: Source, taken: datetime, number: int, rights: bool
     }
     if rights:
         exif |= {"Exif.Image.Artist": source.creator, "Exif.Image.Copyright": source.copyright}
-    if shot.located and source.place and source.place[2] is not None and source.place[3] is not None:
+    if shot.located and source.place:
         latitude, longitude = source.place[2:]
         exif |= {
             "Exif.GPSInfo.GPSVersionID": "2 3 0 0",
@@ -800,7 +804,7 @@ def _xmp(shot: Shot, source: Source, taken: datetime, rights: bool) -> dict[str,
             "Xmp.photoshop.Credit": source.credit,
             "Xmp.photoshop.Source": source.address,
             "Xmp.xmpRights.Marked": "False",
-            "Xmp.xmpRights.UsageTerms": text("Free to use, also commercially; no permission needed."),
+            "Xmp.xmpRights.UsageTerms": text(source.terms),
             "Xmp.xmpRights.WebStatement": source.licence,
         }
     return xmp
