@@ -289,7 +289,7 @@ class Demo:
                 raise DemoFailed(f"libby could not fill in {version_id}: {reply.status_code} {reply.text}")
         libby.answer(question, "Done", comment="Ours, by contract.").raise_for_status()
         stage.answers.append(
-            f"libby filled in the rights of {len(missing)} versions in the librarian's table"
+            f"libby filled in the rights of {len(missing)} versions in her table"
         )
         others.append(self.package_of(other_run, "freeze_completed"))
         with self.services.session() as session:
@@ -330,7 +330,7 @@ class Demo:
             f"bea approved, libby then changed a title, so lena's signature was refused ({status}): void"
         )
         # Legal is asked again under the next round's hash; Airflow's own seat learns of it by an answer.
-        verdict = self.verdict_after(run_id, own)
+        verdict = self.verdict_after(run_id)
         second = str(verdict["next_package_id"])
         run_id, seats = self.open_seats(second)
         stage.runs.append(f"review_package/{run_id}")
@@ -348,7 +348,7 @@ class Demo:
         for package_id in others:
             run_id, seats = self.open_seats(package_id)
             stage.runs.append(f"review_package/{run_id}")
-            for who, role in (("bea", "brand_reviewer"), ("lena", "legal_reviewer")):
+            for who in ("bea", "lena"):
                 values: dict[str, Any] = {"comment": "Fine.", "versions": ""}
                 if who == "bea" and (near := self.near_duplicate_in(package_id)):
                     values["versions"] = json.dumps(
@@ -359,7 +359,7 @@ class Demo:
             stage.answers.append("bea and lena signed a supplier package on Airflow's Required Actions API")
         return [second, *others]
 
-    def verdict_after(self, run_id: str, package_id: str) -> dict[str, Any]:
+    def verdict_after(self, run_id: str) -> dict[str, Any]:
         """Let Airflow's waiting seat of a void package hear of it, and return the verdict."""
         lena = self.people["lena"]
         detail = [

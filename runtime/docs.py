@@ -22,7 +22,7 @@ def text() -> str:
     parts = [
         "# The DAGs",
         "",
-        "Written by `make docs` from the DAGs' own docstrings, which Airflow shows as well. Change them there.",
+        "Written by `make docs` from the DAGs' docstrings, which Airflow shows as well. Change them there.",
         "",
         *(f"- [`{name}`](#{name})" for name in names),
     ]

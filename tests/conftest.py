@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+import airflow_home as home
 from dam.catalog.session import upgrade
 from dam.services import Services
 from dam.settings import PROJECT, Settings
@@ -70,3 +72,10 @@ def services(catalog_url: str, tmp_path: Path) -> Iterator[Services]:
     )
     yield made
     made.engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def airflow_home() -> Iterator[Path]:
+    """Airflow's home of this test run; its environment is set before anything imports Airflow."""
+    yield home.HOME
+    shutil.rmtree(home.HOME, ignore_errors=True)

@@ -1,0 +1,22 @@
+"""Sets Airflow's environment before anything imports it: a fresh home, no examples, our folders."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from dam.settings import PROJECT
+
+HOME = Path(tempfile.mkdtemp(prefix="dam-airflow-"))
+
+os.environ |= {
+    "AIRFLOW_HOME": str(HOME),
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
+    "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
+    "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{HOME / 'airflow.db'}",
+    "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+    "PYTHONPATH": os.pathsep.join([str(PROJECT / "plugins"), str(PROJECT), os.environ.get("PYTHONPATH", "")]),
+}

@@ -1,0 +1,125 @@
+"""Every DAG parses and keeps the house rules."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from dam.settings import PROJECT
+
+FILES = sorted((PROJECT / "dags").glob("*.py"))
+STAGES = {
+    "plan_brief", "create_assets", "ingest_batch", "review_package", "activate_package", "measure_nightly",
+    "archive_nightly", "licence_expiry_sweep", "retention_sweep",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bag(airflow_home):
+    """All DAGs, parsed once."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    return DagBag(str(PROJECT / "dags"), include_examples=False)
+
+
+def test_all_parse(bag):
+    assert bag.import_errors == {}
+    assert set(bag.dags) >= STAGES
+
+
+def test_one_file_a_dag_of_the_same_name(bag):
+    assert {path.stem for path in FILES} == set(bag.dags)
+    for dag_id, dag in bag.dags.items():
+        assert Path(dag.fileloc).stem == dag_id
+
+
+def test_every_dag_explains_itself(bag):
+    for dag_id, dag in bag.dags.items():
+        assert dag.doc_md, dag_id
+        assert dag.doc_md.lstrip().startswith("### "), f"{dag_id}: the runbook has no title"
+        assert "Idempotent" in dag.doc_md or "idempotent" in dag.doc_md or dag_id == "partner_drop", dag_id
+
+
+def test_every_dag_has_owner_tags_and_retries(bag):
+    from dam_operators.stage import workflow
+
+    roles = {stage.owner for stage in workflow().stages.values()}
+    for dag_id, dag in bag.dags.items():
+        assert "dam" in dag.tags, dag_id
+        assert len(dag.tags) >= 2, dag_id
+        assert dag.catchup is False, dag_id
+        for task in dag.tasks:
+            assert task.owner in roles, f"{dag_id}.{task.task_id}"
+            if task.task_id != "check":  # a brief with faults is not better at the second try
+                assert task.retries >= 2, f"{dag_id}.{task.task_id}"
+
+
+def test_people_are_given_time_and_silence_never_approves(bag):
+    from dam_operators.human import PersonOperator
+
+    found = 0
+    for dag in bag.dags.values():
+        for task in dag.tasks:
+            kind = getattr(task, "operator_class", type(task))
+            if not (isinstance(kind, type) and issubclass(kind, PersonOperator)):
+                continue
+            found += 1
+            if isinstance(task, PersonOperator):
+                assert task.response_timeout is not None
+                assert task.response_timeout >= timedelta(hours=1)
+                assert task.execution_timeout is None
+                assert task.defaults is None, f"{task.task_id} would answer by itself"
+    assert found >= 5
+
+
+def test_waiting_runs_do_not_block_others(bag):
+    from dam_operators.human import PersonOperator
+
+    for dag_id, dag in bag.dags.items():
+        kinds = [getattr(task, "operator_class", type(task)) for task in dag.tasks]
+        if any(isinstance(kind, type) and issubclass(kind, PersonOperator) for kind in kinds):
+            assert dag.max_active_runs >= 4, dag_id
+
+
+def test_stages_are_joined_without_gaps(bag):
+    """Every event that one DAG emits starts another, and every event-driven DAG has an emitter."""
+    from dam_operators import events
+
+    emitted, awaited = set(), set()
+    for dag in bag.dags.values():
+        awaited |= {asset.uri for _, asset in dag.timetable.asset_condition.iter_assets()}
+        for task in dag.tasks:
+            emitted |= {asset.uri for asset in task.outlets}
+    watched = {events.INBOX.uri}
+    assert emitted == awaited - watched
+
+
+def test_the_readme_shows_the_workflow_that_is_tested_and_it_is_short():
+    source = (PROJECT / "dags" / "partner_drop.py").read_text()
+    assert len(source.splitlines()) < 40
+    code = source.split('"""', 2)[2].strip()
+    assert code in (PROJECT / "README.md").read_text()
+
+
+def test_dags_md_is_fresh():
+    from runtime.docs import TARGET, text
+
+    assert TARGET.read_text() == text(), "run: make docs"
+
+
+def test_parsing_imports_nothing_heavy():
+    heavy = ("great_expectations", "pandas", "PIL", "pyvips", "numpy", "boto3", "sqlalchemy.orm.decl_api")
+    code = (
+        "import sys, runpy, airflow.sdk\n"
+        "from airflow.providers.standard.operators import hitl\n"
+        "before = set(sys.modules)\n"
+        f"for path in {[str(path) for path in FILES]!r}: runpy.run_path(path)\n"
+        f"print([name for name in {heavy!r} if name in set(sys.modules) - before])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert re.search(r"\[\]\s*$", done.stdout), done.stdout
