@@ -1,14 +1,38 @@
-"""A real HTTP server that answers what a test tells it to."""
+"""Real HTTP servers: one that answers what a test tells it to, and a world with an origin and a CMS."""
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
+
+from dam import audit
+from dam.catalog.models import (
+    Asset,
+    Batch,
+    Campaign,
+    Description,
+    Grant,
+    Licence,
+    Package,
+    PackageVersion,
+    Publication,
+    Version,
+    VersionState,
+    utcnow,
+)
+from dam.channels import publish
+from dam.origin import OriginServer
+from dam.services import Services
 
 
 class Scripted:
@@ -64,3 +88,161 @@ def scripted() -> Iterator[Scripted]:
     server = Scripted()
     yield server
     server.close()
+
+
+CAMPAIGNS = {"image": "spring-2027", "document": "booklets-2027"}
+REFERENCES = {"image": "CC-ACME-014", "document": "CC-ACME-015"}
+
+
+@dataclass
+class World:
+    """A campaign with a reviewed package of one photograph (and what a test adds), a public origin and a
+    CMS, both real servers."""
+
+    services: Services
+    origin: OriginServer
+    package_id: str
+    version_id: str
+    entries: Path
+
+    def version(self) -> Version:
+        with self.services.session() as session:
+            return session.get_one(Version, self.version_id)
+
+    def publication(self, publication_id: str) -> Publication:
+        with self.services.session() as session:
+            return session.get_one(Publication, publication_id)
+
+    def planned(self, channel: str = "web", **kwargs: Any) -> str:
+        """Plan one channel and return its publication's id."""
+        answer = publish.plan(self.services, package_id=self.package_id, channels=[channel], **kwargs)
+        [row] = answer["publications"]
+        return str(row["publication_id"])
+
+    def publish(self, publication_id: str, **kwargs: Any) -> dict[str, Any]:
+        return publish.publish(self.services, publication_id=publication_id, wait=no_wait, **kwargs)
+
+    def withdraw(self, publication_id: str, **kwargs: Any) -> dict[str, Any]:
+        told = {"actor": "lena", "reason": "a claim", "wait": no_wait} | kwargs
+        return publish.withdraw(self.services, publication_id=publication_id, **told)
+
+    def actions(self, subject_id: str) -> list[str]:
+        with self.services.session() as session:
+            return [event.action for event in audit.history(session, subject_id)]
+
+    def files(self) -> list[str]:
+        """Return the keys of everything on the origin."""
+        return [entry.key for entry in self.services.storage.origin.list()]
+
+    def at(self, **changes: Any) -> None:
+        """Change settings from now on: the CMS's or the origin's address."""
+        self.services.engine.dispose()
+        self.services = Services(replace(self.services.settings, **changes))
+
+    def entry_urls(self) -> list[str]:
+        """Return the URLs of all entries the CMS ever made."""
+        if not self.entries.exists():
+            return []
+        return [
+            f"{self.origin.url}/entries/{name}" for name in json.loads(self.entries.read_text())["entries"]
+        ]
+
+    def review(self, content: bytes, *, filename: str, kind: str, media_type: str) -> None:
+        """Put another file through the review: from now on the world's package and version."""
+        self.package_id, self.version_id = _reviewed(
+            self.services, content, filename=filename, kind=kind, media_type=media_type
+        )
+
+
+def no_wait(seconds: float) -> None:
+    """Wait for nothing."""
+
+
+@pytest.fixture
+def world(services: Services, tmp_path: Path) -> Iterator[World]:
+    served = OriginServer(
+        root=tmp_path / "storage" / "origin",
+        log=tmp_path / "access.log",
+        cms=True,
+        cms_token="t0p",
+        cms_state=tmp_path / "cms.json",
+    )
+    with served as origin:
+        settings = replace(services.settings, origin_url=origin.url, cms_url=origin.url, cms_token="t0p")
+        picture = io.BytesIO()
+        Image.linear_gradient("L").resize((640, 480)).convert("RGB").save(picture, "JPEG")
+        made = World(Services(settings), origin, "", "", tmp_path / "cms.json")
+        made.review(
+            picture.getvalue(),
+            filename="SPRING27-HERO-A_ACME_20270301_v01.jpg",
+            kind="image",
+            media_type="image/jpeg",
+        )
+        yield made
+        made.services.engine.dispose()
+
+
+def _reviewed(
+    services: Services, content: bytes, *, filename: str, kind: str, media_type: str
+) -> tuple[str, str]:
+    """Put one file of a new campaign through the review; return the approved package and the version."""
+    suffix = Path(filename).suffix.lower()
+    stored = services.storage.vault.put_content(content, suffix=suffix)
+    today = utcnow().date()
+    with services.session() as session:
+        campaign = Campaign(
+            slug=CAMPAIGNS[kind],
+            name="Spring",
+            project="SPRING27",
+            client="ACME",
+            starts_on=today - timedelta(3),
+            ends_on=today + timedelta(90),
+            markets=["DE"],
+            channels=["web", "cms"],
+            budget=1,
+        )
+        batch = Batch(campaign=campaign, source="inbox", location=f"drops/{kind}", sent_by="dario")
+        version = Version(
+            asset=Asset(campaign=campaign, name="SPRING27-HERO-A_ACME", kind=kind),
+            number=1,
+            batch=batch,
+            filename=filename,
+            sha256=stored.sha256,
+            bytes=stored.bytes,
+            media_type=media_type,
+            storage_uri=stored.uri,
+            width=640,
+            height=480,
+            state=VersionState.INGESTED,
+            made_by="dario",
+        )
+        grant = Grant(
+            asset=version.asset,
+            licence=Licence(reference=REFERENCES[kind], holder="Northlight", kind="rights_managed"),
+            territories=["DE"],
+            channels=["web", "cms", "social"],
+            starts_on=today - timedelta(30),
+            ends_on=today + timedelta(60),
+        )
+        session.add_all([version, grant, Description(version=version, title="Hero A", updated_by="libby")])
+        session.flush()
+        batch_id, version_id = batch.id, version.id
+    return approved(services, batch_id=batch_id, version_ids=[version_id]), version_id
+
+
+def approved(services: Services, *, batch_id: str, version_ids: list[str]) -> str:
+    """Freeze a package and sign all its seats."""
+    with services.session() as session:
+        p = Package(
+            campaign_id=session.get_one(Batch, batch_id).campaign_id,
+            batch_id=batch_id,
+            manifest={},
+            manifest_sha256="0" * 64,
+            status="approved",
+            closed_at=utcnow(),
+        )
+        for v in version_ids:
+            session.add(PackageVersion(package=p, version_id=v, entry_sha256="0" * 64, verdict="approve"))
+            session.get_one(Version, v).state = "approved"
+        session.flush()
+        return p.id

@@ -1,0 +1,453 @@
+"""Plan, publish, probe and withdraw against a real origin and a real CMS."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+from datetime import time as clock
+from typing import Any
+
+import httpx
+import pytest
+
+from dam.catalog.models import Batch, Grant, Package, Publication, VersionState, utcnow
+from dam.channels import deliver, publish, wire
+from dam.errors import NotFound, Refused
+from dam.services import Services
+from dam.settings import PROJECT
+
+WEB = {"webp", "avif", "portrait", "landscape", "square", "thumbnail", "preview"}
+
+
+def _all(world: Any) -> list[Publication]:
+    with world.services.session() as session:
+        return list(session.query(Publication))
+
+
+# -------------------------------------------------------------------------------- the whole way once
+
+
+def test_web_from_plan_to_takedown(world):
+    answer = publish.plan(world.services, package_id=world.package_id, channels=["web"], run="activate/1")
+    assert (answer["refused"], answer["void"], answer["next_package_id"]) == ([], False, None)
+    [row] = answer["publications"]
+    assert (row["version_id"], row["channel"], row["allowed"]) == (world.version_id, "web", True)
+    assert row["status"] == "scheduled"
+    assert row["explanation"].startswith("Allowed until ")
+
+    live = world.publish(row["publication_id"], run="activate/1")
+    assert live["status"] == "live"
+    assert live["live_url"] in live["endpoints"]
+    publication = world.publication(row["publication_id"])
+    assert {endpoint["name"] for endpoint in publication.endpoints} == WEB
+    for endpoint in publication.endpoints:
+        got = httpx.get(endpoint["url"])
+        assert (got.status_code, hashlib.sha256(got.content).hexdigest()) == (200, endpoint["sha256"])
+        assert endpoint["url"].startswith(f"{world.origin.url}/spring-2027/SPRING27-HERO-A_ACME/v01/")
+        assert f"/{endpoint['name']}-{endpoint['sha256'][:12]}." in endpoint["url"]
+    assert publication.live_url == publication.endpoints[0]["url"]
+    assert publication.probed_at is not None
+    assert [probe["status"] for probe in publication.receipt["probes"]] == [200] * len(WEB)
+    assert world.version().state == VersionState.LIVE
+
+    receipt = world.withdraw(publication.id, run="sweep/1")
+    assert (receipt["actor"], receipt["reason"], receipt["channel"]) == ("lena", "a claim", "web")
+    assert receipt["agent"].startswith("airflow-dam-probe/")
+    assert {probe["url"] for probe in receipt["endpoints"]} == set(live["endpoints"])
+    assert all(probe["status"] in (404, 410) and probe["at"] for probe in receipt["endpoints"])
+    assert all(httpx.get(url).status_code in (404, 410) for url in live["endpoints"])
+    assert world.files() == []
+    assert world.version().state == VersionState.WITHDRAWN
+    assert world.publication(publication.id).takedown == receipt
+    assert world.withdraw(publication.id, reason="again") == receipt
+    assert world.actions(publication.id) == [
+        "publication.scheduled",
+        "publication.live",
+        "publication.withdrawn",
+    ]
+
+
+def test_cms_from_plan_to_takedown(world):
+    publication_id = world.planned("cms")
+    live = world.publish(publication_id)
+    publication = world.publication(publication_id)
+    kinds = [endpoint["kind"] for endpoint in publication.endpoints]
+    assert kinds == ["file", "file", "file", "entry"]
+    assert live["live_url"] == publication.endpoints[-1]["url"]
+    assert publication.remote_id
+    entry = httpx.get(live["live_url"], headers={"Accept": "application/json"})
+    assert entry.status_code == 200
+    assert publication.endpoints[0]["url"] in entry.text
+    world.withdraw(publication_id)
+    assert all(httpx.get(url).status_code in (404, 410) for url in live["endpoints"])
+    assert world.version().state == VersionState.WITHDRAWN
+
+
+def test_a_version_stays_live_while_one_channel_has_it(world):
+    web, cms = world.planned("web"), world.planned("cms")
+    on_web, on_cms = world.publish(web), world.publish(cms)
+    world.withdraw(cms)
+    assert world.version().state == VersionState.LIVE
+    assert all(httpx.get(url).status_code == 200 for url in on_web["endpoints"])
+    assert all(httpx.get(url).status_code in (404, 410) for url in on_cms["endpoints"])
+    world.withdraw(web)
+    assert world.version().state == VersionState.WITHDRAWN
+
+
+# ---------------------------------------------------------------------------------------------- plan
+
+
+def test_planning_again_answers_the_same(world):
+    first = publish.plan(world.services, package_id=world.package_id)
+    assert [row["channel"] for row in first["publications"]] == ["web", "cms"]
+    assert publish.plan(world.services, package_id=world.package_id) == first
+    for row in first["publications"]:
+        world.publish(row["publication_id"])
+    again = publish.plan(world.services, package_id=world.package_id)
+    assert [row["publication_id"] for row in again["publications"]] == [
+        row["publication_id"] for row in first["publications"]
+    ]
+    assert {row["status"] for row in again["publications"]} == {"live"}
+    assert len(_all(world)) == 2
+
+
+def test_the_idempotency_key_names_version_channel_and_package(world):
+    keys = {row.channel: row.idempotency_key for row in map(world.publication, [world.planned("web")])}
+    expected = publish.idempotency_key(
+        version_id=world.version_id, channel="web", package_id=world.package_id
+    )
+    assert keys == {"web": expected}
+    assert len(expected) == 64
+
+
+def test_a_refusal_is_planned_as_a_sentence(world):
+    answer = publish.plan(world.services, package_id=world.package_id, channels=["social", "web", "fax"])
+    assert [row["channel"] for row in answer["publications"]] == ["web"]
+    social, fax = answer["refused"]
+    assert social["explanation"] == "There is no channel template named social in include/templates/channels."
+    assert fax["publication_id"] is None
+    with world.services.session() as session:
+        end = session.query(Grant).one().ends_on
+    late = datetime.combine(end + timedelta(1), clock.min, UTC)
+    [refused] = publish.plan(world.services, package_id=world.package_id, channels=["cms"], now=late)[
+        "refused"
+    ]
+    assert refused["explanation"].startswith("The licence CC-ACME-014 from Northlight ended on ")
+
+
+def test_the_window_ends_with_the_last_day_of_the_licence(world):
+    publication = world.publication(world.planned())
+    with world.services.session() as session:
+        ends_on = session.query(Grant).one().ends_on
+    assert publication.ends_at == datetime.combine(ends_on + timedelta(1), clock.min, UTC)
+
+
+def test_only_an_approved_package_is_planned(world):
+    with world.services.session() as session:
+        package = Package(
+            batch=Batch(source="inbox", location="drops/2", sent_by="dario"),
+            manifest={},
+            manifest_sha256="0" * 64,
+        )
+        session.add(package)
+        session.flush()
+        package_id = package.id
+    with pytest.raises(Refused, match="not approved"):
+        publish.plan(world.services, package_id=package_id)
+    with pytest.raises(NotFound, match="no package pkg_none"):
+        publish.plan(world.services, package_id="pkg_none")
+
+
+def test_changed_rights_void_the_approval(world):
+    planned = world.planned("web")
+    with world.services.session() as session:
+        session.query(Grant).one().territories = ["DE", "FR"]
+    answer = publish.plan(world.services, package_id=world.package_id)
+    assert answer["void"]
+    assert (answer["publications"], answer["refused"]) == ([], [])
+    assert answer["next_package_id"] not in (None, world.package_id)
+    assert publish.plan(world.services, package_id=world.package_id) == answer
+    with pytest.raises(Refused, match=f"approval is void.*{answer['next_package_id']}"):
+        world.publish(planned)
+    assert world.publication(planned).status == "failed"
+    assert world.files() == []
+
+
+# ------------------------------------------------------------------------------------------- embargo
+
+
+def test_an_embargo_is_kept(world):
+    later = utcnow() + timedelta(days=5)
+    publication_id = world.planned(not_before=later)
+    answer = world.publish(publication_id)
+    assert (answer["status"], answer["starts_at"]) == ("scheduled", later.isoformat())
+    assert world.files() == []
+    assert publish.due(world.services) == []
+    assert publish.due(world.services, now=later) == [publication_id]
+    assert world.publish(publication_id, now=later)["status"] == "live"
+    assert publish.due(world.services, now=later) == []
+
+
+def test_nothing_goes_out_before_the_campaign_starts(world):
+    with world.services.session() as session:
+        campaign = session.get_one(Package, world.package_id).campaign
+        campaign.starts_on = utcnow().date() + timedelta(10)
+        first_day = datetime.combine(campaign.starts_on, clock.min, UTC)
+    publication_id = world.planned()
+    assert world.publish(publication_id)["starts_at"] == first_day.isoformat()
+    assert world.publish(publication_id, now=first_day)["status"] == "live"
+
+
+def test_an_embargo_beyond_the_licence_is_refused(world):
+    answer = publish.plan(
+        world.services, package_id=world.package_id, not_before=utcnow() + timedelta(days=400)
+    )
+    assert answer["publications"] == []
+    assert {row["channel"] for row in answer["refused"]} == {"web", "cms"}
+
+
+def test_the_policy_is_asked_again_when_the_embargo_is_over(world):
+    publication_id = world.planned(not_before=utcnow() + timedelta(days=5))
+    with pytest.raises(Refused, match="The licence CC-ACME-014 from Northlight ended on"):
+        world.publish(publication_id, now=utcnow() + timedelta(days=90))
+    failed = world.publication(publication_id)
+    assert failed.status == "failed"
+    assert "ended on" in failed.reason
+    assert world.files() == []
+    assert world.version().state == VersionState.APPROVED
+    assert world.planned() == publication_id  # planned anew, it may go out while the licence lasts
+    assert world.publish(publication_id)["status"] == "live"
+
+
+# ----------------------------------------------------------------------------------- killed, and run again
+
+KILL = """
+import os, signal, sys
+from dam.channels import deliver, publish, wire
+from dam.services import Services
+module, name, when = sys.argv[1].split(":")
+module = {"deliver": deliver, "publish": publish}[module]
+real = getattr(module, name)
+def deadly(*args, **kwargs):
+    if when == "after":
+        real(*args, **kwargs)
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(module, name, deadly)
+job = {"publish": publish.publish, "withdraw": publish.withdraw}[sys.argv[2]]
+more = {"actor": "lena", "reason": "a claim"} if sys.argv[2] == "withdraw" else {}
+job(Services.from_env(), publication_id=sys.argv[3], wait=lambda seconds: None, **more)
+"""
+
+
+def _killed(world: Any, at: str, job: str, publication_id: str) -> None:
+    settings = world.services.settings
+    environment = os.environ | {
+        "PYTHONPATH": str(PROJECT / "plugins"),
+        "DAM_CATALOG_URL": settings.catalog_url,
+        "DAM_STORAGE_URL": settings.storage_url,
+        "DAM_ORIGIN_URL": settings.origin_url,
+        "DAM_CMS_URL": settings.cms_url,
+        "DAM_CMS_TOKEN": settings.cms_token,
+    }
+    ran = subprocess.run(
+        [sys.executable, "-c", KILL, at, job, publication_id],
+        env=environment,
+        check=False,
+        capture_output=True,
+    )
+    assert ran.returncode == -signal.SIGKILL, ran.stderr.decode()
+
+
+@pytest.mark.parametrize("at", ["deliver:put:after", "deliver:post:after", "publish:change_state:after"])
+def test_killed_while_publishing_it_is_published_once(world, at: str):
+    publication_id = world.planned("cms")
+    _killed(world, at, "publish", publication_id)
+    assert world.publication(publication_id).status == "scheduled"
+    live = world.publish(publication_id)
+    assert live["status"] == "live"
+    assert len(world.entry_urls()) == 1
+    assert len(world.files()) == 3
+    assert world.version().state == VersionState.LIVE
+    assert world.actions(publication_id) == ["publication.scheduled", "publication.live"]
+
+
+def test_killed_between_delivery_and_catalogue_it_can_still_be_withdrawn(world):
+    publication_id = world.planned("cms")
+    _killed(world, "deliver:post:after", "publish", publication_id)
+    assert len(world.files()) == 3
+    receipt = world.withdraw(publication_id)
+    assert len(receipt["endpoints"]) == 4
+    assert all(probe["status"] in (404, 410) for probe in receipt["endpoints"])
+    assert world.files() == []
+    assert len(world.entry_urls()) == 1
+    assert world.publication(publication_id).status == "withdrawn"
+    assert world.version().state == VersionState.APPROVED
+
+
+def test_refused_after_an_interrupted_delivery_nothing_stays_out(world):
+    publication_id = world.planned("cms")
+    _killed(world, "deliver:post:after", "publish", publication_id)
+    with pytest.raises(Refused, match="ended on"):
+        world.publish(publication_id, now=utcnow() + timedelta(days=90))
+    assert world.files() == []
+    assert world.publication(publication_id).status == "failed"
+    assert [httpx.get(url).status_code for url in world.entry_urls()] == [410]
+
+
+@pytest.mark.parametrize("at", ["deliver:remove_entry:after", "publish:probe_until:before"])
+def test_killed_while_withdrawing_it_ends_withdrawn(world, at: str):
+    publication_id = world.planned("cms")
+    live = world.publish(publication_id)
+    _killed(world, at, "withdraw", publication_id)
+    assert world.publication(publication_id).status == "live"
+    receipt = world.withdraw(publication_id)
+    assert {probe["url"] for probe in receipt["endpoints"]} == set(live["endpoints"])
+    assert world.version().state == VersionState.WITHDRAWN
+
+
+def test_two_workers_publish_once(world):
+    publication_id = world.planned("cms")
+    results: list[dict[str, Any]] = []
+
+    def work() -> None:
+        other = Services(world.services.settings)
+        results.append(publish.publish(other, publication_id=publication_id, wait=lambda seconds: None))
+        other.engine.dispose()
+
+    workers = [threading.Thread(target=work) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(results) == 3
+    assert all(result == results[0] for result in results)
+    assert results[0]["status"] == "live"
+    assert len(world.entry_urls()) == 1
+    assert world.actions(publication_id) == ["publication.scheduled", "publication.live"]
+
+
+# --------------------------------------------------------------------------------- channels that fail
+
+
+def test_a_channel_that_refuses_is_named_and_nothing_stays_out(world, scripted):
+    scripted.answers = [(422, b'{"error": "title is too long"}')]
+    publication_id = world.planned("cms")
+    world.at(cms_url=scripted.url)
+    with pytest.raises(wire.ChannelRefused, match=r"channel cms.*/api/entries.*422.*title is too long"):
+        world.publish(publication_id)
+    assert len(scripted.seen) == 1
+    failed = world.publication(publication_id)
+    assert (failed.status, failed.endpoints) == ("failed", [])
+    assert "title is too long" in failed.reason
+    assert world.files() == []
+    assert world.version().state == VersionState.APPROVED
+    world.at(cms_url=world.origin.url)
+    assert world.publish(publication_id)["status"] == "live"
+    assert world.publication(publication_id).reason is None
+
+
+def test_a_channel_that_is_down_leaves_it_scheduled(world, scripted):
+    scripted.answers = [(503, b"")]
+    publication_id = world.planned("cms")
+    world.at(cms_url=scripted.url)
+    with pytest.raises(wire.ChannelUnavailable):
+        world.publish(publication_id)
+    assert {seen["headers"]["Idempotency-Key"] for seen in scripted.seen} == {
+        world.publication(publication_id).idempotency_key
+    }
+    waiting = world.publication(publication_id)
+    assert waiting.status == "scheduled"
+    assert "503" in waiting.reason
+    assert publish.due(world.services) == [publication_id]
+    world.at(cms_url=world.origin.url)
+    assert world.publish(publication_id)["status"] == "live"
+
+
+def test_wrong_bytes_at_the_origin_are_not_live(world, scripted):
+    scripted.answers = [(200, b"a placeholder")]
+    publication_id = world.planned("web")
+    world.at(origin_url=scripted.url)
+    with pytest.raises(publish.NotSeen, match="other bytes"):
+        world.publish(publication_id)
+    assert world.publication(publication_id).status == "scheduled"
+    assert world.version().state == VersionState.APPROVED
+    world.at(origin_url=world.origin.url)
+    assert world.publish(publication_id)["status"] == "live"
+
+
+# -------------------------------------------------------------------------------- takedowns unproved
+
+
+def test_an_endpoint_that_still_answers_keeps_it_live(world, scripted):
+    scripted.answers = [(201, {"id": "e/1", "url": "/pages/e1"}), (200, {})]
+    publication_id = world.planned("cms")
+    world.at(cms_url=scripted.url)
+    assert world.publish(publication_id)["live_url"] == f"{scripted.url}/pages/e1"
+    with pytest.raises(publish.StillLive, match=rf"{scripted.url}/pages/e1 \(status 200\)") as caught:
+        world.withdraw(publication_id)
+    assert [probe.url for probe in caught.value.probes] == [f"{scripted.url}/pages/e1"]
+    delete = next(seen for seen in scripted.seen if seen["method"] == "DELETE")
+    assert delete["path"] == "/api/entries/e%2F1"
+    assert world.publication(publication_id).status == "live"
+    assert world.version().state == VersionState.LIVE
+    assert world.actions(publication_id)[-1] == "publication.takedown_unproved"
+    scripted.answers = [(404, {})]
+    receipt = world.withdraw(publication_id)
+    assert len(receipt["endpoints"]) == 4
+    assert world.version().state == VersionState.WITHDRAWN
+
+
+def test_no_answer_is_no_proof(world):
+    publication_id = world.planned("web")
+    world.publish(publication_id)
+    world.origin.__exit__(None, None, None)
+    with pytest.raises(publish.StillLive, match="no answer: ConnectError"):
+        world.withdraw(publication_id)
+    assert world.publication(publication_id).status == "live"
+
+
+def test_what_never_went_out_is_withdrawn_without_probes(world):
+    publication_id = world.planned("cms", not_before=utcnow() + timedelta(days=5))
+    assert world.withdraw(publication_id)["endpoints"] == []
+    assert world.publication(publication_id).status == "withdrawn"
+    assert world.version().state == VersionState.APPROVED
+    assert world.entry_urls() == []
+    with pytest.raises(Refused, match="It was withdrawn: a claim"):
+        world.publish(publication_id)
+    [row] = publish.plan(world.services, package_id=world.package_id, channels=["cms"])["refused"]
+    assert "withdrawn from cms on" in row["explanation"]
+    assert "needs a new review" in row["explanation"]
+
+
+def test_an_unknown_publication_is_named(world):
+    for job in (world.publish, world.withdraw):
+        with pytest.raises(NotFound, match="no publication pub_none"):
+            job("pub_none")
+
+
+# ----------------------------------------------------------------------------------- other than images
+
+
+def test_a_document_goes_out_as_it_is(world):
+    content = b"%PDF-1.7 a booklet"
+    world.review(content, filename="Booklet (final).PDF", kind="document", media_type="application/pdf")
+    publication_id = world.planned("web")
+    live = world.publish(publication_id)
+    assert live["live_url"].endswith(f"/v01/Booklet-final-{hashlib.sha256(content).hexdigest()[:12]}.pdf")
+    assert httpx.get(live["live_url"]).content == content
+
+
+def test_bytes_that_rotted_are_never_published(world):
+    publication_id = world.planned("web")
+    channel = publish._channel(world.services, "web")
+    items = deliver.items(world.services, publication_id=publication_id, channel=channel, run=None)
+    store, key = world.services.storage.resolve(items[2].source_uri)
+    store.put(key, b"rotten")
+    with pytest.raises(Refused, match="not the ones the catalogue knows"):
+        world.publish(publication_id)
+    assert world.files() == []
