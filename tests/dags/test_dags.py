@@ -24,7 +24,7 @@ def bag(airflow_home):
     """All DAGs, parsed once."""
     from airflow.dag_processing.dagbag import DagBag
 
-    return DagBag(str(PROJECT / "dags"), include_examples=False)
+    return DagBag(PROJECT / "dags")
 
 
 def test_all_parse(bag):

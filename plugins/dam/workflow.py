@@ -1,0 +1,170 @@
+"""The workflow template: people, stages with their RACI, and the seats a package needs.
+
+Loaded from ``include/templates/workflow.yaml``. A fault in it names the file, the line and the remedy.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dam.errors import BadInput
+
+Role = Annotated[str, Field(pattern=r"^[a-z]+(_[a-z]+)*$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Person(_Strict):
+    """Somebody with a log-in. ``airflow_role`` is the role in Airflow's auth manager."""
+
+    username: str = Field(pattern=r"^[a-z][a-z0-9_.-]*$")
+    name: str = Field(min_length=1)
+    email: str = Field(pattern=r"^[^@\s]+@[^@\s]+$")
+    roles: list[Role] = Field(min_length=1)
+    airflow_role: Literal["viewer", "user", "op", "admin"]
+
+
+class Raci(_Strict):
+    """Who is responsible, accountable, consulted and informed; roles."""
+
+    responsible: list[Role] = Field(min_length=1)
+    accountable: list[Role] = Field(min_length=1)
+    consulted: list[Role] = []
+    informed: list[Role] = []
+
+
+class Stage(_Strict):
+    """One stage of the lifecycle: its owner, what goes in, what is done, when it is over."""
+
+    title: str
+    owner: Role
+    input: str
+    tasks: list[str] = Field(min_length=1)
+    exit_criterion: str
+    deadline_hours: float = Field(gt=0)
+    raci: Raci
+
+
+class SeatRule(_Strict):
+    """One signature every package needs."""
+
+    role: Role
+    veto: bool = True
+    due_hours: float = Field(gt=0)
+
+
+class Policy(_Strict):
+    """House rules that are not negotiable, written down where people look for them."""
+
+    makers_never_sign: Literal[True] = True
+
+
+class Workflow(_Strict):
+    """The whole template."""
+
+    people: dict[str, Person]
+    stages: dict[str, Stage]
+    seats: list[SeatRule] = Field(min_length=1)
+    drops: list[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]] = []
+    policy: Policy = Policy()
+
+    @classmethod
+    def load(cls, path: Path) -> Workflow:
+        """Load a template; the parsed file is kept until it changes.
+
+        :raises BadInput: the file is missing or has a fault; names file, line and remedy.
+        """
+        try:
+            return _load(path, path.stat().st_mtime_ns)
+        except FileNotFoundError:
+            raise BadInput(
+                "does not exist", where=str(path), remedy="Restore it from the repository."
+            ) from None
+
+    def members(self, role: str) -> list[str]:
+        """Return the usernames who hold a role, in the file's order."""
+        return [person.username for person in self.people.values() if role in person.roles]
+
+    def has_role(self, username: str, role: str) -> bool:
+        """Return whether a person holds a role; unknown people hold none."""
+        person = self.people.get(username)
+        return person is not None and role in person.roles
+
+    def seat_rule(self, role: str) -> SeatRule:
+        """Return the rule of a role's seat; one without a rule has a veto and the review's deadline."""
+        for rule in self.seats:
+            if rule.role == role:
+                return rule
+        return SeatRule(role=role, veto=True, due_hours=self.stages["review"].deadline_hours)
+
+
+STAGES = ("plan", "create", "ingest", "review", "activate", "measure", "archive")
+
+
+@lru_cache(maxsize=4)
+def _load(path: Path, _mtime: int) -> Workflow:
+    text = path.read_text(encoding="utf-8")
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise BadInput(str(error.problem), where=f"{path}:{line}", remedy="Mend the YAML.") from error
+    if isinstance(raw, dict) and isinstance(raw.get("people"), dict):
+        for username, person in raw["people"].items():
+            if isinstance(person, dict):
+                person["username"] = username
+    try:
+        workflow = Workflow.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = f"{path}:{_line_of(text, first['loc'])}"
+        field = ".".join(str(part) for part in first["loc"])
+        raise BadInput(f"{field}: {first['msg']}", where=where, remedy="Mend that line.") from error
+    _check(workflow, path, text)
+    return workflow
+
+
+def _check(workflow: Workflow, path: Path, text: str) -> None:
+    """Check what one field alone can't show: all stages there, every role held by somebody."""
+    missing = [name for name in STAGES if name not in workflow.stages]
+    if missing:
+        raise BadInput(
+            f"the stages {', '.join(missing)} are missing",
+            where=f"{path}:{_line_of(text, ('stages',))}",
+            remedy=f"There must be: {', '.join(STAGES)}.",
+        )
+    held = {role for person in workflow.people.values() for role in person.roles}
+    asked: list[tuple[tuple[Any, ...], str]] = [
+        (("stages", name, "owner"), stage.owner) for name, stage in workflow.stages.items()
+    ]
+    asked += [(("seats", index, "role"), rule.role) for index, rule in enumerate(workflow.seats)]
+    for loc, role in asked:
+        if role not in held:
+            raise BadInput(
+                f"nobody holds the role {role}",
+                where=f"{path}:{_line_of(text, loc)}",
+                remedy=f"Give the role to a person, or use one of: {', '.join(sorted(held))}.",
+            )
+
+
+def _line_of(text: str, loc: tuple[Any, ...]) -> int:
+    """Return the 1-based line of the node at ``loc``, or of its closest parent that is there."""
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    line = 1
+    for part in loc:
+        found = None
+        if isinstance(node, yaml.MappingNode):
+            found = next((value for key, value in node.value if key.value == str(part)), None)
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            found = node.value[part]
+        if found is None:
+            break
+        node, line = found, found.start_mark.line + 1
+    return line
