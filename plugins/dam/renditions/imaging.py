@@ -1,0 +1,361 @@
+"""The imaging core: one picture in, its renditions out. Knows files and recipes, no catalogue.
+
+What is made depends on the source's bytes, the recipe and :func:`imaging_version` alone: not on which
+other recipes are asked for at the same time, nor on the machine's cores. Where the time goes, and why it is
+done this way, is measured in ``benchmarks/bench_renditions.py``:
+
+- a JPEG or WebP is decoded at the smallest of 1/1, 1/2, 1/4, 1/8 that serves a recipe, once for all recipes
+  that need this scale;
+- small recipes are made from another recipe's pixels (``from``);
+- a crop is cut before it is resized, and colour is converted after;
+- libvips keeps no operation cache and one thread, because workers are processes, one a core.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+import pyexiv2
+import pyvips
+
+from dam.errors import BadInput
+from dam.renditions.recipes import Avif, Jpeg, Recipe, Webp
+
+_OWN_VERSION = 1  # raise it when this module makes other bytes than before
+_KEEP = pyvips.enums.ForeignKeep.XMP | pyvips.enums.ForeignKeep.ICC
+_FOCUS_SIDE = 320  # attention is looked for in a picture of this size, as it hardly changes above
+
+
+class Unreadable(BadInput):
+    """The file is no picture that this machine can decode."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An encoded rendition: its bytes, media type and size in pixels."""
+
+    data: bytes
+    media_type: str
+    width: int
+    height: int
+
+
+def imaging_version() -> str:
+    """Return what, beside source and recipe, decides a rendition's bytes: our version and libvips's."""
+    return f"{_OWN_VERSION}/libvips-{pyvips.version(0)}.{pyvips.version(1)}.{pyvips.version(2)}"
+
+
+def make(path: Path, wanted: Iterable[str], recipes: Mapping[str, Recipe]) -> dict[str, Made]:
+    """Make renditions of one picture.
+
+    :param path: the source file.
+    :param wanted: names of the recipes to make.
+    :param recipes: all recipes, as ``from`` may name one that is not wanted itself.
+    :returns: what was made, by recipe name.
+    :raises Unreadable: the file can't be decoded, wholly and without a fault.
+    """
+    # process-wide, as libvips has it: AVIF bytes depend on the number of threads
+    pyvips.concurrency_set(1)
+    pyvips.cache_set_max(0)
+    try:
+        source = _Source(path)
+        pictures: dict[str, Any] = {}
+
+        def picture(name: str) -> Any:
+            if name not in pictures:
+                recipe = recipes[name]
+                parent = picture(recipe.made_from) if recipe.made_from else None
+                pictures[name] = _picture(source, recipe, parent)
+            return pictures[name]
+
+        return {name: _encode(picture(name), recipes[name], source.rights) for name in wanted}
+    except pyvips.Error as error:
+        raise Unreadable(
+            f"can't be decoded: {_first_line(error)}",
+            where=path.name,
+            remedy="Ask the sender for an intact file in a common picture format.",
+        ) from error
+
+
+def _first_line(error: pyvips.Error) -> str:
+    return str(error.detail or error.message).strip().splitlines()[0]
+
+
+class _Source:
+    """One source file: its upright decodes by scale, its point of attention, its rights metadata."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        header = pyvips.Image.new_from_file(str(path), access="sequential")
+        self._loader = str(header.get("vips-loader"))
+        sideways = header.get_typeof("orientation") != 0 and header.get("orientation") >= 5
+        self.width, self.height = (header.height, header.width) if sideways else (header.width, header.height)
+        self._levels: dict[int, Any] = {}
+        self._focus: dict[int, tuple[float, float]] = {}
+
+    def scale_for(self, recipe: Recipe) -> int:
+        """Return 1, 2, 4 or 8: how far the source may be shrunk while decoding."""
+        across, down = self.width / recipe.width, self.height / recipe.height
+        spare = max(across, down) if recipe.fit == "inside" else min(across, down)
+        return next(scale for scale in (8, 4, 2, 1) if spare >= scale or scale == 1)
+
+    def level(self, scale: int) -> Any:
+        """Return the upright picture at 1/``scale``, in memory, alpha premultiplied."""
+        if scale not in self._levels:
+            options: dict[str, Any] = {}
+            if self._loader.startswith("jpegload"):
+                options["shrink"] = scale
+            elif self._loader.startswith("webpload"):
+                options["scale"] = 1 / scale
+            image = pyvips.Image.new_from_file(
+                str(self._path), access="sequential", fail_on="error", **options
+            )
+            if image.hasalpha():
+                image = image.premultiply().cast(image.format).copy(interpretation=image.interpretation)
+            if scale > 1 and not options:
+                image = image.shrink(scale, scale)
+            self._levels[scale] = image.copy_memory().autorot()
+        return self._levels[scale]
+
+    def focus(self, scale: int) -> tuple[float, float]:
+        """Return the point of attention as fractions of width and height."""
+        if scale not in self._focus:
+            level = self.level(scale)
+            small = _to_srgb(level.resize(min(1.0, _FOCUS_SIDE / max(level.width, level.height))))
+            side = min(small.width, small.height)
+            _, found = small.smartcrop(
+                side, side, interesting="attention", attention_x=True, attention_y=True
+            )
+            self._focus[scale] = (
+                found["attention_x"] / small.width,
+                found["attention_y"] / small.height,
+            )
+        return self._focus[scale]
+
+    @cached_property
+    def rights(self) -> dict[str, str]:
+        """Return creator, credit, copyright and licence as the source tells them; the only metadata kept."""
+        return _read_rights(self._path)
+
+
+def _picture(source: _Source, recipe: Recipe, parent: Any) -> Any:
+    """Return the recipe's pixels: sRGB, 8 bits, alpha (if any) not premultiplied, in memory."""
+    scale = source.scale_for(recipe)
+    image = source.level(scale) if parent is None else parent
+    if recipe.fit == "crop":
+        focus = source.focus(scale) if recipe.focus == "attention" else recipe.focus
+        image = _crop(image, recipe.width / recipe.height, focus if isinstance(focus, tuple) else (0.5, 0.5))
+    # a crop has the box's shape already, but for less than a pixel
+    shrink = min(1.0, recipe.width / image.width, recipe.height / image.height)
+    width = min(recipe.width, max(1, round(image.width * shrink)))
+    height = min(recipe.height, max(1, round(image.height * shrink)))
+    if recipe.fit == "crop" and shrink < 1:
+        width, height = recipe.width, recipe.height
+    if parent is not None and image.hasalpha():
+        image = image.premultiply().cast("uchar").copy(interpretation="srgb")
+    if (width, height) != (image.width, image.height):
+        image = image.resize(width / image.width, vscale=height / image.height)
+    return _to_srgb(image).copy_memory()
+
+
+def _crop(image: Any, aspect: float, focus: tuple[float, float]) -> Any:
+    """Cut the largest window of ``aspect`` (width by height) that lies nearest around ``focus``."""
+    width = min(image.width, max(1, round(image.height * aspect)))
+    height = min(image.height, max(1, round(image.width / aspect)))
+    left = min(max(round(focus[0] * image.width - width / 2), 0), image.width - width)
+    top = min(max(round(focus[1] * image.height - height / 2), 0), image.height - height)
+    return image.crop(left, top, width, height)
+
+
+# ------------------------------------------------------------------------------------------- colour
+
+
+@cache
+def _srgb_profile() -> bytes:
+    """Return the sRGB profile that every rendition carries."""
+    pixel = pyvips.Image.black(1, 1, bands=3).copy(interpretation="srgb")
+    return bytes(pixel.icc_transform("srgb", input_profile="srgb").get("icc-profile-data"))
+
+
+@lru_cache(maxsize=64)
+def _is_srgb(profile: bytes) -> bool:
+    """Tell whether an RGB profile changes no colour by more than two steps, so that converting is a waste.
+
+    There are dozens of sRGB profiles; the colours tell, not the name.
+    """
+    cube = bytes(value for colour in product(range(0, 256, 51), repeat=3) for value in colour)
+    chart = pyvips.Image.new_from_memory(cube, 216, 1, 3, "uchar").copy(interpretation="srgb")
+    tagged = chart.copy()
+    tagged.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
+    try:
+        return bool((tagged.icc_transform("srgb", embedded=True) - chart).abs().max() <= 2)
+    except pyvips.Error:
+        return False
+
+
+def _to_srgb(image: Any) -> Any:
+    """Return 8-bit sRGB with straight alpha, from any colour space, depth and profile."""
+    if image.hasalpha():
+        image = image.unpremultiply().cast(image.format).copy(interpretation=image.interpretation)
+    tagged = image.get_typeof("icc-profile-data") != 0
+    kind, is_rgb = image.interpretation, image.interpretation in ("srgb", "rgb", "rgb16")
+    if (
+        kind == "srgb"
+        and image.format == "uchar"
+        and (not tagged or _is_srgb(bytes(image.get("icc-profile-data"))))
+    ):
+        return image
+    if tagged or kind == "cmyk":
+        fallback = "cmyk" if kind == "cmyk" else "srgb" if is_rgb else None
+        try:
+            return image.icc_transform(
+                "srgb",
+                embedded=True,
+                depth=8,
+                intent="relative",
+                black_point_compensation=True,
+                **({"input_profile": fallback} if fallback else {}),
+            )
+        except pyvips.Error:
+            if kind == "cmyk":
+                raise
+            # a profile for another colour space, as careless converters leave on greyscale pictures
+    return image.colourspace("srgb").cast("uchar")
+
+
+# ------------------------------------------------------------------------------------------ metadata
+
+# name -> where it may stand, best first
+_RIGHTS = {
+    "creator": ("Xmp.dc.creator", "Iptc.Application2.Byline", "Exif.Image.Artist"),
+    "copyright": ("Xmp.dc.rights", "Iptc.Application2.Copyright", "Exif.Image.Copyright"),
+    "credit": ("Xmp.photoshop.Credit", "Iptc.Application2.Credit"),
+    "source": ("Xmp.photoshop.Source", "Iptc.Application2.Source"),
+    "terms": ("Xmp.xmpRights.UsageTerms",),
+    "licence": ("Xmp.xmpRights.WebStatement",),
+    "marked": ("Xmp.xmpRights.Marked",),
+    "source_type": ("Xmp.iptcExt.DigitalSourceType",),
+}
+
+
+def _read_rights(path: Path) -> dict[str, str]:
+    """Read the fields of ``_RIGHTS`` that the source holds; none where its format carries none."""
+    try:
+        with pyexiv2.Image(str(path)) as image:
+            embedded: dict[str, Any] = image.read_exif() | image.read_iptc() | image.read_xmp()
+    except (RuntimeError, UnicodeDecodeError):
+        return {}
+    rights = {}
+    for name, places in _RIGHTS.items():
+        for place in places:
+            if text := _text(embedded.get(place)):
+                rights[name] = text
+                break
+    return rights
+
+
+def _text(value: Any) -> str:
+    """Return a metadata value as one line of text: lists joined, the default language of several."""
+    if isinstance(value, dict):
+        value = value.get('lang="x-default"') or next(iter(value.values()), "")
+    if isinstance(value, list):
+        value = "; ".join(str(one) for one in value)
+    return str(value or "").strip()
+
+
+def _xmp(rights: Mapping[str, str]) -> bytes:
+    """Write an XMP packet (ISO 16684-1) of the rights; IPTC Photo Metadata 2023 tells the places."""
+    told = {name: escape(text) for name, text in rights.items()}
+
+    def language(tag: str, name: str) -> str:
+        text = told.get(name)
+        alternative = f'<rdf:Alt><rdf:li xml:lang="x-default">{text}</rdf:li></rdf:Alt>'
+        return f"<{tag}>{alternative}</{tag}>" if text else ""
+
+    def plain(tag: str, name: str) -> str:
+        return f"<{tag}>{told[name]}</{tag}>" if name in told else ""
+
+    creator = told.get("creator")
+    parts = [
+        f"<dc:creator><rdf:Seq><rdf:li>{creator}</rdf:li></rdf:Seq></dc:creator>" if creator else "",
+        language("dc:rights", "copyright"),
+        plain("photoshop:Credit", "credit"),
+        plain("photoshop:Source", "source"),
+        plain("xmpRights:Marked", "marked"),
+        language("xmpRights:UsageTerms", "terms"),
+        plain("xmpRights:WebStatement", "licence"),
+        plain("Iptc4xmpExt:DigitalSourceType", "source_type"),
+    ]
+    return (
+        '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        '<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/"'
+        ' xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/"'
+        ' xmlns:xmpRights="http://ns.adobe.com/xap/1.0/rights/"'
+        ' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">'
+        f"{''.join(parts)}</rdf:Description></rdf:RDF></x:xmpmeta>"
+        '<?xpacket end="r"?>'
+    ).encode()
+
+
+def _with_iptc(jpeg: bytes, rights: Mapping[str, str]) -> bytes:
+    """Add the rights as IPTC-IIM, which older newsroom systems read in place of XMP."""
+    iptc = {
+        field: rights[name]
+        for name, field in (
+            ("creator", "Iptc.Application2.Byline"),
+            ("credit", "Iptc.Application2.Credit"),
+            ("source", "Iptc.Application2.Source"),
+            ("copyright", "Iptc.Application2.Copyright"),
+        )
+        if name in rights
+    }
+    if not iptc:
+        return jpeg
+    with pyexiv2.ImageData(jpeg) as image:
+        image.modify_iptc({"Iptc.Envelope.CharacterSet": "\x1b%G"} | iptc)
+        return bytes(image.get_bytes())
+
+
+# ------------------------------------------------------------------------------------------- encoding
+
+
+def _encode(picture: Any, recipe: Recipe, rights: Mapping[str, str]) -> Made:
+    """Encode pixels with the sRGB profile and the rights; everything else the source embeds stays out."""
+    image = picture.copy()
+    image.set_type(pyvips.GValue.blob_type, "icc-profile-data", _srgb_profile())
+    if image.get_typeof("xmp-data") != 0:
+        image.remove("xmp-data")
+    if rights:
+        image.set_type(pyvips.GValue.blob_type, "xmp-data", _xmp(rights))
+    match recipe.encode:
+        case Jpeg(quality=quality):
+            if image.hasalpha():
+                image = image.flatten(background=255)
+            data = image.jpegsave_buffer(Q=quality, optimize_coding=True, keep=_KEEP)
+            data = _with_iptc(data, rights)
+        case Webp(quality=quality, effort=effort):
+            data = image.webpsave_buffer(Q=quality, effort=effort, keep=_KEEP)
+        case Avif(quality=quality, speed=speed):
+            data = image.heifsave_buffer(
+                compression="av1", Q=quality, effort=9 - speed, bitdepth=8, tune="ssim", keep=_KEEP
+            )
+    return Made(bytes(data), recipe.media_type, image.width, image.height)
+
+
+def rendition_key(source_sha256: str, recipe: Mapping[str, Any]) -> str:
+    """Return the SHA-256 that names a rendition: over source, recipe and imaging version.
+
+    :param source_sha256: hex digest of the version's bytes.
+    :param recipe: :meth:`dam.renditions.recipes.Recipe.fingerprint`.
+    """
+    told = json.dumps([source_sha256, recipe, imaging_version()], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(told.encode()).hexdigest()
