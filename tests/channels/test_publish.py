@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from datetime import time as clock
 from typing import Any
@@ -19,8 +19,13 @@ from dam.catalog.models import Batch, Grant, Package, Publication, VersionState,
 from dam.channels import deliver, publish, wire
 from dam.errors import NotFound, Refused
 from dam.services import Services
-from dam.settings import PROJECT
 
+
+def no_wait(seconds: float) -> None:
+    """Wait for nothing."""
+
+
+HTTP = httpx.Client()
 WEB = {"webp", "avif", "portrait", "landscape", "square", "thumbnail", "preview"}
 
 
@@ -46,7 +51,7 @@ def test_web_from_plan_to_takedown(world):
     publication = world.publication(row["publication_id"])
     assert {endpoint["name"] for endpoint in publication.endpoints} == WEB
     for endpoint in publication.endpoints:
-        got = httpx.get(endpoint["url"])
+        got = HTTP.get(endpoint["url"])
         assert (got.status_code, hashlib.sha256(got.content).hexdigest()) == (200, endpoint["sha256"])
         assert endpoint["url"].startswith(f"{world.origin.url}/spring-2027/SPRING27-HERO-A_ACME/v01/")
         assert f"/{endpoint['name']}-{endpoint['sha256'][:12]}." in endpoint["url"]
@@ -60,7 +65,7 @@ def test_web_from_plan_to_takedown(world):
     assert receipt["agent"].startswith("airflow-dam-probe/")
     assert {probe["url"] for probe in receipt["endpoints"]} == set(live["endpoints"])
     assert all(probe["status"] in (404, 410) and probe["at"] for probe in receipt["endpoints"])
-    assert all(httpx.get(url).status_code in (404, 410) for url in live["endpoints"])
+    assert all(HTTP.get(url).status_code in (404, 410) for url in live["endpoints"])
     assert world.files() == []
     assert world.version().state == VersionState.WITHDRAWN
     assert world.publication(publication.id).takedown == receipt
@@ -80,11 +85,11 @@ def test_cms_from_plan_to_takedown(world):
     assert kinds == ["file", "file", "file", "entry"]
     assert live["live_url"] == publication.endpoints[-1]["url"]
     assert publication.remote_id
-    entry = httpx.get(live["live_url"], headers={"Accept": "application/json"})
+    entry = HTTP.get(live["live_url"], headers={"Accept": "application/json"})
     assert entry.status_code == 200
     assert publication.endpoints[0]["url"] in entry.text
     world.withdraw(publication_id)
-    assert all(httpx.get(url).status_code in (404, 410) for url in live["endpoints"])
+    assert all(HTTP.get(url).status_code in (404, 410) for url in live["endpoints"])
     assert world.version().state == VersionState.WITHDRAWN
 
 
@@ -93,8 +98,8 @@ def test_a_version_stays_live_while_one_channel_has_it(world):
     on_web, on_cms = world.publish(web), world.publish(cms)
     world.withdraw(cms)
     assert world.version().state == VersionState.LIVE
-    assert all(httpx.get(url).status_code == 200 for url in on_web["endpoints"])
-    assert all(httpx.get(url).status_code in (404, 410) for url in on_cms["endpoints"])
+    assert all(HTTP.get(url).status_code == 200 for url in on_web["endpoints"])
+    assert all(HTTP.get(url).status_code in (404, 410) for url in on_cms["endpoints"])
     world.withdraw(web)
     assert world.version().state == VersionState.WITHDRAWN
 
@@ -226,47 +231,32 @@ def test_the_policy_is_asked_again_when_the_embargo_is_over(world):
 
 # ----------------------------------------------------------------------------------- killed, and run again
 
-KILL = """
-import os, signal, sys
-from dam.channels import deliver, publish, wire
-from dam.services import Services
-module, name, when = sys.argv[1].split(":")
-module = {"deliver": deliver, "publish": publish}[module]
-real = getattr(module, name)
-def deadly(*args, **kwargs):
-    if when == "after":
-        real(*args, **kwargs)
-    os.kill(os.getpid(), signal.SIGKILL)
-setattr(module, name, deadly)
-job = {"publish": publish.publish, "withdraw": publish.withdraw}[sys.argv[2]]
-more = {"actor": "lena", "reason": "a claim"} if sys.argv[2] == "withdraw" else {}
-job(Services.from_env(), publication_id=sys.argv[3], wait=lambda seconds: None, **more)
-"""
 
+def _killed(world: Any, at: str, job: Callable[..., Any], publication_id: str, **kwargs: Any) -> None:
+    """Run a job in a process that kills itself (SIGKILL) before or after a step, ``module:step:when``."""
+    module_name, step, when = at.split(":")
+    module = {"deliver": deliver, "publish": publish}[module_name]
+    real = getattr(module, step)
 
-def _killed(world: Any, at: str, job: str, publication_id: str) -> None:
-    settings = world.services.settings
-    environment = os.environ | {
-        "PYTHONPATH": str(PROJECT / "plugins"),
-        "DAM_CATALOG_URL": settings.catalog_url,
-        "DAM_STORAGE_URL": settings.storage_url,
-        "DAM_ORIGIN_URL": settings.origin_url,
-        "DAM_CMS_URL": settings.cms_url,
-        "DAM_CMS_TOKEN": settings.cms_token,
-    }
-    ran = subprocess.run(
-        [sys.executable, "-c", KILL, at, job, publication_id],
-        env=environment,
-        check=False,
-        capture_output=True,
-    )
-    assert ran.returncode == -signal.SIGKILL, ran.stderr.decode()
+    def deadly(*args: Any, **kwargs: Any) -> None:
+        if when == "after":
+            real(*args, **kwargs)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def child() -> None:
+        setattr(module, step, deadly)
+        job(Services(world.services.settings), publication_id=publication_id, wait=no_wait, **kwargs)
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("at", ["deliver:put:after", "deliver:post:after", "publish:change_state:after"])
 def test_killed_while_publishing_it_is_published_once(world, at: str):
     publication_id = world.planned("cms")
-    _killed(world, at, "publish", publication_id)
+    _killed(world, at, publish.publish, publication_id)
     assert world.publication(publication_id).status == "scheduled"
     live = world.publish(publication_id)
     assert live["status"] == "live"
@@ -278,7 +268,7 @@ def test_killed_while_publishing_it_is_published_once(world, at: str):
 
 def test_killed_between_delivery_and_catalogue_it_can_still_be_withdrawn(world):
     publication_id = world.planned("cms")
-    _killed(world, "deliver:post:after", "publish", publication_id)
+    _killed(world, "deliver:post:after", publish.publish, publication_id)
     assert len(world.files()) == 3
     receipt = world.withdraw(publication_id)
     assert len(receipt["endpoints"]) == 4
@@ -291,19 +281,19 @@ def test_killed_between_delivery_and_catalogue_it_can_still_be_withdrawn(world):
 
 def test_refused_after_an_interrupted_delivery_nothing_stays_out(world):
     publication_id = world.planned("cms")
-    _killed(world, "deliver:post:after", "publish", publication_id)
+    _killed(world, "deliver:post:after", publish.publish, publication_id)
     with pytest.raises(Refused, match="ended on"):
         world.publish(publication_id, now=utcnow() + timedelta(days=90))
     assert world.files() == []
     assert world.publication(publication_id).status == "failed"
-    assert [httpx.get(url).status_code for url in world.entry_urls()] == [410]
+    assert [HTTP.get(url).status_code for url in world.entry_urls()] == [410]
 
 
 @pytest.mark.parametrize("at", ["deliver:remove_entry:after", "publish:probe_until:before"])
 def test_killed_while_withdrawing_it_ends_withdrawn(world, at: str):
     publication_id = world.planned("cms")
     live = world.publish(publication_id)
-    _killed(world, at, "withdraw", publication_id)
+    _killed(world, at, publish.withdraw, publication_id, actor="lena", reason="a claim")
     assert world.publication(publication_id).status == "live"
     receipt = world.withdraw(publication_id)
     assert {probe["url"] for probe in receipt["endpoints"]} == set(live["endpoints"])
@@ -316,7 +306,7 @@ def test_two_workers_publish_once(world):
 
     def work() -> None:
         other = Services(world.services.settings)
-        results.append(publish.publish(other, publication_id=publication_id, wait=lambda seconds: None))
+        results.append(publish.publish(other, publication_id=publication_id, wait=no_wait))
         other.engine.dispose()
 
     workers = [threading.Thread(target=work) for _ in range(3)]
@@ -439,7 +429,7 @@ def test_a_document_goes_out_as_it_is(world):
     publication_id = world.planned("web")
     live = world.publish(publication_id)
     assert live["live_url"].endswith(f"/v01/Booklet-final-{hashlib.sha256(content).hexdigest()[:12]}.pdf")
-    assert httpx.get(live["live_url"]).content == content
+    assert HTTP.get(live["live_url"]).content == content
 
 
 def test_bytes_that_rotted_are_never_published(world):
