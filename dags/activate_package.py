@@ -31,4 +31,4 @@ with DAG(
 ):
     claim = ClaimOperator(task_id="claim")
     preflight = activate(claim.output)
-    AnnounceOperator(task_id="next_round", event=PACKAGE_READY, keys=preflight["next_package_id"])
+    AnnounceOperator(task_id="next_round", event=PACKAGE_READY, keys=preflight.output["next_package"])

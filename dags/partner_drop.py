@@ -28,6 +28,4 @@ with DAG(
     package = FreezePackageOperator(
         task_id="freeze", batch_id=batch, version_ids=ingested.complete, seats=["brand_reviewer"]
     )
-    verdict = review(package.output)
-    published = activate(package.output, channels=["cms"])
-    verdict.operator >> published.operator
+    review(package.output) >> activate(package.output, channels=["cms"])

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 class RightsPreflightOperator(DamOperator):
     """Asks the rights policy for every approved version and channel of a package.
 
-    Returns ``{"publications", "versions", "refused", "void", "next_package_id"}``: the publications to
-    make, their versions, each refusal with its explanation, and whether the approval is void.
+    Returns a row for each version that may go out, to map over:
+    ``{"version_id": …, "publication_ids": […]}``. Further XComs: ``refused`` (each refusal with its
+    explanation) and ``next_package`` (the next round, when the approval turned out to be void; then
+    nothing may go out).
 
     :param package_id: the package (templated).
     :param channels: channels to publish to; the default is what the brief names.
@@ -31,7 +33,7 @@ class RightsPreflightOperator(DamOperator):
         self.package_id = package_id
         self.channels = channels
 
-    def work(self, context: Context) -> dict[str, Any]:
+    def work(self, context: Context) -> list[dict[str, Any]]:
         """Plan the publications."""
         from dam.channels import publish
 
@@ -40,13 +42,12 @@ class RightsPreflightOperator(DamOperator):
         )
         for refusal in plan["refused"]:
             self.log.warning("Refused: %s", refusal["explanation"])
-        return {
-            "publications": [row["publication_id"] for row in plan["publications"]],
-            "versions": sorted({row["version_id"] for row in plan["publications"]}),
-            "refused": plan["refused"],
-            "void": plan["void"],
-            "next_package_id": plan["next_package_id"],
-        }
+        context["ti"].xcom_push(key="refused", value=plan["refused"])
+        context["ti"].xcom_push(key="next_package", value=plan["next_package_id"] or "")
+        by_version: dict[str, list[str]] = {}
+        for row in plan["publications"]:
+            by_version.setdefault(row["version_id"], []).append(row["publication_id"])
+        return [{"version_id": key, "publication_ids": value} for key, value in sorted(by_version.items())]
 
 
 class RenditionOperator(DamOperator):
@@ -75,32 +76,34 @@ class RenditionOperator(DamOperator):
 
 
 class PublishOperator(DamOperator):
-    """Publishes one publication at its channel, probes its live URL, and returns it.
+    """Publishes a version's publications at their channels and probes every live URL.
 
-    An embargo is waited for in the triggerer. Run again, it publishes nothing twice.
+    Returns one result a publication. An embargo is waited for in the triggerer. Run again, it publishes
+    nothing twice.
 
-    :param publication_id: the publication (templated; map over the preflight's publications).
+    :param publication_ids: the publications (templated; map over the preflight's rows).
     """
 
-    template_fields: Sequence[str] = ("publication_id",)
+    template_fields: Sequence[str] = ("publication_ids",)
 
-    def __init__(self, *, publication_id: str, **kwargs: Any) -> None:
+    def __init__(self, *, publication_ids: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.publication_id = publication_id
+        self.publication_ids = publication_ids
 
-    def work(self, context: Context) -> dict[str, Any]:
-        """Publish, or wait for the embargo's end."""
+    def work(self, context: Context) -> list[dict[str, Any]]:
+        """Publish what may start; wait for the end of the next embargo, if there is one."""
         from dam.channels import publish
 
-        result = publish.publish(self.services, publication_id=self.publication_id, run=run_name(context))
-        if result["status"] == "scheduled":
-            self.defer(
-                trigger=DateTimeTrigger(moment=datetime.fromisoformat(result["starts_at"])),
-                method_name="execute_complete",
-            )
-        return dict(result)
+        results = [
+            dict(publish.publish(self.services, publication_id=publication_id, run=run_name(context)))
+            for publication_id in self.publication_ids
+        ]
+        starts = [datetime.fromisoformat(row["starts_at"]) for row in results if row["status"] == "scheduled"]
+        if starts:
+            self.defer(trigger=DateTimeTrigger(moment=min(starts)), method_name="execute_complete")
+        return results
 
-    def execute_complete(self, context: Context, event: Any) -> dict[str, Any]:
+    def execute_complete(self, context: Context, event: Any) -> list[dict[str, Any]]:
         """Publish, now that the embargo is over."""
         with told_plainly():
             return self.work(context)

@@ -63,26 +63,29 @@ def send_to_review(ingested: Ingested) -> None:
         AnnounceOperator(task_id=f"package_{name}", event=PACKAGE_READY, keys=package.output)
 
 
-def review(package_id: Any) -> Any:
-    """Make proofs, ask every seat of the package in parallel, and return the verdict (an XCom)."""
+def review(package_id: Any) -> VerdictOperator:
+    """Make proofs, ask every seat of the package in parallel, and return the verdict's task."""
     with TaskGroup("review", prefix_group_id=False):
         proofs = ProofsOperator(task_id="proofs", package_id=package_id)
         seats = SeatOperator.partial(task_id="seat").expand(seat_id=proofs.output)
         verdict = VerdictOperator(task_id="verdict", package_id=package_id, trigger_rule="none_failed")
         seats >> verdict
-    return verdict.output
+    return verdict
 
 
-def activate(package_id: Any, *, channels: list[str] | None = None) -> Any:
-    """Ask the rights policy, render, publish and probe; return the preflight (an XCom).
+def activate(package_id: Any, *, channels: list[str] | None = None) -> RightsPreflightOperator:
+    """Ask the rights policy, render, publish and probe; return the preflight's task.
 
     :param package_id: the approved package. :param channels: the default is what the brief names.
     """
     with TaskGroup("activate", prefix_group_id=False):
         preflight = RightsPreflightOperator(task_id="preflight", package_id=package_id, channels=channels)
-        render = RenditionOperator.partial(task_id="render").expand(version_ids=preflight.output["versions"])
+        rows = preflight.output
+        render = RenditionOperator.partial(task_id="render").expand(
+            version_ids=rows.map(lambda row: [row["version_id"]])
+        )
         publish = PublishOperator.partial(task_id="publish").expand(
-            publication_id=preflight.output["publications"]
+            publication_ids=rows.map(lambda row: row["publication_ids"])
         )
         render >> publish
-    return preflight.output
+    return preflight

@@ -20,6 +20,9 @@ class RegisterDropsOperator(DamOperator):
     lists it under ``drops``, else ``default``.
     """
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(multiple_outputs=True, **kwargs)
+
     def work(self, context: Context) -> dict[str, list[str]]:
         """Register; a drop that is registered already keeps its batch."""
         from dam.ingest import batches
@@ -92,7 +95,7 @@ class MetadataContractOperator(DamOperator):
     template_fields: Sequence[str] = ("batch_id",)
 
     def __init__(self, *, batch_id: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(multiple_outputs=True, **kwargs)
         self.batch_id = batch_id
 
     def work(self, context: Context) -> dict[str, Any]:

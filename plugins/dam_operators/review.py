@@ -90,7 +90,7 @@ class VerdictOperator(DamOperator):
     template_fields: Sequence[str] = ("package_id",)
 
     def __init__(self, *, package_id: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(multiple_outputs=True, **kwargs)
         self.package_id = package_id
 
     def work(self, context: Context) -> dict[str, Any]:
