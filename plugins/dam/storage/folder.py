@@ -1,0 +1,129 @@
+"""A store in a local folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from dam.errors import NotFound
+from dam.storage.keys import checked
+from dam.storage.store import CHUNK, Entry, Source, Store, Stored, reading
+
+#: Begins the names of files that are still being written; never listed.
+PARTIAL = ".part-"
+
+
+class FolderStore(Store):
+    """Objects as files below ``root``; a put is a temporary file, fsync, and a rename."""
+
+    def __init__(self, name: str, root: Path) -> None:
+        super().__init__(name)
+        self.root = root
+
+    def _path(self, key: str) -> Path:
+        return self.root / checked(key)
+
+    def put(self, key: str, source: Source, *, media_type: str | None = None) -> Stored:
+        """Store atomically; ``media_type`` is not kept by folders."""
+        del media_type
+        target = self._path(key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        digest, length = hashlib.sha256(), 0
+        handle, scratch = tempfile.mkstemp(prefix=PARTIAL, dir=target.parent)
+        try:
+            with os.fdopen(handle, "wb") as out, reading(source) as stream:
+                while chunk := stream.read(CHUNK):
+                    out.write(chunk)
+                    digest.update(chunk)
+                    length += len(chunk)
+                out.flush()
+                os.fsync(out.fileno())
+            Path(scratch).chmod(0o644)
+            Path(scratch).replace(target)
+        except BaseException:
+            Path(scratch).unlink(missing_ok=True)
+            raise
+        _sync_folder(target.parent)
+        return Stored(self.uri(key), digest.hexdigest(), length)
+
+    def open(self, key: str) -> BinaryIO:
+        """Open the file."""
+        try:
+            return self._path(key).open("rb")
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise NotFound("is not there", where=self.uri(key)) from None
+
+    @contextmanager
+    def local(self, key: str) -> Iterator[Path]:
+        """Give the file's own path; don't write to it."""
+        if not self.exists(key):
+            raise NotFound("is not there", where=self.uri(key))
+        yield self._path(key)
+
+    def exists(self, key: str) -> bool:
+        """Return whether there is a file."""
+        return self._path(key).is_file()
+
+    def size(self, key: str) -> int:
+        """Return the file's length."""
+        if not self.exists(key):
+            raise NotFound("is not there", where=self.uri(key))
+        return self._path(key).stat().st_size
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """Walk the folders that can hold the prefix; lazily, sorted by key."""
+        folder, _, _ = prefix.rpartition("/")
+        if folder:
+            checked(folder)
+        start = self.root / folder
+        if start.is_dir():
+            yield from self._walk(start, prefix)
+
+    def _walk(self, folder: Path, prefix: str) -> Iterator[Entry]:
+        def order(entry: os.DirEntry[str]) -> str:
+            # a folder sorts as its objects' keys do, with the slash after its name
+            return entry.name + ("/" if entry.is_dir(follow_symlinks=False) else "")
+
+        try:
+            entries = sorted(os.scandir(folder), key=order)
+        except FileNotFoundError:  # removed meanwhile
+            return
+        for entry in entries:
+            key = Path(entry.path).relative_to(self.root).as_posix()
+            if entry.is_dir(follow_symlinks=False):
+                if (key + "/").startswith(prefix) or prefix.startswith(key + "/"):
+                    yield from self._walk(Path(entry.path), prefix)
+            elif key.startswith(prefix) and not entry.name.startswith(PARTIAL):
+                try:
+                    found = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                if entry.is_file(follow_symlinks=False):
+                    yield Entry(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+
+    def delete(self, key: str) -> None:
+        """Remove the file, and the folders that it leaves empty."""
+        target = self._path(key)
+        target.unlink(missing_ok=True)
+        for folder in target.parents:
+            if folder == self.root or self.root not in folder.parents:
+                break
+            try:
+                folder.rmdir()
+            except OSError:
+                break
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,141 @@
+"""A store below a prefix of an S3 bucket."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import boto3
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from dam.errors import NotFound
+from dam.storage.keys import checked
+from dam.storage.store import CHUNK, Entry, Source, Store, Stored, reading
+
+#: Larger objects go up in parts; a put that is killed leaves no object, only parts that S3 expires.
+TRANSFER = TransferConfig(multipart_threshold=16 << 20, multipart_chunksize=16 << 20, max_concurrency=4)
+
+
+def make_client(options: dict[str, str] | None) -> Any:
+    """Return an S3 client; without options it takes credentials from the usual AWS places."""
+    return boto3.client(
+        "s3", config=Config(retries={"max_attempts": 5, "mode": "standard"}), **cast(Any, options or {})
+    )
+
+
+class _Hashing(io.RawIOBase):
+    """A stream that hashes and counts what is read through it."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream, self.digest, self.length = stream, hashlib.sha256(), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        chunk = self.stream.read(size)
+        self.digest.update(chunk)
+        self.length += len(chunk)
+        return chunk
+
+
+class S3Store(Store):
+    """Objects as S3 objects; S3 itself makes a put atomic."""
+
+    def __init__(self, name: str, client: Any, bucket: str, prefix: str, storage_class: str = "") -> None:
+        super().__init__(name)
+        self.client, self.bucket, self.prefix = client, bucket, prefix
+        self.storage_class = storage_class
+
+    def _key(self, key: str) -> str:
+        return self.prefix + checked(key)
+
+    def put(self, key: str, source: Source, *, media_type: str | None = None) -> Stored:
+        """Upload, in parts when it is large; memory stays bounded by the parts under way."""
+        extra = {"ContentType": media_type} if media_type else {}
+        if self.storage_class:
+            extra["StorageClass"] = self.storage_class
+        with reading(source) as stream:
+            hashing = _Hashing(stream)
+            self.client.upload_fileobj(hashing, self.bucket, self._key(key), ExtraArgs=extra, Config=TRANSFER)
+        return Stored(self.uri(key), hashing.digest.hexdigest(), hashing.length)
+
+    def open(self, key: str) -> BinaryIO:
+        """Open the object as a stream over the wire."""
+        try:
+            return cast(BinaryIO, self.client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"])
+        except ClientError as error:
+            raise self._plain(error, key) from error
+
+    def read(self, key: str) -> bytes:
+        """Return the object's bytes."""
+        stream = self.open(key)
+        try:
+            return stream.read()
+        finally:
+            stream.close()
+
+    def digest(self, key: str) -> str:
+        """Return the SHA-256 of what S3 sends back."""
+        digest, stream = hashlib.sha256(), self.open(key)
+        try:
+            while chunk := stream.read(CHUNK):
+                digest.update(chunk)
+        finally:
+            stream.close()
+        return digest.hexdigest()
+
+    @contextmanager
+    def local(self, key: str) -> Iterator[Path]:
+        """Download to a temporary file that keeps the name, so that decoders see its extension."""
+        with tempfile.TemporaryDirectory(prefix="dam-") as folder:
+            target = Path(folder) / key.rsplit("/", 1)[-1]
+            try:
+                self.client.download_file(self.bucket, self._key(key), str(target), Config=TRANSFER)
+            except ClientError as error:
+                raise self._plain(error, key) from error
+            yield target
+
+    def _head(self, key: str) -> dict[str, Any] | None:
+        try:
+            return dict(self.client.head_object(Bucket=self.bucket, Key=self._key(key)))
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound"):
+                return None
+            raise
+
+    def exists(self, key: str) -> bool:
+        """Return whether there is an object."""
+        return self._head(key) is not None
+
+    def size(self, key: str) -> int:
+        """Return the object's length."""
+        head = self._head(key)
+        if head is None:
+            raise NotFound("is not there", where=self.uri(key))
+        return int(head["ContentLength"])
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """List page by page; S3 sorts by the keys' UTF-8 bytes."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=self.prefix + prefix
+        )
+        for page in pages:
+            for found in page.get("Contents", []):
+                yield Entry(found["Key"][len(self.prefix) :], found["Size"], found["LastModified"])
+
+    def delete(self, key: str) -> None:
+        """Delete the object."""
+        self.client.delete_object(Bucket=self.bucket, Key=self._key(key))
+
+    def _plain(self, error: ClientError, key: str) -> Exception:
+        if error.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound"):
+            return NotFound("is not there", where=self.uri(key))
+        return error

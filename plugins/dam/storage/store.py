@@ -1,0 +1,128 @@
+"""What a store is, whatever keeps its bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from dam.errors import DamError
+
+CHUNK = 1 << 20
+
+
+class Corrupt(DamError):
+    """Bytes read back from a store are not the bytes that were put there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What was put: its URI (``store:key``), SHA-256 (hex) and length in bytes."""
+
+    uri: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object of a listing: key, length in bytes, time of its last change (aware)."""
+
+    key: str
+    bytes: int
+    modified: datetime
+
+
+Source = Path | bytes | BinaryIO
+
+
+@contextmanager
+def reading(source: Source) -> Iterator[BinaryIO]:
+    """Give a stream over a source; a stream that was given stays the caller's to close."""
+    if isinstance(source, bytes):
+        yield io.BytesIO(source)
+    elif isinstance(source, Path):
+        with source.open("rb") as stream:
+            yield stream
+    else:
+        yield source
+
+
+class Store(ABC):
+    """Named objects. Every put is atomic: a reader sees the old object, the new one or none."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def uri(self, key: str) -> str:
+        """Return ``store:key``, how the catalogue names the object."""
+        return f"{self.name}:{key}"
+
+    @abstractmethod
+    def put(self, key: str, source: Source, *, media_type: str | None = None) -> Stored:
+        """Store a file, bytes or a stream under ``key``, replacing what was there; hashes while copying."""
+
+    @abstractmethod
+    def open(self, key: str) -> BinaryIO:
+        """Open an object for reading. :raises NotFound: there is none."""
+
+    @abstractmethod
+    def local(self, key: str) -> AbstractContextManager[Path]:
+        """Give a path to read the object from; only valid inside the ``with`` block."""
+
+    @abstractmethod
+    def exists(self, key: str) -> bool:
+        """Return whether there is an object."""
+
+    @abstractmethod
+    def size(self, key: str) -> int:
+        """Return an object's length in bytes. :raises NotFound: there is none."""
+
+    @abstractmethod
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """Yield the objects whose keys begin with ``prefix``, sorted by key."""
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is fine."""
+
+    def read(self, key: str) -> bytes:
+        """Return an object's bytes. :raises NotFound: there is none."""
+        with self.open(key) as stream:
+            return stream.read()
+
+    def digest(self, key: str) -> str:
+        """Return the SHA-256 (hex) of an object, read back from the store."""
+        with self.open(key) as stream:
+            digest = hashlib.sha256()
+            while chunk := stream.read(CHUNK):
+                digest.update(chunk)
+        return digest.hexdigest()
+
+    def put_content(self, source: Source, *, suffix: str = "") -> Stored:
+        """Store content under a key made of its SHA-256, ``ab/cd/<sha256>``; what is there stays.
+
+        :param suffix: appended to the key, e.g. ``.json``.
+        """
+        if isinstance(source, bytes):
+            sha256, length = hashlib.sha256(source).hexdigest(), len(source)
+        elif isinstance(source, Path):
+            with source.open("rb") as stream:
+                sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+            length = source.stat().st_size
+        else:
+            return self.put_content(source.read(), suffix=suffix)
+        key = f"{sha256[:2]}/{sha256[2:4]}/{sha256}{suffix}"
+        if self.exists(key) and self.size(key) == length:
+            return Stored(self.uri(key), sha256, length)
+        stored = self.put(key, source)
+        if stored.sha256 != sha256:
+            self.delete(key)
+            raise Corrupt("the file changed while it was being stored", where=self.uri(key))
+        return stored
