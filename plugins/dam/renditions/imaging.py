@@ -80,7 +80,7 @@ def make(path: Path, wanted: Iterable[str], recipes: Mapping[str, Recipe]) -> di
         return {name: _encode(picture(name), recipes[name], source.rights) for name in wanted}
     except pyvips.Error as error:
         raise Unreadable(
-            f"can't be decoded: {_first_line(error)}",
+            f"can't be rendered: {_first_line(error)}",
             where=path.name,
             remedy="Ask the sender for an intact file in a common picture format.",
         ) from error
@@ -106,6 +106,7 @@ class _Source:
         """Return 1, 2, 4 or 8: how far the source may be shrunk while decoding."""
         across, down = self.width / recipe.width, self.height / recipe.height
         spare = max(across, down) if recipe.fit == "inside" else min(across, down)
+        spare = min(spare, self.width, self.height)  # a line of one pixel can't be shrunk
         return next(scale for scale in (8, 4, 2, 1) if spare >= scale or scale == 1)
 
     def level(self, scale: int) -> Any:
