@@ -65,7 +65,7 @@ class Settings:
                     where=f"environment variable DAM_{needed.upper()}",
                     remedy="Run `make up`, which writes .dam/env, and `source .dam/env`.",
                 )
-        plain = {
+        plain: dict[str, Any] = {
             key: env[key]
             for key in (
                 "catalog_url",
@@ -85,8 +85,8 @@ class Settings:
             for name in ("endpoint_url", "aws_access_key_id", "aws_secret_access_key", "region_name")
             if env.get(f"s3_{name}")
         }
-        paths = {key: Path(env[key]) for key in ("include", "signing_key") if env.get(key)}
-        return cls(**plain, **paths, storage_options=options or None)
+        plain |= {key: Path(env[key]) for key in ("include", "signing_key") if env.get(key)}
+        return cls(**plain, storage_options=options or None)
 
     @classmethod
     def from_connections(cls, uri_of: Callable[[str], str | None]) -> Settings:

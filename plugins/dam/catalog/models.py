@@ -396,6 +396,15 @@ class Version(Base):
     publications: Mapped[list[Publication]] = relationship(back_populates="version")
 
 
+class LifecycleTransition(Base):
+    """A state change that the database lets pass; filled from :data:`dam.catalog.lifecycle.ALLOWED`."""
+
+    __tablename__ = "lifecycle_transitions"
+
+    from_state: Mapped[str] = mapped_column(primary_key=True)
+    to_state: Mapped[str] = mapped_column(primary_key=True)
+
+
 class NearDuplicate(Base):
     """Two versions that look alike: ``same_pixels`` or within ``distance`` bits of perceptual hash."""
 

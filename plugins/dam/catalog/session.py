@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Engine, create_engine
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, text
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+_LOCK = 7_316_420_002  # pg_advisory_lock: one migration at a time
 
 
 def make_engine(url: str) -> Engine:
@@ -10,10 +17,31 @@ def make_engine(url: str) -> Engine:
     return create_engine(url, pool_size=4, max_overflow=4, pool_pre_ping=True)
 
 
-def upgrade(url: str) -> None:
-    """Bring the database to the newest migration."""
-    from dam.catalog.models import Base
+def _config(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    return config
 
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Bring the database to a migration, the newest by default.
+
+    Safe to run again, and by several processes at once: they take turns.
+    """
+    _migrate(url, revision, up=True)
+
+
+def downgrade(url: str, revision: str = "base") -> None:
+    """Take the database back to a migration; ``base`` leaves nothing of ours."""
+    _migrate(url, revision, up=False)
+
+
+def _migrate(url: str, revision: str, *, up: bool) -> None:
     engine = make_engine(url)
-    Base.metadata.create_all(engine)
-    engine.dispose()
+    try:
+        with engine.begin() as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            (command.upgrade if up else command.downgrade)(_config(connection), revision)
+    finally:
+        engine.dispose()
