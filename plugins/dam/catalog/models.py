@@ -88,13 +88,17 @@ class FileOutcome(StrEnum):
 
 
 class PackageStatus(StrEnum):
-    """The state of a review package. ``void``: its manifest no longer describes its versions."""
+    """The state of a review package.
+
+    ``void``: its manifest no longer describes its versions. ``expired``: a seat was not signed in time.
+    """
 
     IN_REVIEW = "in_review"
     APPROVED = "approved"
     CHANGES_REQUESTED = "changes_requested"
     REJECTED = "rejected"
     VOID = "void"
+    EXPIRED = "expired"
 
 
 class Verdict(StrEnum):
@@ -180,6 +184,7 @@ class Brief(Base):
     __tablename__ = "briefs"
     __table_args__ = (
         UniqueConstraint("campaign_id", "number"),
+        UniqueConstraint("run"),
         CheckConstraint("status IN ('draft', 'returned', 'signed')", name="status"),
         CheckConstraint(
             "status <> 'signed' OR (sha256 IS NOT NULL AND signed_by IS NOT NULL AND signed_at IS NOT NULL)",
@@ -198,6 +203,7 @@ class Brief(Base):
     signed_by: Mapped[str | None]
     signed_at: Mapped[datetime | None]
     return_reason: Mapped[str | None]
+    run: Mapped[str | None]  # dag_id/run_id that drafted it: the same run drafts one brief
 
     campaign: Mapped[Campaign] = relationship()
 
@@ -233,6 +239,7 @@ class CreatorTask(Base):
     id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("tsk"))
     campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"))
     deliverable_id: Mapped[str] = mapped_column(ForeignKey("deliverables.id"))
+    batch_id: Mapped[str] = mapped_column(ForeignKey("batches.id"), index=True)
     round: Mapped[int] = mapped_column(default=1)
     answers_version_id: Mapped[str | None] = mapped_column(ForeignKey("versions.id"))
     assignee: Mapped[str]

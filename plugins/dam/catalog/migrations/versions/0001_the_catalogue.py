@@ -157,6 +157,7 @@ def upgrade() -> None:
         sa.Column("signed_by", sa.Text(), nullable=True),
         sa.Column("signed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("return_reason", sa.Text(), nullable=True),
+        sa.Column("run", sa.Text(), nullable=True),
         sa.CheckConstraint(
             "status <> 'signed' OR (sha256 IS NOT NULL AND signed_by IS NOT NULL AND signed_at IS NOT NULL)",
             name=op.f("ck_briefs_signed_is_hashed"),
@@ -165,6 +166,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["campaign_id"], ["campaigns.id"], name=op.f("fk_briefs_campaign_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_briefs")),
         sa.UniqueConstraint("campaign_id", "number", name=op.f("uq_briefs_campaign_id_number")),
+        sa.UniqueConstraint("run", name=op.f("uq_briefs_run")),
     )
     op.create_table(
         "deliverables",
@@ -199,7 +201,7 @@ def upgrade() -> None:
             "(status = 'in_review') = (closed_at IS NULL)", name=op.f("ck_packages_closed_when_decided")
         ),
         sa.CheckConstraint(
-            "status IN ('in_review', 'approved', 'changes_requested', 'rejected', 'void')",
+            "status IN ('in_review', 'approved', 'changes_requested', 'rejected', 'void', 'expired')",
             name=op.f("ck_packages_status"),
         ),
         sa.ForeignKeyConstraint(["batch_id"], ["batches.id"], name=op.f("fk_packages_batch_id")),
@@ -515,6 +517,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("campaign_id", sa.Text(), nullable=False),
         sa.Column("deliverable_id", sa.Text(), nullable=False),
+        sa.Column("batch_id", sa.Text(), nullable=False),
         sa.Column("round", sa.Integer(), nullable=False),
         sa.Column("answers_version_id", sa.Text(), nullable=True),
         sa.Column("assignee", sa.Text(), nullable=False),
@@ -527,6 +530,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["answers_version_id"], ["versions.id"], name=op.f("fk_creator_tasks_answers_version_id")
         ),
+        sa.ForeignKeyConstraint(["batch_id"], ["batches.id"], name=op.f("fk_creator_tasks_batch_id")),
         sa.ForeignKeyConstraint(["campaign_id"], ["campaigns.id"], name=op.f("fk_creator_tasks_campaign_id")),
         sa.ForeignKeyConstraint(
             ["deliverable_id"], ["deliverables.id"], name=op.f("fk_creator_tasks_deliverable_id")
@@ -534,6 +538,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_creator_tasks")),
         sa.UniqueConstraint("deliverable_id", "round", name=op.f("uq_creator_tasks_deliverable_id_round")),
     )
+    op.create_index(op.f("ix_creator_tasks_batch_id"), "creator_tasks", ["batch_id"], unique=False)
     op.create_index(
         "ix_creator_tasks_open",
         "creator_tasks",
@@ -774,6 +779,7 @@ def downgrade() -> None:
     op.drop_index(
         "ix_creator_tasks_open", table_name="creator_tasks", postgresql_where=sa.text("status = 'open'")
     )
+    op.drop_index(op.f("ix_creator_tasks_batch_id"), table_name="creator_tasks")
     op.drop_table("creator_tasks")
     op.drop_index("ix_contract_results_version", table_name="contract_results")
     op.drop_index(op.f("ix_contract_results_batch_id"), table_name="contract_results")
