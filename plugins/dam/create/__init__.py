@@ -1,0 +1,1 @@
+"""Create: what creators are asked for, and what of it has arrived."""

@@ -1,0 +1,261 @@
+"""Creator tasks and their drop folders: opened by a signed brief or by a review that asked for changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select
+
+from dam import audit
+from dam.catalog.models import (
+    Asset,
+    Batch,
+    Brief,
+    Campaign,
+    CreatorTask,
+    Decision,
+    Deliverable,
+    Package,
+    PackageVersion,
+    Verdict,
+    Version,
+    utcnow,
+)
+from dam.errors import BadInput, NotFound, Refused
+from dam.taxonomy import naming
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from dam.services import Services
+
+
+def open_tasks(services: Services, *, brief_id: str, run: str | None = None) -> dict[str, Any]:
+    """Open one task for each deliverable of a signed brief, and the drop folder for their files.
+
+    The same brief opens the same tasks.
+
+    :returns: ``{"batch_id", "location", "tasks"}``; ``location`` is below the inbox, ``tasks`` has
+        ``{"task_id", "project", "title", "assignee", "due_on", "note"}``.
+    :raises Refused: the brief is not signed.
+    """
+    with services.session() as session:
+        brief = session.get(Brief, brief_id)
+        if brief is None:
+            raise NotFound("there is no such brief", where=brief_id)
+        if brief.status != "signed":
+            raise Refused(f"the brief is {brief.status}", where=brief_id, remedy="Let it be signed first.")
+        campaign = session.get_one(Campaign, brief.campaign_id, with_for_update=True)
+        rows = session.scalars(
+            select(Deliverable).where(Deliverable.brief_id == brief_id).order_by(Deliverable.project)
+        ).all()
+        wanted = [_Wanted(row) for row in rows]
+        return _open(services, session, campaign, f"campaigns/{campaign.slug}/brief-{brief.number}", wanted, run)
+
+
+def reopen(services: Services, *, package_id: str, run: str | None = None) -> dict[str, Any]:
+    """Open tasks again, only for the versions of a package for which changes were requested.
+
+    The reviewers' comments are the tasks' notes. The same package opens the same tasks.
+
+    :returns: as :func:`open_tasks`.
+    :raises BadInput: no changes were requested, or a version answers no deliverable.
+    """
+    with services.session() as session:
+        package = session.get(Package, package_id)
+        if package is None:
+            raise NotFound("there is no such package", where=package_id)
+        wanted = []
+        for version in session.scalars(
+            select(Version)
+            .join(PackageVersion, PackageVersion.version_id == Version.id)
+            .where(PackageVersion.package_id == package_id)
+            .where(PackageVersion.verdict == Verdict.REQUEST_CHANGES)
+            .order_by(Version.id)
+        ):
+            asset = session.get_one(Asset, version.asset_id)
+            if asset.deliverable is not None:
+                wanted.append(_Wanted(asset.deliverable, version.id, _comments(session, package_id, version.id)))
+        if not wanted or package.campaign_id is None:
+            raise BadInput(
+                "no version that answers a deliverable waits for changes",
+                where=f"package {package_id}",
+                remedy="Ask the supplier for a new drop instead.",
+            )
+        campaign = session.get_one(Campaign, package.campaign_id, with_for_update=True)
+        return _open(services, session, campaign, f"campaigns/{campaign.slug}/{package_id}", wanted, run)
+
+
+def arrived(services: Services, *, batch_id: str) -> dict[str, Any]:
+    """Look into a batch's drop folder and say what is there.
+
+    :returns: ``{"complete", "arrived", "missing", "misnamed"}``: names of files, of expected files, and
+        ``{"name", "problem"}`` of files that answer no task.
+    """
+    with services.session() as session:
+        batch = _batch(session, batch_id)
+        expected = {
+            (task.deliverable.project, _next_number(session, task)): task
+            for task in session.scalars(select(CreatorTask).where(CreatorTask.batch_id == batch_id))
+        }
+        client = session.get_one(Campaign, batch.campaign_id).client
+        location = batch.location
+    found: dict[tuple[str, int], str] = {}
+    misnamed = []
+    for entry in services.storage.inbox.list(f"{location}/"):
+        name = entry.key.rsplit("/", 1)[-1]
+        try:
+            parts = naming.parse(name)
+        except BadInput as fault:
+            misnamed.append({"name": name, "problem": f"{fault.what} {fault.remedy}"})
+            continue
+        if (parts.project, parts.version) in expected and parts.client == client:
+            found[(parts.project, parts.version)] = name
+        else:
+            wanted = ", ".join(f"{project}_{client}_…_v{number:02d}" for project, number in sorted(expected))
+            misnamed.append({"name": name, "problem": f"It answers no open task. Open are: {wanted}."})
+    missing = [f"{project}_{client}_…_v{number:02d}" for project, number in sorted(set(expected) - set(found))]
+    return {
+        "complete": bool(expected) and not missing,
+        "arrived": sorted(found.values()),
+        "missing": missing,
+        "misnamed": misnamed,
+    }
+
+
+def submit(services: Services, *, batch_id: str, run: str | None = None) -> None:
+    """Close the tasks of a batch whose files are all there.
+
+    :raises Refused: something is still missing.
+    """
+    with services.session() as session:
+        batch = _batch(session, batch_id, lock=True)
+        tasks = session.scalars(
+            select(CreatorTask).where(CreatorTask.batch_id == batch_id, CreatorTask.status == "open")
+        ).all()
+        if not tasks:
+            return
+        state = arrived(services, batch_id=batch_id)
+        if not state["complete"]:
+            raise Refused(
+                f"{', '.join(state['missing'])} is missing",
+                where=f"inbox/{batch.location}",
+                remedy="Put the files there under these names.",
+            )
+        for task in tasks:
+            task.status, task.done_at = "done", utcnow()
+        audit.record(
+            session,
+            actor=batch.sent_by,
+            action="batch.submitted",
+            subject_id=batch_id,
+            data={"files": state["arrived"]},
+            run=run,
+        )
+
+
+# ------------------------------------------------------------------------------------------------ helpers
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A deliverable that is asked for, the version whose change request it answers, and the note."""
+
+    deliverable: Deliverable
+    answers: str | None = None
+    note: str = ""
+
+
+def _open(
+    services: Services,
+    session: Session,
+    campaign: Campaign,
+    location: str,
+    wanted: list[_Wanted],
+    run: str | None,
+) -> dict[str, Any]:
+    batch = session.scalar(select(Batch).where(Batch.location == location))
+    if batch is None:
+        designers = campaign.owners.get("designer") or services.workflow.members("designer")
+        batch = Batch(campaign_id=campaign.id, source="inbox", location=location, sent_by=designers[0])
+        session.add(batch)
+        session.flush()
+        for item in wanted:
+            last = session.scalar(
+                select(func.max(CreatorTask.round)).where(CreatorTask.deliverable_id == item.deliverable.id)
+            )
+            session.add(
+                CreatorTask(
+                    campaign_id=campaign.id,
+                    deliverable_id=item.deliverable.id,
+                    batch_id=batch.id,
+                    round=(last or 0) + 1,
+                    answers_version_id=item.answers,
+                    assignee=designers[0],
+                    note=item.note,
+                    due_on=item.deliverable.due_on,
+                )
+            )
+        session.flush()
+        audit.record(
+            session,
+            actor="airflow",
+            action="batch.opened",
+            subject_id=batch.id,
+            data={"location": location, "deliverables": [item.deliverable.project for item in wanted]},
+            run=run,
+        )
+    tasks = session.scalars(select(CreatorTask).where(CreatorTask.batch_id == batch.id).order_by(CreatorTask.id)).all()
+    return {
+        "batch_id": batch.id,
+        "location": location,
+        "tasks": [
+            {
+                "task_id": task.id,
+                "project": task.deliverable.project,
+                "title": task.deliverable.title,
+                "assignee": task.assignee,
+                "due_on": task.due_on.isoformat(),
+                "note": task.note,
+            }
+            for task in tasks
+        ],
+    }
+
+
+def _batch(session: Session, batch_id: str, *, lock: bool = False) -> Batch:
+    found = session.get(Batch, batch_id, with_for_update=lock or None)
+    if found is None:
+        raise NotFound("there is no such batch", where=batch_id)
+    return found
+
+
+def _next_number(session: Session, task: CreatorTask) -> int:
+    """Return the version number the file of a task must carry."""
+    if task.status == "done":  # its file may have been ingested already: the number it had
+        versions = (
+            select(func.max(Version.number))
+            .join(Asset)
+            .where(Asset.deliverable_id == task.deliverable_id, Version.batch_id == task.batch_id)
+        )
+        if (ingested := session.scalar(versions)) is not None:
+            return ingested
+    last = session.scalar(
+        select(func.max(Version.number)).join(Asset).where(Asset.deliverable_id == task.deliverable_id)
+    )
+    return (last or 0) + 1
+
+
+def _comments(session: Session, package_id: str, version_id: str) -> str:
+    """Return what the reviewers said of one version, a line each."""
+    lines = []
+    for decision in session.scalars(
+        select(Decision).where(Decision.package_id == package_id).order_by(Decision.decided_at)
+    ):
+        own = decision.versions.get(version_id, {})
+        verdict = own.get("verdict", decision.verdict)
+        comment = own.get("comment") or (decision.comment if verdict != Verdict.APPROVE else "")
+        if comment and verdict != Verdict.APPROVE:
+            lines.append(f"{decision.person} ({decision.role.replace('_', ' ')}): {comment}")
+    return "\n".join(lines)

@@ -1,0 +1,379 @@
+"""Briefs: drafted from a form and a template, checked, signed and frozen, or sent back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from jinja2 import StrictUndefined
+from jinja2.sandbox import SandboxedEnvironment
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from dam import audit
+from dam.catalog.models import Brief, Campaign, Deliverable, utcnow
+from dam.errors import BadInput, Fault, NotFound, Refused
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from dam.services import Services
+
+#: What the form asks for: field → what it is. Everything is needed unless it says otherwise.
+FORM: dict[str, str] = {
+    "name": "the campaign's name",
+    "slug": "its short name in URLs and folders, e.g. spring-2027",
+    "project": "the PROJECT part of file names, e.g. SPRING27",
+    "client": "the CLIENT part of file names, e.g. ACME",
+    "template": "name of a file in include/templates/briefs (optional: standard)",
+    "goals": "what the campaign is to reach, measurably",
+    "audience": "whom it speaks to",
+    "channels": "list of channels in include/templates/channels",
+    "markets": "list of countries, ISO 3166-1 alpha-2",
+    "starts_on": "first day, ISO date",
+    "ends_on": "last day, ISO date",
+    "budget": "money, more than zero",
+    "currency": "ISO 4217 code (optional: the template's)",
+    "owners": "role → username",
+    "deliverables": "list of {project, title, kind, variant, channels, markets, due_on}",
+    "kpi_targets": "name → number (optional: the template's)",
+}
+SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+CODE = re.compile(r"[A-Z0-9]+(-[A-Z0-9]+)*")
+KINDS = ("image", "video", "audio", "document", "model")
+#: Roles that every brief names an owner for.
+OWNERS = ("marketing_lead", "designer")
+
+
+# --------------------------------------------------------------------------------------------- checking
+
+
+class _Checker:
+    """Collects every fault of a form instead of stopping at the first."""
+
+    def __init__(self, services: Services, form: dict[str, Any]) -> None:
+        self.services, self.form = services, form
+        self.faults: list[Fault] = []
+
+    def fault(self, field: str, problem: str, remedy: str) -> None:
+        self.faults.append(Fault(field, problem, remedy))
+
+    def text(self, field: str) -> None:
+        value = self.form.get(field)
+        if not isinstance(value, str) or not value.strip():
+            self.fault(field, "is empty.", f"Fill in {FORM[field]}.")
+
+    def pattern(self, field: str, value: Any, pattern: re.Pattern[str], example: str) -> None:
+        if not isinstance(value, str) or not pattern.fullmatch(value):
+            self.fault(field, f"{value!r} is not of the form {example}.", "Write it like that.")
+
+    def day(self, field: str, value: Any) -> date | None:
+        try:
+            return date.fromisoformat(str(value))
+        except ValueError:
+            self.fault(field, f"{value!r} is no date.", "Write it as 2027-03-01.")
+            return None
+
+    def known(self, field: str, values: Any, known: list[str], what: str) -> None:
+        if not isinstance(values, list) or not values:
+            self.fault(field, "is empty.", f"Name at least one {what}.")
+            return
+        for value in values:
+            if value not in known:
+                self.fault(field, f"{value!r} is no {what}.", f"Use: {', '.join(known)}.")
+
+    def markets(self, field: str, values: Any) -> None:
+        if not isinstance(values, list) or not values:
+            self.fault(field, "is empty.", "Name at least one country, e.g. DE.")
+            return
+        for value in values:
+            if value not in countries(self.services):
+                self.fault(field, f"{value!r} is no country code.", "Use ISO 3166-1 alpha-2, e.g. DE.")
+
+    def run(self) -> list[Fault]:
+        form = self.form
+        for field in ("name", "goals", "audience"):
+            self.text(field)
+        self.pattern("slug", form.get("slug"), SLUG, "spring-2027")
+        self.pattern("project", form.get("project"), CODE, "SPRING27")
+        self.pattern("client", form.get("client"), re.compile(r"[A-Z0-9]+"), "ACME")
+        self.pattern("currency", form.get("currency"), re.compile(r"[A-Z]{3}"), "EUR")
+        channels = channel_names(self.services)
+        self.known("channels", form.get("channels"), channels, "channel")
+        self.markets("markets", form.get("markets"))
+        starts, ends = self.day("starts_on", form.get("starts_on")), self.day("ends_on", form.get("ends_on"))
+        if starts and ends and ends < starts:
+            self.fault("ends_on", "is before starts_on.", "Put the last day after the first.")
+        try:
+            if Decimal(str(form.get("budget"))) <= 0:
+                self.fault("budget", "is not more than zero.", "Fill in the money for the campaign.")
+        except InvalidOperation:
+            self.fault("budget", f"{form.get('budget')!r} is no number.", "Fill in a number, e.g. 48000.")
+        self._owners()
+        self._deliverables(ends, channels)
+        return self.faults
+
+    def _owners(self) -> None:
+        owners = self.form.get("owners")
+        if not isinstance(owners, dict):
+            self.fault("owners", "is no table.", 'Write it like {"designer": "dario"}.')
+            return
+        for role in OWNERS:
+            if role not in owners:
+                self.fault("owners", f"has no {role}.", f"Name a {role}: {self._holders(role)}.")
+        for role, person in owners.items():
+            if not self.services.workflow.has_role(str(person), role):
+                self.fault(f"owners.{role}", f"{person!r} does not hold that role.", f"Use: {self._holders(role)}.")
+
+    def _holders(self, role: str) -> str:
+        return ", ".join(self.services.workflow.members(role)) or "nobody holds it yet"
+
+    def _deliverables(self, ends: date | None, channels: list[str]) -> None:
+        rows = self.form.get("deliverables")
+        least = template(self.services, self.form)["least_deliverables"]
+        if not isinstance(rows, list) or len(rows) < least:
+            self.fault("deliverables", f"has fewer than {least} rows.", "Say what is to be made.")
+            return
+        seen: set[str] = set()
+        for index, row in enumerate(rows):
+            at = f"deliverables[{index}]"
+            if not isinstance(row, dict):
+                self.fault(at, "is no row.", 'Write it like {"project": "HERO", "title": "…"}.')
+                continue
+            self.pattern(f"{at}.project", row.get("project"), CODE, "HERO-A")
+            if row.get("project") in seen:
+                self.fault(f"{at}.project", "is there twice.", "Give each row a project part of its own.")
+            seen.add(str(row.get("project")))
+            if not str(row.get("title") or "").strip():
+                self.fault(f"{at}.title", "is empty.", "Say what it is.")
+            if row.get("kind", "image") not in KINDS:
+                self.fault(f"{at}.kind", f"{row.get('kind')!r} is unknown.", f"Use: {', '.join(KINDS)}.")
+            self.known(f"{at}.channels", row.get("channels"), channels, "channel")
+            self.markets(f"{at}.markets", row.get("markets"))
+            due = self.day(f"{at}.due_on", row.get("due_on"))
+            if due and ends and due > ends:
+                self.fault(f"{at}.due_on", "is after the campaign's end.", "Make it due earlier.")
+
+
+def channel_names(services: Services) -> list[str]:
+    """Return the names of the channels there are: the files of ``include/templates/channels``."""
+    return sorted(path.stem for path in (services.settings.include / "templates" / "channels").glob("*.yaml"))
+
+
+def countries(services: Services) -> frozenset[str]:
+    """Return the country codes that are known (ISO 3166-1 alpha-2)."""
+    return _countries(services.settings.include / "taxonomy" / "countries.yaml")
+
+
+@cache
+def _countries(path: Path) -> frozenset[str]:
+    return frozenset(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def template(services: Services, form: dict[str, Any]) -> dict[str, Any]:
+    """Return the brief template that a form names.
+
+    :raises BadInput: there is no such template.
+    """
+    name = str(form.get("template") or "standard")
+    folder = services.settings.include / "templates" / "briefs"
+    path = folder / f"{name}.yaml"
+    if not re.fullmatch(r"[a-z0-9_-]+", name) or not path.is_file():
+        known = ", ".join(sorted(found.stem for found in folder.glob("*.yaml")))
+        raise BadInput(f"there is no brief template {name!r}", where="template", remedy=f"Use: {known}.")
+    return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def faults_of(services: Services, form: dict[str, Any]) -> list[Fault]:
+    """Return every fault of a filled form, template defaults applied."""
+    return _Checker(services, form).run()
+
+
+# ---------------------------------------------------------------------------------------------- the life
+
+
+def draft(services: Services, *, form: dict[str, Any], drafted_by: str, run: str | None = None) -> dict[str, Any]:
+    """Draft a brief; the campaign is made when its slug is new.
+
+    :param form: the fields of :data:`FORM`. :param drafted_by: username.
+    :param run: the same run drafts the same brief.
+    :returns: ``{"brief_id", "campaign_id", "number", "status"}``.
+    :raises BadInput: the form can't be a brief at all; lists every fault. Lesser faults are left to
+        :func:`check`, so that the draft can be looked at.
+    """
+    chosen = template(services, form)
+    filled = dict(chosen["defaults"]) | {key: value for key, value in form.items() if value not in (None, "", {})}
+    content = json.loads(json.dumps({key: filled.get(key) for key in FORM}, default=str))
+    content["template"] = str(form.get("template") or "standard")
+    faults = faults_of(services, content)
+    basic = {"name", "slug", "project", "client", "starts_on", "ends_on", "budget", "channels", "markets"}
+    if any(fault.field in basic for fault in faults):
+        raise BadInput(
+            "the form has faults:\n" + "\n".join(f"  {f.field}: {f.problem} {f.remedy}" for f in faults),
+            where="brief form",
+            remedy="\nTrigger the DAG again with the form corrected.",
+        )
+    with services.session() as session:
+        if run and (known := session.scalar(select(Brief).where(Brief.run == run))):
+            return _told(known)
+        session.execute(
+            insert(Campaign)
+            .values(id=_new_campaign_id(), created_at=utcnow(), **_campaign_columns(content))
+            .on_conflict_do_nothing(index_elements=["slug"])
+        )
+        campaign = session.scalars(select(Campaign).where(Campaign.slug == content["slug"]).with_for_update()).one()
+        number = (session.scalar(select(func.max(Brief.number)).where(Brief.campaign_id == campaign.id)) or 0) + 1
+        brief = Brief(campaign_id=campaign.id, number=number, content=content, drafted_by=drafted_by, run=run)
+        session.add(brief)
+        session.flush()
+        audit.record(
+            session,
+            actor=drafted_by,
+            action="brief.drafted",
+            subject_id=brief.id,
+            data={"campaign": campaign.slug, "number": number},
+            run=run,
+        )
+        return _told(brief)
+
+
+def check(services: Services, *, brief_id: str) -> list[Fault]:
+    """Return every fault of a brief: completeness, naming, dates, money, owners, channels, markets."""
+    with services.session() as session:
+        return faults_of(services, _brief(session, brief_id).content)
+
+
+def sign(services: Services, *, brief_id: str, person: str, run: str | None = None) -> dict[str, Any]:
+    """Sign a brief: freezes and hashes its content, and makes its deliverables.
+
+    :raises Refused: the person is no marketing lead, or the brief has faults.
+    """
+    if not services.workflow.has_role(person, "marketing_lead"):
+        raise Refused(f"{person} is no marketing lead", where=f"brief {brief_id}", remedy="Ask one to sign.")
+    if faults := check(services, brief_id=brief_id):
+        raise Refused(
+            f"the brief has {len(faults)} faults, first {faults[0].field}: {faults[0].problem}",
+            where=f"brief {brief_id}",
+            remedy="Send it back.",
+        )
+    with services.session() as session:
+        brief = _brief(session, brief_id, lock=True)
+        if brief.status == "signed":
+            return _told(brief)
+        content = brief.content
+        campaign = session.get_one(Campaign, brief.campaign_id, with_for_update=True)
+        for column, value in _campaign_columns(content).items():
+            if column != "slug":
+                setattr(campaign, column, value)
+        _make_deliverables(session, brief, campaign)
+        brief.sha256 = hashlib.sha256(canonical(content)).hexdigest()
+        brief.signed_by, brief.signed_at, brief.status = person, utcnow(), "signed"
+        audit.record(
+            session,
+            actor=person,
+            action="brief.signed",
+            subject_id=brief.id,
+            data={"sha256": brief.sha256, "campaign": campaign.slug},
+            run=run,
+        )
+        return _told(brief)
+
+
+def send_back(services: Services, *, brief_id: str, person: str, reason: str, run: str | None = None) -> None:
+    """Send a draft back with a reason; one that is signed stays signed."""
+    with services.session() as session:
+        brief = _brief(session, brief_id, lock=True)
+        if brief.status != "draft":
+            return
+        brief.status, brief.return_reason = "returned", reason
+        audit.record(
+            session, actor=person, action="brief.returned", subject_id=brief.id, data={"reason": reason}, run=run
+        )
+
+
+def render(services: Services, *, brief_id: str) -> str:
+    """Return a brief as Markdown, section by section of its template."""
+    with services.session() as session:
+        content = _brief(session, brief_id).content
+    environment = SandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True)
+    parts = [f"## {content['name']}"]
+    for section in template(services, content)["sections"]:
+        parts += [f"### {section['heading']}", environment.from_string(section["text"]).render(content).strip()]
+    return "\n\n".join(parts)
+
+
+def canonical(value: Any) -> bytes:
+    """Return canonical JSON: sorted keys, no spaces, UTF-8. The same content has the same bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+# ------------------------------------------------------------------------------------------------ helpers
+
+
+def _brief(session: Session, brief_id: str, *, lock: bool = False) -> Brief:
+    found = session.get(Brief, brief_id, with_for_update=lock or None)
+    if found is None:
+        raise NotFound("there is no such brief", where=brief_id)
+    return found
+
+
+def _told(brief: Brief) -> dict[str, Any]:
+    return {
+        "brief_id": brief.id,
+        "campaign_id": brief.campaign_id,
+        "number": brief.number,
+        "status": brief.status,
+        "sha256": brief.sha256,
+    }
+
+
+def _new_campaign_id() -> str:
+    from dam.catalog.models import new_id
+
+    return new_id("cmp")
+
+
+def _campaign_columns(content: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "slug": content["slug"],
+        "name": content["name"],
+        "project": content["project"],
+        "client": content["client"],
+        "starts_on": date.fromisoformat(content["starts_on"]),
+        "ends_on": date.fromisoformat(content["ends_on"]),
+        "markets": content["markets"],
+        "channels": content["channels"],
+        "budget": Decimal(str(content["budget"])),
+        "currency": content["currency"],
+        "owners": {role: [person] for role, person in (content["owners"] or {}).items()},
+        "kpi_targets": content["kpi_targets"] or {},
+    }
+
+
+def _make_deliverables(session: Session, brief: Brief, campaign: Campaign) -> None:
+    for row in brief.content["deliverables"]:
+        project = f"{campaign.project}-{row['project']}"
+        values = {
+            "brief_id": brief.id,
+            "title": row["title"],
+            "kind": row.get("kind") or "image",
+            "variant": row.get("variant"),
+            "channels": row["channels"],
+            "markets": row["markets"],
+            "due_on": date.fromisoformat(row["due_on"]),
+        }
+        known = session.scalar(
+            select(Deliverable).where(Deliverable.campaign_id == campaign.id, Deliverable.project == project)
+        )
+        if known is None:
+            session.add(Deliverable(campaign_id=campaign.id, project=project, **values))
+        else:
+            for column, value in values.items():
+                setattr(known, column, value)

@@ -1,0 +1,1 @@
+"""Review: packages, their seats, and what people say."""

@@ -1,0 +1,451 @@
+"""Packages: versions frozen as a manifest with a hash, and the verdict that their seats' signatures give.
+
+The manifest holds, for each version, its bytes, its metadata and its rights. Whatever of these changes,
+changes the hash; a signature names the hash it was given for, so it can't outlive a change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select
+
+from dam import audit
+from dam.catalog.lifecycle import change_state
+from dam.catalog.models import (
+    Asset,
+    Batch,
+    Decision,
+    Description,
+    Grant,
+    Package,
+    PackageStatus,
+    PackageVersion,
+    Seat,
+    Tag,
+    Verdict,
+    Version,
+    VersionState,
+    utcnow,
+)
+from dam.errors import BadInput, NotFound, Refused
+from dam.plan.briefs import canonical
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from dam.services import Services
+
+DESCRIBED = (
+    "title", "description", "alt_text", "creator", "credit_line", "copyright_notice", "language", "date_created",
+    "custom",
+)  # fmt: skip
+#: States from which a version may be frozen into a package.
+REVIEWABLE = frozenset({VersionState.INGESTED, VersionState.IN_REVIEW, VersionState.APPROVED})
+
+
+# ---------------------------------------------------------------------------------------------- manifest
+
+
+def manifest(session: Session, version_ids: list[str]) -> dict[str, Any]:
+    """Return the manifest entries of versions by id: bytes, metadata, applied tags and grants."""
+    entries: dict[str, Any] = {}
+    for version in session.scalars(
+        select(Version)
+        .where(Version.id.in_(version_ids))
+        .order_by(Version.id)
+        .execution_options(populate_existing=True)
+    ):
+        asset = session.get_one(Asset, version.asset_id)
+        described = session.get(Description, version.id, populate_existing=True)
+        tags = session.scalars(
+            select(Tag.term_id).where(Tag.version_id == version.id, Tag.status == "applied").distinct()
+        )
+        grants = session.scalars(select(Grant).where(Grant.asset_id == asset.id).order_by(Grant.id))
+        entries[version.id] = {
+            "asset": asset.name,
+            "number": version.number,
+            "sha256": version.sha256,
+            "bytes": version.bytes,
+            "media_type": version.media_type,
+            "metadata": {name: _plain(getattr(described, name)) for name in DESCRIBED} if described else {},
+            "tags": sorted(tags),
+            "rights": [
+                {
+                    "licence": grant.licence.reference,
+                    "holder": grant.licence.holder,
+                    "territories": sorted(grant.territories),
+                    "channels": sorted(grant.channels),
+                    "starts_on": grant.starts_on.isoformat(),
+                    "ends_on": grant.ends_on.isoformat() if grant.ends_on else None,
+                    "model_release": grant.model_release,
+                    "property_release": grant.property_release,
+                }
+                for grant in grants
+            ],
+        }
+    return entries
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if hasattr(value, "isoformat") else value
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+# ------------------------------------------------------------------------------------------------ freeze
+
+
+def freeze(
+    services: Services,
+    *,
+    batch_id: str,
+    version_ids: list[str],
+    seats: list[str] | None = None,
+    run: str | None = None,
+) -> str:
+    """Freeze versions of a batch as a package and return its id; the versions go into review.
+
+    The same versions freeze the same package, however often and from however many processes.
+
+    :param seats: roles that must sign; the default is the workflow's seats.
+    :raises Refused: a seat has nobody who may take it, or a version is in no state to be reviewed.
+    :raises BadInput: there is no version.
+    """
+    wanted = sorted(set(version_ids))
+    if not wanted:
+        raise BadInput("a package needs versions", where=f"batch {batch_id}")
+    with services.session() as session:
+        session.execute(select(Batch.id).where(Batch.id == batch_id).with_for_update()).one()
+        for package in session.scalars(
+            select(Package).where(Package.batch_id == batch_id).order_by(Package.round.desc())
+        ):
+            if sorted(entry.version_id for entry in package.entries) == wanted:
+                return package.id
+        return _freeze(services, session, batch_id, wanted, seats, run).id
+
+
+def _freeze(
+    services: Services,
+    session: Session,
+    batch_id: str,
+    version_ids: list[str],
+    roles: list[str] | None,
+    run: str | None,
+) -> Package:
+    """Make the package, its entries and its seats, in the transaction of ``session``."""
+    batch = session.get_one(Batch, batch_id)
+    versions = session.scalars(select(Version).where(Version.id.in_(version_ids)).order_by(Version.id)).all()
+    for version in versions:
+        if version.state not in REVIEWABLE:
+            raise Refused(
+                f"it is {version.state}", where=f"version {version.id}", remedy="Leave it out of the package."
+            )
+    number = (session.scalar(select(func.max(Package.round)).where(Package.batch_id == batch_id)) or 0) + 1
+    entries = manifest(session, version_ids)
+    body = {"batch_id": batch_id, "round": number, "versions": entries}
+    package = Package(
+        campaign_id=batch.campaign_id,
+        batch_id=batch_id,
+        round=number,
+        manifest=body,
+        manifest_sha256=_sha256(body),
+    )
+    session.add(package)
+    session.flush()
+    for version in versions:
+        session.add(
+            PackageVersion(package_id=package.id, version_id=version.id, entry_sha256=_sha256(entries[version.id]))
+        )
+    makers = makers_of(session, package, versions=list(versions))
+    rules = [services.workflow.seat_rule(role) for role in roles] if roles else services.workflow.seats
+    for ordinal, rule in enumerate(rules):
+        eligible = [person for person in services.workflow.members(rule.role) if person not in makers]
+        if not eligible:
+            raise Refused(
+                f"nobody may take the seat of the {rule.role.replace('_', ' ')}: its holders made these versions",
+                where=f"batch {batch_id}",
+                remedy="Give the role to another person in workflow.yaml.",
+            )
+        session.add(
+            Seat(
+                package_id=package.id,
+                ordinal=ordinal,
+                role=rule.role,
+                veto=rule.veto,
+                eligible=eligible,
+                due_at=utcnow() + timedelta(hours=rule.due_hours),
+            )
+        )
+    for version in versions:
+        change_state(
+            session,
+            version,
+            VersionState.IN_REVIEW,
+            actor="airflow",
+            why=f"frozen for review, round {number}",
+            run=run,
+            package_id=package.id,
+        )
+    audit.record(
+        session,
+        actor="airflow",
+        action="package.frozen",
+        subject_id=package.id,
+        data={"manifest_sha256": package.manifest_sha256, "versions": version_ids, "round": number},
+        run=run,
+    )
+    session.flush()
+    return package
+
+
+def makers_of(session: Session, package: Package, *, versions: list[Version] | None = None) -> set[str]:
+    """Return who made or sent any version of a package: nobody of them may take a seat."""
+    if versions is None:
+        versions = [entry.version for entry in package.entries]
+    batches = {version.batch_id for version in versions} | {package.batch_id}
+    senders = session.scalars(select(Batch.sent_by).where(Batch.id.in_(batches)))
+    return {version.made_by for version in versions} | set(senders)
+
+
+# --------------------------------------------------------------------------------------------- questions
+
+
+def locked(session: Session, package_id: str) -> Package:
+    """Return a package with its row locked. :raises NotFound: there is none."""
+    found = session.get(Package, package_id, with_for_update={"of": Package})
+    if found is None:
+        raise NotFound("there is no such package", where=package_id)
+    return found
+
+
+def versions(services: Services, *, package_id: str) -> list[str]:
+    """Return the ids of a package's versions."""
+    with services.session() as session:
+        return sorted(session.scalars(select(PackageVersion.version_id).where(PackageVersion.package_id == package_id)))
+
+
+def seats(services: Services, *, package_id: str) -> list[dict[str, Any]]:
+    """Return a package's seats in order.
+
+    :returns: rows of ``{"seat_id", "role", "veto", "status", "eligible", "due_at", "signed_by", "verdict"}``.
+    """
+    with services.session() as session:
+        rows = session.scalars(select(Seat).where(Seat.package_id == package_id).order_by(Seat.ordinal)).all()
+        return [
+            {
+                "seat_id": seat.id,
+                "role": seat.role,
+                "veto": seat.veto,
+                "status": seat.status,
+                "eligible": list(seat.eligible),
+                "due_at": seat.due_at.isoformat(),
+                "signed_by": seat.decision.person if seat.decision else None,
+                "verdict": seat.decision.verdict if seat.decision else None,
+            }
+            for seat in rows
+        ]
+
+
+# ---------------------------------------------------------------------------------------------- validity
+
+
+def changed_versions(session: Session, package: Package) -> list[str]:
+    """Return the package's versions whose bytes, metadata or rights are not what was frozen.
+
+    Of a package that is decided, only the approved versions count.
+    """
+    entries = [
+        entry
+        for entry in package.entries
+        if package.status == PackageStatus.IN_REVIEW or entry.verdict == Verdict.APPROVE
+    ]
+    now = manifest(session, [entry.version_id for entry in entries])
+    return [entry.version_id for entry in entries if _sha256(now[entry.version_id]) != entry.entry_sha256]
+
+
+def revalidate(services: Services, *, package_id: str, run: str | None = None) -> str | None:
+    """Compare a package with what its versions are now.
+
+    :returns: None when it is still valid (or was decided against). Otherwise the package is void, its
+        versions are in review again, and the id of the next round's package is returned. Versions that
+        are live stay live; the audit event lists them.
+    """
+    with services.session() as session:
+        package = locked(session, package_id)
+        if package.status == PackageStatus.VOID:
+            return next_round(session, package)
+        if package.status not in (PackageStatus.IN_REVIEW, PackageStatus.APPROVED):
+            return None
+        if not changed_versions(session, package):
+            return None
+        return void(services, session, package, run=run)
+
+
+def void(services: Services, session: Session, package: Package, *, run: str | None) -> str:
+    """Void a package in the transaction of ``session`` and freeze its next round; return that one's id."""
+    changed = changed_versions(session, package)
+    undecided = package.status == PackageStatus.IN_REVIEW
+    again = [
+        entry.version_id
+        for entry in package.entries
+        if entry.version.state in REVIEWABLE and (undecided or entry.verdict == Verdict.APPROVE)
+    ]
+    live = [entry.version_id for entry in package.entries if entry.version.state == VersionState.LIVE]
+    roles = [seat.role for seat in package.seats]
+    package.status = PackageStatus.VOID
+    package.closed_at = package.closed_at or utcnow()
+    package.void_reason = f"changed after it was frozen: {', '.join(changed)}"
+    for seat in package.seats:
+        if seat.status == "open":
+            seat.status = "void"
+    audit.record(
+        session,
+        actor="airflow",
+        action="package.void",
+        subject_id=package.id,
+        data={"changed": changed, "manifest_sha256": package.manifest_sha256, "still_live": live},
+        run=run,
+    )
+    session.flush()
+    return _freeze(services, session, package.batch_id, again, roles, run).id
+
+
+def next_round(session: Session, package: Package) -> str | None:
+    """Return the package that followed a void or expired one: the next round over its versions."""
+    mine = {entry.version_id for entry in package.entries}
+    for later in session.scalars(
+        select(Package)
+        .where(Package.batch_id == package.batch_id, Package.round > package.round)
+        .order_by(Package.round)
+    ):
+        if mine & {entry.version_id for entry in later.entries}:
+            return later.id
+    return None
+
+
+def reopen_expired(services: Services, *, package_id: str, person: str, run: str | None = None) -> str:
+    """Freeze the next round of a package that expired unsigned, and return its id.
+
+    :raises Refused: the package did not expire, or the person is neither marketing lead nor DAM admin.
+    """
+    if not any(services.workflow.has_role(person, role) for role in ("marketing_lead", "dam_admin")):
+        raise Refused(f"{person} may not reopen a review", where=package_id, remedy="Ask a marketing lead.")
+    with services.session() as session:
+        package = locked(session, package_id)
+        if package.status != PackageStatus.EXPIRED:
+            raise Refused(f"the package is {package.status}, not expired", where=package_id)
+        if following := next_round(session, package):
+            return following
+        audit.record(session, actor=person, action="package.reopened", subject_id=package_id, run=run)
+        again = [entry.version_id for entry in package.entries if entry.version.state in REVIEWABLE]
+        return _freeze(services, session, package.batch_id, again, [s.role for s in package.seats], run).id
+
+
+# ----------------------------------------------------------------------------------------------- verdict
+
+
+def verdict(services: Services, *, package_id: str, run: str | None = None) -> dict[str, Any]:
+    """Draw a package's verdict from its signatures, once no seat is open, and give versions their states.
+
+    A version is approved when every seat approves it, rejected when a veto seat rejects it, and otherwise
+    changes are requested. A veto seat that rejects the whole package ends the review at once. A seat that
+    expired approves nothing.
+
+    :returns: ``{"status", "approved", "changes_requested", "rejected", "next_package_id"}``; the status is
+        None while seats are open; the lists hold version ids.
+    """
+    with services.session() as session:
+        package = locked(session, package_id)
+        if package.status == PackageStatus.IN_REVIEW:
+            _conclude(session, package, run)
+        by_verdict: dict[str | None, list[str]] = {}
+        for entry in package.entries:
+            by_verdict.setdefault(entry.verdict, []).append(entry.version_id)
+        open_yet = package.status == PackageStatus.IN_REVIEW
+        follows = package.status in (PackageStatus.VOID, PackageStatus.EXPIRED)
+        return {
+            "status": None if open_yet else str(package.status),
+            "approved": [] if follows else sorted(by_verdict.get(Verdict.APPROVE, [])),
+            "changes_requested": [] if follows else sorted(by_verdict.get(Verdict.REQUEST_CHANGES, [])),
+            "rejected": [] if follows else sorted(by_verdict.get(Verdict.REJECT, [])),
+            "next_package_id": next_round(session, package) if follows else None,
+        }
+
+
+def _conclude(session: Session, package: Package, run: str | None) -> None:
+    decisions = {
+        decision.seat_id: decision
+        for decision in session.scalars(select(Decision).where(Decision.package_id == package.id))
+    }
+    vetoed = any(
+        seat.veto and seat.id in decisions and decisions[seat.id].verdict == Verdict.REJECT for seat in package.seats
+    )
+    if not vetoed and any(seat.status == "open" for seat in package.seats):
+        return
+    if not vetoed and any(seat.status == "expired" for seat in package.seats):
+        _close(session, package, PackageStatus.EXPIRED, run)
+        return
+    for entry in package.entries:
+        entry.verdict = Verdict.REJECT if vetoed else _version_verdict(package, decisions, entry.version_id)
+        change_state(
+            session,
+            entry.version,
+            STATE_OF[Verdict(entry.verdict)],
+            actor="airflow",
+            why=f"verdict of package {package.id}, round {package.round}",
+            run=run,
+            package_id=package.id,
+        )
+    given = {entry.verdict for entry in package.entries}
+    if Verdict.APPROVE in given:
+        status = PackageStatus.APPROVED
+    elif Verdict.REQUEST_CHANGES in given:
+        status = PackageStatus.CHANGES_REQUESTED
+    else:
+        status = PackageStatus.REJECTED
+    for seat in package.seats:
+        if seat.status == "open":
+            seat.status = "void"
+    _close(session, package, status, run)
+
+
+STATE_OF = {
+    Verdict.APPROVE: VersionState.APPROVED,
+    Verdict.REQUEST_CHANGES: VersionState.CHANGES_REQUESTED,
+    Verdict.REJECT: VersionState.REJECTED,
+}
+
+
+def _version_verdict(package: Package, decisions: dict[str, Decision], version_id: str) -> Verdict:
+    """Return what the signed seats together say of one version."""
+    said = [
+        (seat.veto, Verdict(decisions[seat.id].versions.get(version_id, {}).get("verdict", decisions[seat.id].verdict)))
+        for seat in package.seats
+        if seat.id in decisions
+    ]
+    if said and all(verdict == Verdict.APPROVE for _, verdict in said):
+        return Verdict.APPROVE
+    if any(veto and verdict == Verdict.REJECT for veto, verdict in said):
+        return Verdict.REJECT
+    return Verdict.REQUEST_CHANGES
+
+
+def _close(session: Session, package: Package, status: PackageStatus, run: str | None) -> None:
+    package.status, package.closed_at = status, utcnow()
+    audit.record(
+        session,
+        actor="airflow",
+        action=f"package.{status}",
+        subject_id=package.id,
+        data={
+            "manifest_sha256": package.manifest_sha256,
+            "versions": {entry.version_id: entry.verdict for entry in package.entries},
+        },
+        run=run,
+    )
+    session.flush()

@@ -1,0 +1,161 @@
+"""What the board and a person's own list show."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select
+
+from dam.catalog.models import (
+    Batch,
+    Brief,
+    Campaign,
+    CreatorTask,
+    Package,
+    PackageStatus,
+    PackageVersion,
+    Publication,
+    Seat,
+    Version,
+    VersionState,
+)
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from dam.services import Services
+
+#: The stage a version is in, by its state.
+STAGE_OF = {
+    VersionState.RECEIVED: "ingest",
+    VersionState.QUARANTINED: "ingest",
+    VersionState.INGESTED: "ingest",
+    VersionState.IN_REVIEW: "review",
+    VersionState.CHANGES_REQUESTED: "create",
+    VersionState.REJECTED: "review",
+    VersionState.APPROVED: "activate",
+    VersionState.LIVE: "measure",
+    VersionState.WITHDRAWN: "archive",
+    VersionState.ARCHIVED: "archive",
+    VersionState.RESTORED: "activate",
+    VersionState.DESTROYED: "archive",
+}
+
+
+def my_open_seats(services: Services, *, person: str) -> list[dict[str, Any]]:
+    """Return the seats that wait for a person, the most urgent first.
+
+    :returns: rows of ``{"seat_id", "package_id", "campaign", "role", "due_at", "versions", "round", "hitl"}``.
+    """
+    with services.session() as session:
+        rows = session.scalars(
+            select(Seat)
+            .join(Package)
+            .where(Seat.status == "open", Package.status == PackageStatus.IN_REVIEW)
+            .where(Seat.eligible.any(person))
+            .order_by(Seat.due_at)
+        ).all()
+        return [
+            {
+                "seat_id": seat.id,
+                "package_id": seat.package_id,
+                "campaign": seat.package.campaign.name if seat.package.campaign else "",
+                "role": seat.role,
+                "due_at": seat.due_at.isoformat(),
+                "versions": session.scalar(
+                    select(func.count()).select_from(PackageVersion).where(PackageVersion.package_id == seat.package_id)
+                ),
+                "round": seat.package.round,
+                "hitl": seat.hitl,
+            }
+            for seat in rows
+            if not any(other.decision and other.decision.person == person for other in seat.package.seats)
+        ]
+
+
+def board(services: Services) -> list[dict[str, Any]]:
+    """Return the campaigns with what stands in each stage and who has the next move.
+
+    :returns: rows of ``{"slug", "name", "starts_on", "ends_on", "stage_counts", "next_move"}``:
+        ``stage_counts`` counts versions (briefs in plan, open tasks in create) by stage; ``next_move`` is
+        ``{"stage", "who", "what", "due_at"}`` or None.
+    """
+    with services.session() as session:
+        campaigns = session.scalars(select(Campaign).order_by(Campaign.starts_on.desc(), Campaign.slug)).all()
+        states: dict[str, Counter[str]] = {}
+        for campaign_id, state, count in session.execute(
+            select(Batch.campaign_id, Version.state, func.count())
+            .join(Version, Version.batch_id == Batch.id)
+            .where(Batch.campaign_id.is_not(None))
+            .group_by(Batch.campaign_id, Version.state)
+        ):
+            states.setdefault(campaign_id, Counter())[STAGE_OF[VersionState(state)]] += count
+        return [
+            {
+                "slug": campaign.slug,
+                "name": campaign.name,
+                "starts_on": campaign.starts_on.isoformat(),
+                "ends_on": campaign.ends_on.isoformat(),
+                "stage_counts": _counts(session, campaign, states.get(campaign.id, Counter())),
+                "next_move": _next_move(services, session, campaign),
+            }
+            for campaign in campaigns
+        ]
+
+
+def _counts(session: Session, campaign: Campaign, by_stage: Counter[str]) -> dict[str, int]:
+    briefs = select(func.count()).select_from(Brief).where(Brief.campaign_id == campaign.id, Brief.status == "draft")
+    tasks = (
+        select(func.count())
+        .select_from(CreatorTask)
+        .where(CreatorTask.campaign_id == campaign.id, CreatorTask.status == "open")
+    )
+    counts = {stage: by_stage[stage] for stage in ("plan", "create", "ingest", "review", "activate", "measure")}
+    counts["archive"] = by_stage["archive"]
+    counts["plan"] += session.scalar(briefs) or 0
+    counts["create"] = session.scalar(tasks) or 0
+    return counts
+
+
+def _next_move(services: Services, session: Session, campaign: Campaign) -> dict[str, Any] | None:
+    """Return the most urgent thing a person has to do for a campaign."""
+    seat = session.scalar(
+        select(Seat)
+        .join(Package)
+        .where(Package.campaign_id == campaign.id, Package.status == PackageStatus.IN_REVIEW, Seat.status == "open")
+        .order_by(Seat.due_at)
+        .limit(1)
+    )
+    if seat is not None:
+        return _move("review", list(seat.eligible), f"sign as {seat.role.replace('_', ' ')}", seat.due_at.isoformat())
+    waiting = session.scalar(select(Batch).where(Batch.campaign_id == campaign.id, Batch.status == "waiting").limit(1))
+    if waiting is not None:
+        return _move("ingest", services.workflow.members("librarian"), "fill in what is missing", None)
+    task = session.scalar(
+        select(CreatorTask)
+        .where(CreatorTask.campaign_id == campaign.id, CreatorTask.status == "open")
+        .order_by(CreatorTask.due_on)
+        .limit(1)
+    )
+    if task is not None:
+        return _move("create", [task.assignee], f"deliver {task.deliverable.project}", task.due_on.isoformat())
+    draft = session.scalar(select(Brief).where(Brief.campaign_id == campaign.id, Brief.status == "draft").limit(1))
+    if draft is not None:
+        return _move("plan", services.workflow.members("marketing_lead"), f"sign brief {draft.number}", None)
+    scheduled = session.scalar(
+        select(Publication)
+        .join(Version, Version.id == Publication.version_id)
+        .join(Batch, Batch.id == Version.batch_id)
+        .where(Batch.campaign_id == campaign.id, Publication.status == "scheduled")
+        .order_by(Publication.starts_at)
+        .limit(1)
+    )
+    if scheduled is not None:
+        who = services.workflow.members("digital_team")
+        return _move("activate", who, "publication starts", scheduled.starts_at.isoformat())
+    return None
+
+
+def _move(stage: str, who: list[str], what: str, due_at: str | None) -> dict[str, Any]:
+    return {"stage": stage, "who": who, "what": what, "due_at": due_at}

@@ -1,0 +1,76 @@
+"""The naming convention ``PROJECT_CLIENT_YYYYMMDD_v01.ext``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date
+
+from dam.errors import BadInput
+
+PATTERN = re.compile(
+    r"(?P<project>[A-Z0-9]+(?:-[A-Z0-9]+)*)_(?P<client>[A-Z0-9]+)_(?P<date>\d{8})_v(?P<version>\d{2,4})"
+    r"\.(?P<ext>[A-Za-z0-9]{1,8})"
+)
+EXAMPLE = "SPRING27-HERO-A_ACME_20270301_v01.jpg"
+
+
+@dataclass(frozen=True, slots=True)
+class FileName:
+    """A conventional file name: ``version`` counts from 1, ``ext`` is without the dot, lower case."""
+
+    project: str
+    client: str
+    date: date
+    version: int
+    ext: str
+
+    @property
+    def asset(self) -> str:
+        """The name of the asset the file is a version of: ``PROJECT_CLIENT``."""
+        return f"{self.project}_{self.client}"
+
+    def __str__(self) -> str:
+        return f"{self.asset}_{self.date:%Y%m%d}_v{self.version:02d}.{self.ext}"
+
+
+def parse(filename: str) -> FileName:
+    """Return the parts of a conventional file name.
+
+    :param filename: the name alone, without folders.
+    :raises BadInput: the name does not follow the convention; says which part.
+    """
+    match = PATTERN.fullmatch(filename)
+    if match is None:
+        raise BadInput(
+            f"the name does not follow PROJECT_CLIENT_YYYYMMDD_v01.ext: {_first_fault(filename)}",
+            where=filename,
+            remedy=f"Name it like {EXAMPLE}.",
+        )
+    try:
+        day = date.fromisoformat(match["date"])
+    except ValueError:
+        raise BadInput(f"{match['date']} is no date", where=filename, remedy="Write YYYYMMDD.") from None
+    if int(match["version"]) < 1:
+        raise BadInput("versions count from v01", where=filename, remedy=f"Name it like {EXAMPLE}.")
+    return FileName(match["project"], match["client"], day, int(match["version"]), match["ext"].lower())
+
+
+def _first_fault(filename: str) -> str:
+    """Say which part is the first that does not fit."""
+    stem, dot, extension = filename.rpartition(".")
+    if not dot or not re.fullmatch(r"[A-Za-z0-9]{1,8}", extension):
+        return "it has no usable extension"
+    parts = stem.split("_")
+    if len(parts) != 4:
+        return f"it has {len(parts)} parts between underscores instead of 4"
+    shapes = (
+        (r"[A-Z0-9]+(-[A-Z0-9]+)*", "PROJECT is capitals, digits and hyphens"),
+        (r"[A-Z0-9]+", "CLIENT is capitals and digits"),
+        (r"\d{8}", "the date is YYYYMMDD"),
+        (r"v\d{2,4}", "the version is v and at least two digits"),
+    )
+    for part, (shape, words) in zip(parts, shapes, strict=True):
+        if not re.fullmatch(shape, part):
+            return f"{part!r} does not fit, {words}"
+    return "it does not fit"
