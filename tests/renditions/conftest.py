@@ -16,9 +16,7 @@ def recipes() -> dict[str, Recipe]:
     """The shipped recipes at a tenth of their size, so that tests encode little."""
     shipped = read(PROJECT / "include" / "templates" / "recipes.yaml")
     return {
-        name: recipe.model_copy(
-            update={"width": max(16, recipe.width // 10), "height": max(16, recipe.height // 10)}
-        )
+        name: recipe.model_copy(update={"width": max(16, recipe.width // 10), "height": max(16, recipe.height // 10)})
         for name, recipe in shipped.items()
     }
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import pickle
 import subprocess
 import sys
@@ -48,9 +49,7 @@ def test_all_recipes_of_a_photograph(photograph: Path, recipes: dict[str, Recipe
     for name, one in made.items():
         image = pixels(one)
         assert (image.width, image.height) == sizes[name]
-        assert image.get("vips-loader").startswith(
-            {"jpeg": "jpeg", "webp": "webp", "avif": "heif"}[one.media_type[6:]]
-        )
+        assert image.get("vips-loader").startswith({"jpeg": "jpeg", "webp": "webp", "avif": "heif"}[one.media_type[6:]])
         assert image.get_typeof("icc-profile-data") != 0
 
 
@@ -72,9 +71,7 @@ def test_bytes_do_not_depend_on_the_process_or_its_threads(
     )
     exchange = tmp_path / "exchange"
     exchange.write_bytes(pickle.dumps(recipes))
-    subprocess.run(
-        [sys.executable, "-c", script, str(photograph), str(exchange)], check=True, cwd=PROJECT / "plugins"
-    )
+    subprocess.run([sys.executable, "-c", script, str(photograph), str(exchange)], check=True, cwd=PROJECT / "plugins")
     here = {name: one.data for name, one in imaging.make(photograph, recipes, recipes).items()}
     assert pickle.loads(exchange.read_bytes()) == here
 
@@ -237,9 +234,7 @@ def test_any_size_into_any_box(
     tmp_path: Path, width: int, height: int, box: tuple[int, int], focus: tuple[float, float]
 ) -> None:
     path = tmp_path / "any.jpg"
-    (pyvips.Image.black(width, height, bands=3) + 128).cast("uchar").copy(interpretation="srgb").jpegsave(
-        str(path)
-    )
+    (pyvips.Image.black(width, height, bands=3) + 128).cast("uchar").copy(interpretation="srgb").jpegsave(str(path))
     common: dict[str, Any] = {"width": box[0], "height": box[1], "encode": {"format": "jpeg", "quality": 50}}
     table = {
         "whole": Recipe.model_validate({"name": "whole", "fit": "inside", **common}),
@@ -258,6 +253,21 @@ def test_any_size_into_any_box(
         assert (made["whole"].width, made["whole"].height) == (width, height)
 
 
+def images_alive() -> int:
+    return sum(isinstance(one, pyvips.Image) for one in gc.get_objects())
+
+
+def test_no_picture_stays_in_memory(photograph: Path, recipes: dict[str, Recipe]) -> None:
+    gc.disable()  # nothing may wait for the collector: pixels are far larger than the objects that it counts
+    try:
+        imaging.make(photograph, recipes, recipes)
+        before = images_alive()
+        imaging.make(photograph, recipes, recipes)
+        assert images_alive() == before
+    finally:
+        gc.enable()
+
+
 def test_a_damaged_picture_is_refused(photograph: Path, recipes: dict[str, Recipe]) -> None:
     photograph.write_bytes(photograph.read_bytes()[:20_000])
     with pytest.raises(imaging.Unreadable, match=r"photograph\.jpg: can't be rendered"):
@@ -271,9 +281,4 @@ def test_the_key_changes_with_source_recipe_and_imaging(recipes: dict[str, Recip
     told = recipes["square"].fingerprint(recipes)
     key = imaging.rendition_key("a" * 64, told)
     assert key == imaging.rendition_key("a" * 64, dict(reversed(told.items())))
-    assert (
-        len(
-            {key, imaging.rendition_key("b" * 64, told), imaging.rendition_key("a" * 64, told | {"width": 1})}
-        )
-        == 3
-    )
+    assert len({key, imaging.rendition_key("b" * 64, told), imaging.rendition_key("a" * 64, told | {"width": 1})}) == 3

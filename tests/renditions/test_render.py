@@ -198,9 +198,7 @@ def test_unknown_names_are_told(small: Services, photograph: Path) -> None:
         render.render(small, version_ids=["ver_nowhere"])
 
 
-def test_published_names_are_readable_stable_and_safe(
-    small: Services, photograph: Path, tmp_path: Path
-) -> None:
+def test_published_names_are_readable_stable_and_safe(small: Services, photograph: Path, tmp_path: Path) -> None:
     shutil.copy(photograph, tmp_path / "b.jpg")
     with (tmp_path / "b.jpg").open("ab") as stream:
         stream.write(b"\0")
@@ -213,8 +211,7 @@ def test_published_names_are_readable_stable_and_safe(
             for version in versions
         ]
         digests = [
-            [row.sha256[:16] for row in sorted(version.renditions, key=lambda row: row.recipe)]
-            for version in versions
+            [row.sha256[:16] for row in sorted(version.renditions, key=lambda row: row.recipe)] for version in versions
         ]
     assert names[0] == [
         f"spring27-hero-a-acme-20270301-v01-preview-{digests[0][0]}.jpg",

@@ -68,16 +68,7 @@ def make(path: Path, wanted: Iterable[str], recipes: Mapping[str, Recipe]) -> di
     pyvips.cache_set_max(0)
     try:
         source = _Source(path)
-        pictures: dict[str, Any] = {}
-
-        def picture(name: str) -> Any:
-            if name not in pictures:
-                recipe = recipes[name]
-                parent = picture(recipe.made_from) if recipe.made_from else None
-                pictures[name] = _picture(source, recipe, parent)
-            return pictures[name]
-
-        return {name: _encode(picture(name), recipes[name], source.rights) for name in wanted}
+        return {name: _encode(source.picture(name, recipes), recipes[name], source.rights) for name in wanted}
     except pyvips.Error as error:
         raise Unreadable(
             f"can't be rendered: {_first_line(error)}",
@@ -91,7 +82,7 @@ def _first_line(error: pyvips.Error) -> str:
 
 
 class _Source:
-    """One source file: its upright decodes by scale, its point of attention, its rights metadata."""
+    """One source file: its upright decodes by scale, point of attention, pictures, rights metadata."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -101,6 +92,7 @@ class _Source:
         self.width, self.height = (header.height, header.width) if sideways else (header.width, header.height)
         self._levels: dict[int, Any] = {}
         self._focus: dict[int, tuple[float, float]] = {}
+        self._pictures: dict[str, Any] = {}
 
     def scale_for(self, recipe: Recipe) -> int:
         """Return 1, 2, 4 or 8: how far the source may be shrunk while decoding."""
@@ -117,9 +109,7 @@ class _Source:
                 options["shrink"] = scale
             elif self._loader.startswith("webpload"):
                 options["scale"] = 1 / scale
-            image = pyvips.Image.new_from_file(
-                str(self._path), access="sequential", fail_on="error", **options
-            )
+            image = pyvips.Image.new_from_file(str(self._path), access="sequential", fail_on="error", **options)
             if image.hasalpha():
                 image = image.premultiply().cast(image.format).copy(interpretation=image.interpretation)
             if scale > 1 and not options:
@@ -133,13 +123,19 @@ class _Source:
             level = self.level(scale)
             small = _to_srgb(level.resize(min(1.0, _FOCUS_SIDE / max(level.width, level.height))))
             side = min(small.width, small.height)
-            _, found = small.smartcrop(
-                side, side, interesting="attention", attention_x=True, attention_y=True
-            )
+            _, found = small.smartcrop(side, side, interesting="attention", attention_x=True, attention_y=True)
             x, y = found["attention_x"] / small.width, found["attention_y"] / small.height
             # a bright coat outshines a face
             self._focus[scale] = (x, min(y, _HEADS) if small.height > small.width else y)
         return self._focus[scale]
+
+    def picture(self, name: str, recipes: Mapping[str, Recipe]) -> Any:
+        """Return a recipe's pixels, made once."""
+        if name not in self._pictures:
+            made_from = recipes[name].made_from
+            parent = self.picture(made_from, recipes) if made_from else None
+            self._pictures[name] = _picture(self, recipes[name], parent)
+        return self._pictures[name]
 
     @cached_property
     def rights(self) -> dict[str, str]:
@@ -208,11 +204,7 @@ def _to_srgb(image: Any) -> Any:
         image = image.unpremultiply().cast(image.format).copy(interpretation=image.interpretation)
     tagged = image.get_typeof("icc-profile-data") != 0
     kind, is_rgb = image.interpretation, image.interpretation in ("srgb", "rgb", "rgb16")
-    if (
-        kind == "srgb"
-        and image.format == "uchar"
-        and (not tagged or _is_srgb(bytes(image.get("icc-profile-data"))))
-    ):
+    if kind == "srgb" and image.format == "uchar" and (not tagged or _is_srgb(bytes(image.get("icc-profile-data")))):
         return image
     if tagged or kind == "cmyk":
         fallback = "cmyk" if kind == "cmyk" else "srgb" if is_rgb else None

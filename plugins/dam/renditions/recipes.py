@@ -122,10 +122,7 @@ def read(path: Path) -> dict[str, Recipe]:
         ) from error
     if not isinstance(data, dict):
         raise BadInput("holds no recipes", where=f"{path}:1", remedy="Write `name:` and its settings below.")
-    named = {
-        name: {**recipe, "name": name} if isinstance(recipe, dict) else recipe
-        for name, recipe in data.items()
-    }
+    named = {name: {**recipe, "name": name} if isinstance(recipe, dict) else recipe for name, recipe in data.items()}
     faults: list[tuple[tuple[str | int, ...], str]] = []
     recipes: dict[str, Recipe] = {}
     try:
