@@ -57,9 +57,7 @@ def record(
     :param actor: username, or ``airflow``. :param action: ``noun.verb``, e.g. ``brief.signed``.
     :param subject_id: id of what it is about. :param data: JSON-able details. :param run: ``dag_id/run_id``.
     """
-    made = AuditEvent(
-        at=utcnow(), actor=actor, action=action, subject_id=subject_id, data=_plain(data or {}), run=run
-    )
+    made = AuditEvent(at=utcnow(), actor=actor, action=action, subject_id=subject_id, data=plain(data or {}), run=run)
     session.info.setdefault(_PENDING, []).append(made)
     return made
 
@@ -91,7 +89,7 @@ def _forget(session: Session, _previous: Any) -> None:
         session.info.pop(_PENDING, None)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return ``value`` as JSON gives it back, so that the hash is the same before and after the database."""
     return json.loads(json.dumps(value, default=str))
 
@@ -116,10 +114,7 @@ def history(session: Session, subject_id: str, limit: int = 200) -> list[AuditEv
     """Return what happened to one subject, newest first."""
     return list(
         session.scalars(
-            select(AuditEvent)
-            .where(AuditEvent.subject_id == subject_id)
-            .order_by(AuditEvent.seq.desc())
-            .limit(limit)
+            select(AuditEvent).where(AuditEvent.subject_id == subject_id).order_by(AuditEvent.seq.desc()).limit(limit)
         )
     )
 
@@ -134,9 +129,7 @@ def verify(services: Services) -> AuditReport:
         return AuditReport(False, 0, None, fault)
     count, previous, expected = 0, GENESIS, 1
     with services.session() as session:
-        rows = session.scalars(
-            select(AuditEvent).order_by(AuditEvent.seq).execution_options(yield_per=1000)
-        )
+        rows = session.scalars(select(AuditEvent).order_by(AuditEvent.seq).execution_options(yield_per=1000))
         for row in rows:
             problem = None
             if row.seq != expected:

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dam.errors import BadInput
+from dam.taxonomy.load import fault, line_of
 
 Role = Annotated[str, Field(pattern=r"^[a-z]+(_[a-z]+)*$")]
 
@@ -84,9 +85,7 @@ class Workflow(_Strict):
         try:
             return _load(path, path.stat().st_mtime_ns)
         except FileNotFoundError:
-            raise BadInput(
-                "does not exist", where=str(path), remedy="Restore it from the repository."
-            ) from None
+            raise BadInput("does not exist", where=str(path), remedy="Restore it from the repository.") from None
 
     def members(self, role: str) -> list[str]:
         """Return the usernames who hold a role, in the file's order."""
@@ -123,10 +122,7 @@ def _load(path: Path, _mtime: int) -> Workflow:
     try:
         workflow = Workflow.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = f"{path}:{_line_of(text, first['loc'])}"
-        field = ".".join(str(part) for part in first["loc"])
-        raise BadInput(f"{field}: {first['msg']}", where=where, remedy="Mend that line.") from error
+        raise fault(path, text, error, Workflow) from error
     _check(workflow, path, text)
     return workflow
 
@@ -137,7 +133,7 @@ def _check(workflow: Workflow, path: Path, text: str) -> None:
     if missing:
         raise BadInput(
             f"the stages {', '.join(missing)} are missing",
-            where=f"{path}:{_line_of(text, ('stages',))}",
+            where=f"{path}:{line_of(text, ('stages',))}",
             remedy=f"There must be: {', '.join(STAGES)}.",
         )
     held = {role for person in workflow.people.values() for role in person.roles}
@@ -149,22 +145,6 @@ def _check(workflow: Workflow, path: Path, text: str) -> None:
         if role not in held:
             raise BadInput(
                 f"nobody holds the role {role}",
-                where=f"{path}:{_line_of(text, loc)}",
+                where=f"{path}:{line_of(text, loc)}",
                 remedy=f"Give the role to a person, or use one of: {', '.join(sorted(held))}.",
             )
-
-
-def _line_of(text: str, loc: tuple[Any, ...]) -> int:
-    """Return the 1-based line of the node at ``loc``, or of its closest parent that is there."""
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
-    line = 1
-    for part in loc:
-        found = None
-        if isinstance(node, yaml.MappingNode):
-            found = next((value for key, value in node.value if key.value == str(part)), None)
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            found = node.value[part]
-        if found is None:
-            break
-        node, line = found, found.start_mark.line + 1
-    return line

@@ -1,0 +1,1 @@
+"""Enrich: tags, rights and the metadata contract."""

@@ -1,0 +1,1 @@
+"""Ingest: from files that landed to versions in the vault, or to a reason why not."""

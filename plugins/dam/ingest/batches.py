@@ -1,0 +1,305 @@
+"""Batches: found in the inbox, registered once, planned in chunks, closed with a receipt."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+
+from dam import audit
+from dam.catalog.models import Batch, BatchFile, Campaign, FileOutcome, new_id, utcnow
+from dam.errors import BadInput, NotFound
+from dam.storage import Entry
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from dam.services import Services
+
+DROPS = "drops/"
+MARKER, CARD = "_COMPLETE", "batch.yaml"
+_SUMS = re.compile(r"(^|/)(SHA256SUMS|manifest-sha256\.txt|[^/]+\.sha256)$")
+_SUM_LINE = re.compile(r"^([0-9a-fA-F]{64})[ \t]+\*?(.+?)\s*$")
+_BAGIT = re.compile(r"(^|/)(bagit\.txt|bag-info\.txt|tagmanifest-[^/]+|manifest-[^/]+)$")
+
+
+def discover(services: Services) -> list[str]:
+    """Return the drops in the inbox that are complete and not registered yet, as locations.
+
+    A drop is the folder below ``drops/`` (or below a folder that ``workflow.yaml`` lists under ``drops``)
+    in which a marker ``_COMPLETE`` or a card ``batch.yaml`` lies, or the topmost such folder when nothing
+    changed in it for the quiet time.
+    """
+    entries = list(services.storage.inbox.list(DROPS))
+    if not entries:
+        return []
+    marked = {entry.key.rsplit("/", 1)[0] for entry in entries if _name(entry) in (MARKER, CARD)}
+    quiet: dict[str, bool] = {}
+    before = utcnow() - timedelta(seconds=services.taxonomy.limits.quiet_seconds)
+    for entry in entries:
+        if any(entry.key.startswith(f"{folder}/") for folder in marked):
+            continue
+        location = _topmost(services, entry.key)
+        if location:
+            quiet[location] = quiet.get(location, True) and entry.modified < before
+    found = marked | {location for location, is_quiet in quiet.items() if is_quiet}
+    with services.session() as session:
+        known = set(session.scalars(select(Batch.location).where(Batch.location.in_(found))))
+    return sorted(found - known)
+
+
+def _name(entry: Entry) -> str:
+    return entry.key.rsplit("/", 1)[-1]
+
+
+def _topmost(services: Services, key: str) -> str | None:
+    """Return the drop that a file without marker belongs to; None for a file that lies in no folder."""
+    parts = key.split("/")
+    depth = 3 if parts[1] in services.workflow.drops else 2
+    return "/".join(parts[:depth]) if len(parts) > depth else None
+
+
+def register(
+    services: Services,
+    *,
+    location: str,
+    source: str,
+    sent_by: str,
+    supplier: str | None = None,
+    campaign_slug: str | None = None,
+    rights: dict[str, Any] | None = None,
+    run: str | None = None,
+) -> str:
+    """Register a batch and return its id; the same location is the same batch.
+
+    A card ``batch.yaml`` in it may say ``sent_by``, ``supplier``, ``campaign`` and ``rights``; it wins.
+
+    :param location: below the inbox. :param source: ``inbox``, ``upload``, ``cli`` or ``api``.
+    :param rights: ``{"licence", "holder", "kind", "territories", "channels", "starts_on", "ends_on",
+        "model_release", "property_release", "except"}``; ``except`` lists files it does not cover.
+    """
+    card, faults = _card(services, location)
+    campaign_slug = card.get("campaign") or campaign_slug
+    with services.session() as session:
+        known = session.scalar(select(Batch.id).where(Batch.location == location))
+        if known:
+            return known
+        campaign_id = session.scalar(select(Campaign.id).where(Campaign.slug == campaign_slug))
+        if campaign_slug and campaign_id is None:
+            faults.append(f"there is no campaign {campaign_slug!r}")
+        batch_id = new_id("bat")
+        made = session.execute(
+            insert(Batch)
+            .values(
+                id=batch_id,
+                campaign_id=campaign_id,
+                source=source,
+                location=location,
+                supplier=card.get("supplier") or supplier,
+                sent_by=str(card.get("sent_by") or sent_by),
+                rights=card.get("rights") or rights or {},
+                status="open",
+                received_at=utcnow(),
+            )
+            .on_conflict_do_nothing(index_elements=["location"])
+            .returning(Batch.id)
+        ).scalar()
+        if made is None:
+            return session.scalars(select(Batch.id).where(Batch.location == location)).one()
+        audit.record(
+            session,
+            actor="airflow",
+            action="batch.registered",
+            subject_id=batch_id,
+            data={"location": location, "source": source, "card": card, "faults": faults},
+            run=run,
+        )
+        return batch_id
+
+
+def _card(services: Services, location: str) -> tuple[dict[str, Any], list[str]]:
+    """Return a drop's card and what is wrong with it; a card that can't be read counts as none."""
+    key = f"{location}/{CARD}"
+    if not services.storage.inbox.exists(key):
+        return {}, []
+    try:
+        card = yaml.safe_load(services.storage.inbox.read(key))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        return {}, [f"{CARD} can't be read: {error}"]
+    if not isinstance(card, dict):
+        return {}, [f"{CARD} is no table"]
+    plain: dict[str, Any] = audit.plain(card)
+    return plain, []
+
+
+def new_upload(services: Services, *, person: str, campaign_slug: str | None) -> str:
+    """Return a fresh location for a browser upload; :func:`complete_upload` ends it."""
+    location = f"{DROPS}upload-{new_id('up')}"
+    card = {"sent_by": person, "campaign": campaign_slug}
+    services.storage.inbox.put(f"{location}/.card", yaml.safe_dump(card).encode())
+    return location
+
+
+def complete_upload(services: Services, *, location: str) -> None:
+    """Say that an upload is complete: its card gets its name, and the drop is found.
+
+    :raises NotFound: there is no such upload.
+    """
+    card = services.storage.inbox.read(f"{location}/.card")
+    services.storage.inbox.put(f"{location}/{CARD}", card)
+    services.storage.inbox.delete(f"{location}/.card")
+
+
+def plan_chunks(services: Services, *, batch_id: str, max_bytes: int = 256_000_000) -> list[list[str]]:
+    """List a batch's files and return chunks of pending file ids, each of at most ``max_bytes``.
+
+    Checksums that the sender promised (``SHA256SUMS``, ``*.sha256``, BagIt) are noted; a promised file that
+    is not there is noted as well. Planned again, only what is still pending is in a chunk.
+    """
+    with services.session() as session:
+        batch = _batch(session, batch_id)
+        prefix = f"{batch.location}/"
+    entries = list(services.storage.inbox.list(prefix))
+    promised = _promised(services, prefix, entries)
+    rows: list[dict[str, Any]] = [
+        {
+            "id": new_id("fil"),
+            "batch_id": batch_id,
+            "path": path,
+            "bytes": entry.bytes,
+            "promised_sha256": promised.get(path),
+            "outcome": FileOutcome.PENDING,
+            "notes": [],
+        }
+        for entry in entries
+        if not _is_paperwork(path := entry.key.removeprefix(prefix))
+    ]
+    gone = sorted(set(promised) - {str(row["path"]) for row in rows})
+    with services.session() as session:
+        if rows:
+            session.execute(insert(BatchFile).values(rows).on_conflict_do_nothing())
+        batch = _batch(session, batch_id)
+        if batch.status == "open":
+            batch.status = "ingesting"
+            audit.record(
+                session,
+                actor="airflow",
+                action="batch.planned",
+                subject_id=batch_id,
+                data={"files": len(rows), "promised_but_missing": gone},
+            )
+        pending = session.execute(
+            select(BatchFile.id, BatchFile.bytes)
+            .where(BatchFile.batch_id == batch_id, BatchFile.outcome == FileOutcome.PENDING)
+            .order_by(BatchFile.path)
+        ).all()
+    chunks: list[list[str]] = []
+    room = 0
+    for file_id, length in pending:
+        if not chunks or length > room:
+            chunks.append([])
+            room = max_bytes
+        chunks[-1].append(file_id)
+        room -= length
+    return chunks
+
+
+def _is_paperwork(path: str) -> bool:
+    """Return whether a file is about the batch rather than of it."""
+    name = path.rsplit("/", 1)[-1]
+    return name in (MARKER, CARD, ".card") or bool(_SUMS.search(path) or _BAGIT.search(path))
+
+
+def _promised(services: Services, prefix: str, entries: list[Entry]) -> dict[str, str]:
+    """Return path → SHA-256 as the sender's checksum files say; paths relative to the batch."""
+    found: dict[str, str] = {}
+    for entry in entries:
+        path = entry.key.removeprefix(prefix)
+        if not _SUMS.search(path) or entry.bytes > 64_000_000:
+            continue
+        folder = path.rpartition("/")[0]
+        for line in services.storage.inbox.read(entry.key).decode("utf-8", "replace").splitlines():
+            if match := _SUM_LINE.match(line):
+                name = match[2].removeprefix("./")
+                found[f"{folder}/{name}" if folder else name] = match[1].lower()
+    return found
+
+
+def close(services: Services, *, batch_id: str, run: str | None = None) -> dict[str, int]:
+    """Close a batch: its files leave the inbox once their copies were read back; return counts by outcome.
+
+    :raises BadInput: files are still pending; plan and ingest them first.
+    """
+    with services.session() as session:
+        batch = _batch(session, batch_id)
+        prefix = f"{batch.location}/"
+        rows = session.scalars(select(BatchFile).where(BatchFile.batch_id == batch_id)).all()
+        counts = Counter(row.outcome for row in rows)
+        if counts[FileOutcome.PENDING]:
+            raise BadInput(
+                f"{counts[FileOutcome.PENDING]} files are still pending",
+                where=f"batch {batch_id}",
+                remedy="Run the ingest again; it goes on where it stopped.",
+            )
+        kept = [(row.path, row.version.storage_uri if row.version else None, row.sha256) for row in rows]
+        done = batch.status == "done"
+    if not done:
+        for path, uri, sha256 in kept:
+            if uri is not None and services.storage.inbox.exists(prefix + path):
+                store, key = services.storage.resolve(uri)
+                if store.exists(key) and store.digest(key) == sha256:
+                    services.storage.inbox.delete(prefix + path)
+        with services.session() as session:
+            batch = _batch(session, batch_id, lock=True)
+            if batch.status != "done":
+                batch.status, batch.done_at = "done", utcnow()
+                audit.record(
+                    session,
+                    actor="airflow",
+                    action="batch.closed",
+                    subject_id=batch_id,
+                    data={str(outcome): count for outcome, count in counts.items()},
+                    run=run,
+                )
+    return {str(outcome): count for outcome, count in sorted(counts.items())}
+
+
+def receipt(services: Services, *, batch_id: str) -> list[dict[str, Any]]:
+    """Return what became of every file of a batch.
+
+    :returns: rows of ``{"path", "bytes", "sha256", "outcome", "reason", "notes", "media_type", "asset",
+        "asset_id", "version_id", "version", "self_attested", "seconds"}``.
+    """
+    with services.session() as session:
+        _batch(session, batch_id)
+        rows = session.scalars(select(BatchFile).where(BatchFile.batch_id == batch_id).order_by(BatchFile.path)).all()
+        return [
+            {
+                "path": row.path,
+                "bytes": row.bytes,
+                "sha256": row.sha256,
+                "outcome": row.outcome,
+                "reason": row.reason,
+                "notes": list(row.notes),
+                "media_type": row.version.media_type if row.version else None,
+                "asset": row.version.asset.name if row.version and row.version.asset else None,
+                "asset_id": row.version.asset_id if row.version else None,
+                "version_id": row.version_id,
+                "version": row.version.number if row.version else None,
+                "self_attested": row.promised_sha256 is None,
+                "seconds": row.seconds,
+            }
+            for row in rows
+        ]
+
+
+def _batch(session: Session, batch_id: str, *, lock: bool = False) -> Batch:
+    found = session.get(Batch, batch_id, with_for_update={"of": Batch} if lock else None)
+    if found is None:
+        raise NotFound("there is no such batch", where=batch_id)
+    return found
