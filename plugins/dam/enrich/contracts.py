@@ -125,10 +125,11 @@ def _validate(contract: Contract, rows: list[dict[str, Any]]) -> list[tuple[str,
     """Run a contract over rows with Great Expectations and return the faults by version id."""
     import great_expectations as gx
     import pandas as pd
+    from great_expectations.data_context.types.base import ProgressBarsConfig
 
     frame = pd.DataFrame(rows)
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = gx.data_context.types.base.ProgressBarsConfig(globally=False)
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
     batch = (
         context.data_sources.add_pandas("catalogue")
         .add_dataframe_asset("versions")
@@ -153,7 +154,8 @@ def _validate(contract: Contract, rows: list[dict[str, Any]]) -> list[tuple[str,
                 where=f"contract {contract.stage}/{contract.kind}",
                 remedy="Mend the rule.",
             )
-        rule = contract.rules[int(outcome.expectation_config.meta["rule"])]
+        meta = (outcome.expectation_config.meta if outcome.expectation_config else None) or {}
+        rule = contract.rules[int(meta["rule"])]
         for at in outcome.result.get("unexpected_index_list") or []:
             found.append((str(frame.loc[at, "version_id"]), _fault(rule, frame, at)))
     return found

@@ -1,0 +1,1 @@
+"""Retention: cold storage, licence expiry, destruction."""
