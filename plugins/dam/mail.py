@@ -140,9 +140,7 @@ def _hand_over(url: str, message: EmailMessage) -> None:
         with make(parts.hostname or "", parts.port or (465 if secure else 25), timeout=_TIMEOUT) as smtp:
             if parts.username:
                 if not secure:
-                    smtp.starttls(
-                        context=ssl.create_default_context()
-                    )  # a password never travels in the clear
+                    smtp.starttls(context=ssl.create_default_context())  # a password never travels in the clear
                 smtp.login(unquote(parts.username), unquote(parts.password or ""))
             for refused, why in smtp.send_message(message).items():
                 log.warning("The mail server refused %s: %s", refused, why)

@@ -54,7 +54,7 @@ def test_web_from_plan_to_takedown(world):
         got = HTTP.get(endpoint["url"])
         assert (got.status_code, hashlib.sha256(got.content).hexdigest()) == (200, endpoint["sha256"])
         assert endpoint["url"].startswith(f"{world.origin.url}/spring-2027/SPRING27-HERO-A_ACME/v01/")
-        assert f"/{endpoint['name']}-{endpoint['sha256'][:12]}." in endpoint["url"]
+        assert f"-{endpoint['name']}-{endpoint['sha256'][:12]}" in endpoint["url"]
     assert publication.live_url == publication.endpoints[0]["url"]
     assert publication.probed_at is not None
     assert [probe["status"] for probe in publication.receipt["probes"]] == [200] * len(WEB)
@@ -392,6 +392,20 @@ def test_an_endpoint_that_still_answers_keeps_it_live(world, scripted):
     assert world.version().state == VersionState.WITHDRAWN
 
 
+def test_a_channel_that_will_not_remove_keeps_none_of_our_files_alive(world, scripted):
+    scripted.answers = [(201, {"id": 1, "url": "/e/1"}), (200, {})]
+    publication_id = world.planned("cms")
+    world.at(cms_url=scripted.url)
+    world.publish(publication_id)
+    scripted.answers = [(403, b"not yours")]
+    with pytest.raises(wire.ChannelRefused, match=r"DELETE .*/api/entries/1 .*403.*not yours"):
+        world.withdraw(publication_id)
+    assert world.files() == []
+    assert world.publication(publication_id).status == "live"
+    scripted.answers = [(404, {})]  # somebody removed it there by hand
+    assert len(world.withdraw(publication_id)["endpoints"]) == 4
+
+
 def test_no_answer_is_no_proof(world):
     publication_id = world.planned("web")
     world.publish(publication_id)
@@ -433,11 +447,11 @@ def test_a_document_goes_out_as_it_is(world):
 
 
 def test_bytes_that_rotted_are_never_published(world):
+    world.review(b"%PDF-1.7", filename="Booklet.pdf", kind="document", media_type="application/pdf")
     publication_id = world.planned("web")
-    channel = publish._channel(world.services, "web")
-    items = deliver.items(world.services, publication_id=publication_id, channel=channel, run=None)
-    store, key = world.services.storage.resolve(items[2].source_uri)
+    store, key = world.services.storage.resolve(world.version().storage_uri)
     store.put(key, b"rotten")
     with pytest.raises(Refused, match="not the ones the catalogue knows"):
         world.publish(publication_id)
     assert world.files() == []
+    assert world.publication(publication_id).status == "failed"

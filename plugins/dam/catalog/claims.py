@@ -28,6 +28,4 @@ def claim(services: Services, *, stage: str, key: str, run: str, take_over: bool
         else:
             row = row.on_conflict_do_nothing()
         session.execute(row)
-        return session.scalars(
-            select(StageClaim.run).where(StageClaim.stage == stage, StageClaim.key == key)
-        ).one()
+        return session.scalars(select(StageClaim.run).where(StageClaim.stage == stage, StageClaim.key == key)).one()

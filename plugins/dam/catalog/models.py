@@ -287,9 +287,7 @@ class BatchFile(Base):
     __table_args__ = (
         UniqueConstraint("batch_id", "path"),
         CheckConstraint(_one_of("outcome", FileOutcome), name="outcome"),
-        CheckConstraint(
-            "outcome NOT IN ('quarantined', 'opaque') OR reason IS NOT NULL", name="refusal_has_reason"
-        ),
+        CheckConstraint("outcome NOT IN ('quarantined', 'opaque') OR reason IS NOT NULL", name="refusal_has_reason"),
         Index("ix_batch_files_pending", "batch_id", postgresql_where=text("outcome = 'pending'")),
     )
 
@@ -313,9 +311,7 @@ class Asset(Base):
     """The thing with a name and a life. ``name`` is PROJECT_CLIENT of the naming convention."""
 
     __tablename__ = "assets"
-    __table_args__ = (
-        Index("uq_assets_campaign_name", text("coalesce(campaign_id, '')"), "name", unique=True),
-    )
+    __table_args__ = (Index("uq_assets_campaign_name", text("coalesce(campaign_id, '')"), "name", unique=True),)
 
     id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("ast"))
     campaign_id: Mapped[str | None] = mapped_column(ForeignKey("campaigns.id"), index=True)
@@ -734,9 +730,7 @@ class Publication(Base):
     __tablename__ = "publications"
     __table_args__ = (
         CheckConstraint(_one_of("status", PublicationStatus), name="status"),
-        CheckConstraint(
-            "status <> 'live' OR (live_url IS NOT NULL AND probed_at IS NOT NULL)", name="live_is_probed"
-        ),
+        CheckConstraint("status <> 'live' OR (live_url IS NOT NULL AND probed_at IS NOT NULL)", name="live_is_probed"),
         CheckConstraint("status <> 'withdrawn' OR takedown IS NOT NULL", name="withdrawn_is_proved"),
         CheckConstraint("ends_at IS NULL OR ends_at > starts_at", name="window_in_order"),
         Index("ix_publications_due", "starts_at", postgresql_where=text("status = 'scheduled'")),

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import httpx
-from sqlalchemy import select
 
 from dam.catalog.models import Publication, Rendition, Version
 from dam.channels import JsonChannel, OriginChannel
@@ -67,7 +66,7 @@ def items(
 ) -> list[Item]:
     """Return the files of a publication in the order of the channel's recipes, rendering what is missing.
 
-    An asset that is not an image goes out as its original bytes.
+    A version that is not an image goes out as its original bytes.
 
     :raises Refused: a recipe gave no rendition.
     """
@@ -75,30 +74,26 @@ def items(
         publication = session.get_one(Publication, publication_id)
         version = publication.version
         folder = _folder(publication, version, channel)
-        if version.asset is None or version.asset.kind != "image":
+        if not version.media_type.startswith("image/"):
             return [_original(services, version, folder)]
         version_id = version.id
-    render.render(services, version_ids=[version_id], recipes=channel.recipes, run=run)
+    made = render.render(services, version_ids=[version_id], recipes=channel.recipes, run=run)
+    ids = {row["recipe"]: row["rendition_id"] for row in made if "rendition_id" in row}
+    if missing := [recipe for recipe in channel.recipes if recipe not in ids]:
+        notes = " ".join(row["skipped"] for row in made if "skipped" in row)
+        raise Refused(
+            f"The recipes {', '.join(missing)} gave no rendition. {notes}".strip(),
+            where=f"version {version_id}",
+            remedy=f"Check them in recipes.yaml, or leave them out of channel {channel.name}.",
+        )
     with services.session() as session:
-        newest: dict[str, Rendition] = {}
-        for row in session.scalars(
-            select(Rendition)
-            .where(Rendition.version_id == version_id, Rendition.recipe.in_(channel.recipes))
-            .order_by(Rendition.created_at, Rendition.id)
-        ):
-            newest[row.recipe] = row
-        if missing := [recipe for recipe in channel.recipes if recipe not in newest]:
-            raise Refused(
-                f"the recipes {', '.join(missing)} gave no rendition.",
-                where=f"version {version_id}",
-                remedy=f"Check them in recipes.yaml, or leave them out of channel {channel.name}.",
-            )
-        return [_rendition(services, newest[recipe], folder) for recipe in channel.recipes]
+        version = session.get_one(Version, version_id)
+        return [
+            _rendition(services, version, session.get_one(Rendition, ids[recipe]), folder) for recipe in channel.recipes
+        ]
 
 
-def _folder(
-    publication: Publication, version: Version, channel: OriginChannel | JsonChannel
-) -> PurePosixPath:
+def _folder(publication: Publication, version: Version, channel: OriginChannel | JsonChannel) -> PurePosixPath:
     """Return the origin folder of a publication. Another channel than the origin itself has its own
     below it, named by the publication, so that withdrawing one never touches the other."""
     asset = version.asset
@@ -130,11 +125,8 @@ def _original(services: Services, version: Version, folder: PurePosixPath) -> It
     )
 
 
-def _rendition(services: Services, row: Rendition, folder: PurePosixPath) -> Item:
-    extension = {"image/jpeg": "jpg", "image/svg+xml": "svg"}.get(
-        row.media_type, row.media_type.partition("/")[2]
-    )
-    key = str(folder / f"{_safe(row.recipe)}-{row.sha256[:12]}.{extension}")
+def _rendition(services: Services, version: Version, row: Rendition, folder: PurePosixPath) -> Item:
+    key = str(folder / render.url_name(version, row))
     return Item(
         name=row.recipe,
         source_uri=row.storage_uri,

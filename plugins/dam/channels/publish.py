@@ -181,9 +181,7 @@ def _schedule(
     if found is not None and found.status == PublicationStatus.LIVE:
         return _row(version, asset, channel, "", found)
     starts_at = max([starts_at, *_campaign_start(asset.campaign, template.window)])
-    answer = policy.ask(
-        session, version_id=version.id, channel=channel, territories=territories, on=starts_at.date()
-    )
+    answer = policy.ask(session, version_id=version.id, channel=channel, territories=territories, on=starts_at.date())
     ends_at = _end(answer, asset.campaign, template.window)
     if not answer.allowed:
         return _row(version, asset, channel, answer.explanation, found)
@@ -268,9 +266,7 @@ def _row(
         "asset": asset.name,
         "channel": channel,
         "allowed": not refusal,
-        "explanation": refusal
-        or explanation
-        or f"It is already {publication.status if publication else ''}.",
+        "explanation": refusal or explanation or f"It is already {publication.status if publication else ''}.",
         "publication_id": publication.id if publication else None,
         "status": publication.status if publication else None,
         "starts_at": publication.starts_at.isoformat() if publication else None,
@@ -364,9 +360,7 @@ def _result(publication: Publication) -> dict[str, Any]:
     }
 
 
-def _cleared(
-    services: Services, publication_id: str, *, now: datetime, run: str | None
-) -> OriginChannel | JsonChannel:
+def _cleared(services: Services, publication_id: str, *, now: datetime, run: str | None) -> OriginChannel | JsonChannel:
     """Ask everything that may forbid a publication once more; return its channel, or raise Refused."""
     where = f"publication {publication_id}"
     with services.session() as session:
@@ -396,9 +390,7 @@ def _cleared(
             raise Refused(answer.explanation, where=where, remedy="Renew or widen the licence, or let it go.")
         ends_at = _end(answer, asset.campaign, channel.window)
         if ends_at is not None and ends_at <= now:
-            raise Refused(
-                f"Its window ended on {policy.day(ends_at.date())}.", where=where, remedy="Let it go."
-            )
+            raise Refused(f"Its window ended on {policy.day(ends_at.date())}.", where=where, remedy="Let it go.")
         _locked(session, publication_id).ends_at = ends_at
     return channel
 
@@ -505,9 +497,7 @@ def _prove_seen(publication_id: str, endpoints: list[dict[str, Any]], *, wait: W
     return probes
 
 
-def _give_up(
-    services: Services, publication_id: str, error: DamError, *, wait: Wait, run: str | None
-) -> None:
+def _give_up(services: Services, publication_id: str, error: DamError, *, wait: Wait, run: str | None) -> None:
     """Mark a publication as failed. What this or an interrupted try delivered is taken down again; it
     stays failed and can be planned and published anew."""
     with services.session() as session:
@@ -575,9 +565,7 @@ def withdraw(
         raise
 
 
-def _take_down(
-    services: Services, publication: Publication, *, wait: Wait, may_be_there: bool = True
-) -> list[Probe]:
+def _take_down(services: Services, publication: Publication, *, wait: Wait, may_be_there: bool = True) -> list[Probe]:
     """Remove a publication and probe every URL of it dead; raise StillLive when one is not."""
     urls = _remove(services, publication, wait=wait, may_be_there=may_be_there)
     probes = [probe_until(url, lambda found: found.dead, wait=wait) for url in urls]
@@ -598,24 +586,24 @@ def _remove(services: Services, publication: Publication, *, wait: Wait, may_be_
     :param may_be_there: whether an entry whose identifier we don't know may exist at the channel.
     """
     urls = [endpoint["url"] for endpoint in publication.endpoints]
-    channel = _channel(services, publication.channel)
-    if isinstance(channel, JsonChannel):
-        key, remote_id = publication.idempotency_key, publication.remote_id
-        if remote_id is None and may_be_there:
-            # The delivery was cut off, so the entry may be there without our knowing its name. The
-            # same key sent again names it.
-            known = deliver.values(services, publication, [])
-            try:
-                remote_id, url = deliver.post(channel, known, key=key, wait=wait)
-                urls.append(url)
-            except ChannelRefused:
-                remote_id = None  # the channel takes nothing by this key, so it holds nothing either
-        if remote_id is not None:
-            known = deliver.values(services, publication, [], remote_id=remote_id)
-            deliver.remove_entry(channel, known, key=key, wait=wait)
-    for endpoint in publication.endpoints:
-        if endpoint.get("key"):
+    for endpoint in publication.endpoints:  # first, so that a channel that fails keeps nothing of ours alive
+        if endpoint["kind"] == "file":
             services.storage.origin.delete(endpoint["key"])
+    channel = _channel(services, publication.channel)
+    if isinstance(channel, OriginChannel):
+        return urls
+    key, remote_id = publication.idempotency_key, publication.remote_id
+    if remote_id is None and may_be_there:
+        # The delivery was cut off, so the entry may be there without our knowing its name. The same key
+        # sent again names it.
+        try:
+            remote_id, url = deliver.post(channel, deliver.values(services, publication, []), key=key, wait=wait)
+            urls.append(url)
+        except ChannelRefused:
+            remote_id = None  # the channel takes nothing by this key, so it holds nothing either
+    if remote_id is not None:
+        known = deliver.values(services, publication, [], remote_id=remote_id)
+        deliver.remove_entry(channel, known, key=key, wait=wait)
     return list(dict.fromkeys(urls))
 
 

@@ -581,9 +581,7 @@ def _own_source() -> bytes:
 
 def _write_stamp(folder: Path, wanted: list[Any], made: PhotoSet) -> None:
     names = {
-        field.name: [p.name for p in value]
-        if isinstance(value := getattr(made, field.name), list)
-        else value.name
+        field.name: [p.name for p in value] if isinstance(value := getattr(made, field.name), list) else value.name
         for field in fields(made)
     }
     sizes = {path.name: path.stat().st_size for path in made.files}
@@ -639,9 +637,7 @@ def _grade(pixels: Pixels, tone: str) -> Pixels:
         low, high = np.percentile(grey, (1, 99))
         grey = np.clip((grey - low) / max(high - low, 1e-3), 0, 1)
         stops = np.array(_TONES[tone], dtype=np.float32) / 255
-        return np.stack([np.interp(grey, (0, 0.5, 1), stops[:, c]) for c in range(3)], axis=2).astype(
-            np.float32
-        )
+        return np.stack([np.interp(grey, (0, 0.5, 1), stops[:, c]) for c in range(3)], axis=2).astype(np.float32)
     if tone == "warm":
         return pixels ** np.array((0.88, 0.97, 1.1), dtype=np.float32)
     if tone == "cool":
@@ -696,9 +692,7 @@ def _write(image: Any, path: Path, original: Path, *, quality: int = 91) -> None
         png = stream.read(4) == b"\x89PNG"
     _save(image, partial, 0 if png else quality)
     with pyexiv2.Image(str(original)) as source, pyexiv2.Image(str(partial)) as target:
-        source.copy_to_another_image(
-            target, exif=True, iptc=True, xmp=True, comment=False, icc=False, thumbnail=False
-        )
+        source.copy_to_another_image(target, exif=True, iptc=True, xmp=True, comment=False, icc=False, thumbnail=False)
     partial.replace(path)
 
 

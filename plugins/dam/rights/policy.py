@@ -89,9 +89,7 @@ def ask(session: Session, *, version_id: str, channel: str, territories: Sequenc
     return judge(grants, name=asset.name, channel=channel, territories=territories, on=on)
 
 
-def judge(
-    grants: Sequence[Grant], *, name: str, channel: str, territories: Sequence[str], on: date
-) -> Answer:
+def judge(grants: Sequence[Grant], *, name: str, channel: str, territories: Sequence[str], on: date) -> Answer:
     """Answer from the grants alone; see :func:`ask`. ``name`` is the asset's, for the sentences."""
     if not grants:
         reason = f"No licence is recorded for {name}; the librarian can add one on its asset page."
@@ -105,9 +103,7 @@ def judge(
     return Answer(not reasons, reasons, min(ends, default=None))
 
 
-def _refusals(
-    grant: Grant, *, name: str, channel: str, territories: Sequence[str], on: date
-) -> Iterable[str]:
+def _refusals(grant: Grant, *, name: str, channel: str, territories: Sequence[str], on: date) -> Iterable[str]:
     licence = f"The licence {grant.licence.reference} from {grant.licence.holder}"
     if on < grant.starts_on:
         yield f"{licence} starts on {day(grant.starts_on)}, after {day(on)}."

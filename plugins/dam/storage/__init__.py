@@ -57,9 +57,7 @@ class Storage:
     def store(self, name: str) -> Store:
         """Return a store by name. :raises BadInput: there is none of that name."""
         if name not in self._stores:
-            raise BadInput(
-                f"{name!r} is no store", where="storage", remedy=f"Use one of: {', '.join(NAMES)}."
-            )
+            raise BadInput(f"{name!r} is no store", where="storage", remedy=f"Use one of: {', '.join(NAMES)}.")
         return self._stores[name]
 
     def resolve(self, uri: str) -> tuple[Store, str]:

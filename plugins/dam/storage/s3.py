@@ -124,9 +124,7 @@ class S3Store(Store):
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """List page by page; S3 sorts by the keys' UTF-8 bytes."""
-        pages = self.client.get_paginator("list_objects_v2").paginate(
-            Bucket=self.bucket, Prefix=self.prefix + prefix
-        )
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix + prefix)
         for page in pages:
             for found in page.get("Contents", []):
                 yield Entry(found["Key"][len(self.prefix) :], found["Size"], found["LastModified"])

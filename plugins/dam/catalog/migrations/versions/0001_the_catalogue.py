@@ -71,9 +71,7 @@ def upgrade() -> None:
         sa.Column("json_uri", sa.Text(), nullable=False),
         sa.Column("made_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_kpi_reports")),
-        sa.UniqueConstraint(
-            "period_start", "period_end", name=op.f("uq_kpi_reports_period_start_period_end")
-        ),
+        sa.UniqueConstraint("period_start", "period_end", name=op.f("uq_kpi_reports_period_start_period_end")),
     )
     op.create_table(
         "licences",
@@ -136,9 +134,7 @@ def upgrade() -> None:
         sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint("source IN ('inbox', 'upload', 'cli', 'api')", name=op.f("ck_batches_source")),
-        sa.CheckConstraint(
-            "status IN ('open', 'ingesting', 'waiting', 'done')", name=op.f("ck_batches_status")
-        ),
+        sa.CheckConstraint("status IN ('open', 'ingesting', 'waiting', 'done')", name=op.f("ck_batches_status")),
         sa.ForeignKeyConstraint(["campaign_id"], ["campaigns.id"], name=op.f("fk_batches_campaign_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_batches")),
         sa.UniqueConstraint("location", name=op.f("uq_batches_location")),
@@ -226,9 +222,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(["campaign_id"], ["campaigns.id"], name=op.f("fk_assets_campaign_id")),
-        sa.ForeignKeyConstraint(
-            ["deliverable_id"], ["deliverables.id"], name=op.f("fk_assets_deliverable_id")
-        ),
+        sa.ForeignKeyConstraint(["deliverable_id"], ["deliverables.id"], name=op.f("fk_assets_deliverable_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_assets")),
     )
     op.create_index(op.f("ix_assets_campaign_id"), "assets", ["campaign_id"], unique=False)
@@ -255,9 +249,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_seats")),
         sa.UniqueConstraint("package_id", "ordinal", name=op.f("uq_seats_package_id_ordinal")),
     )
-    op.create_index(
-        "ix_seats_open", "seats", ["due_at"], unique=False, postgresql_where=sa.text("status = 'open'")
-    )
+    op.create_index("ix_seats_open", "seats", ["due_at"], unique=False, postgresql_where=sa.text("status = 'open'"))
     op.create_index(op.f("ix_seats_package_id"), "seats", ["package_id"], unique=False)
     op.create_table(
         "decisions",
@@ -272,9 +264,7 @@ def upgrade() -> None:
         sa.Column("versions", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("via", sa.Text(), nullable=False),
         sa.Column("decided_at", sa.DateTime(timezone=True), nullable=False),
-        sa.CheckConstraint(
-            "verdict IN ('approve', 'request_changes', 'reject')", name=op.f("ck_decisions_verdict")
-        ),
+        sa.CheckConstraint("verdict IN ('approve', 'request_changes', 'reject')", name=op.f("ck_decisions_verdict")),
         sa.ForeignKeyConstraint(["package_id"], ["packages.id"], name=op.f("fk_decisions_package_id")),
         sa.ForeignKeyConstraint(["seat_id"], ["seats.id"], name=op.f("fk_decisions_seat_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_decisions")),
@@ -325,9 +315,7 @@ def upgrade() -> None:
         sa.Column("released_by", sa.Text(), nullable=True),
         sa.Column("released_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint("(asset_id IS NULL) <> (campaign_id IS NULL)", name=op.f("ck_holds_one_scope")),
-        sa.CheckConstraint(
-            "(released_at IS NULL) = (released_by IS NULL)", name=op.f("ck_holds_release_is_signed")
-        ),
+        sa.CheckConstraint("(released_at IS NULL) = (released_by IS NULL)", name=op.f("ck_holds_release_is_signed")),
         sa.ForeignKeyConstraint(["asset_id"], ["assets.id"], name=op.f("fk_holds_asset_id")),
         sa.ForeignKeyConstraint(["campaign_id"], ["campaigns.id"], name=op.f("fk_holds_campaign_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_holds")),
@@ -367,9 +355,7 @@ def upgrade() -> None:
         sa.Column("made_by", sa.Text(), nullable=False),
         sa.Column("retain_until", sa.Date(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.CheckConstraint(
-            "(state = 'destroyed') = (tier = 'gone')", name=op.f("ck_versions_destroyed_is_gone")
-        ),
+        sa.CheckConstraint("(state = 'destroyed') = (tier = 'gone')", name=op.f("ck_versions_destroyed_is_gone")),
         sa.CheckConstraint(
             "asset_id IS NOT NULL OR state IN ('received', 'quarantined', 'destroyed')",
             name=op.f("ck_versions_accepted_has_asset"),
@@ -380,9 +366,7 @@ def upgrade() -> None:
             name=op.f("ck_versions_state"),
         ),
         sa.CheckConstraint("tier IN ('hot', 'cold', 'quarantine', 'gone')", name=op.f("ck_versions_tier")),
-        sa.CheckConstraint(
-            "(asset_id IS NULL) = (number IS NULL)", name=op.f("ck_versions_numbered_in_asset")
-        ),
+        sa.CheckConstraint("(asset_id IS NULL) = (number IS NULL)", name=op.f("ck_versions_numbered_in_asset")),
         sa.CheckConstraint("bytes >= 0", name=op.f("ck_versions_bytes_not_negative")),
         sa.ForeignKeyConstraint(["asset_id"], ["assets.id"], name=op.f("fk_versions_asset_id")),
         sa.ForeignKeyConstraint(["batch_id"], ["batches.id"], name=op.f("fk_versions_batch_id")),
@@ -451,14 +435,10 @@ def upgrade() -> None:
         sa.Column("bytes", sa.BigInteger(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("confirmed_at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["version_id"], ["versions.id"], name=op.f("fk_archive_confirmations_version_id")
-        ),
+        sa.ForeignKeyConstraint(["version_id"], ["versions.id"], name=op.f("fk_archive_confirmations_version_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_archive_confirmations")),
     )
-    op.create_index(
-        op.f("ix_archive_confirmations_version_id"), "archive_confirmations", ["version_id"], unique=False
-    )
+    op.create_index(op.f("ix_archive_confirmations_version_id"), "archive_confirmations", ["version_id"], unique=False)
     op.create_table(
         "batch_files",
         sa.Column("id", sa.Text(), nullable=False),
@@ -509,9 +489,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_contract_results")),
     )
     op.create_index(op.f("ix_contract_results_batch_id"), "contract_results", ["batch_id"], unique=False)
-    op.create_index(
-        "ix_contract_results_version", "contract_results", ["version_id", "checked_at"], unique=False
-    )
+    op.create_index("ix_contract_results_version", "contract_results", ["version_id", "checked_at"], unique=False)
     op.create_table(
         "creator_tasks",
         sa.Column("id", sa.Text(), nullable=False),
@@ -532,9 +510,7 @@ def upgrade() -> None:
         ),
         sa.ForeignKeyConstraint(["batch_id"], ["batches.id"], name=op.f("fk_creator_tasks_batch_id")),
         sa.ForeignKeyConstraint(["campaign_id"], ["campaigns.id"], name=op.f("fk_creator_tasks_campaign_id")),
-        sa.ForeignKeyConstraint(
-            ["deliverable_id"], ["deliverables.id"], name=op.f("fk_creator_tasks_deliverable_id")
-        ),
+        sa.ForeignKeyConstraint(["deliverable_id"], ["deliverables.id"], name=op.f("fk_creator_tasks_deliverable_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_creator_tasks")),
         sa.UniqueConstraint("deliverable_id", "round", name=op.f("uq_creator_tasks_deliverable_id_round")),
     )
@@ -584,9 +560,7 @@ def upgrade() -> None:
         sa.Column("destroyed_uris", sa.ARRAY(sa.String()), nullable=False),
         sa.Column("certificate_uri", sa.Text(), nullable=False),
         sa.Column("destroyed_at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["version_id"], ["versions.id"], name=op.f("fk_destruction_certificates_version_id")
-        ),
+        sa.ForeignKeyConstraint(["version_id"], ["versions.id"], name=op.f("fk_destruction_certificates_version_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_destruction_certificates")),
         sa.UniqueConstraint("version_id", name=op.f("uq_destruction_certificates_version_id")),
     )
@@ -643,9 +617,7 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "status IN ('scheduled', 'live', 'withdrawn', 'failed')", name=op.f("ck_publications_status")
         ),
-        sa.CheckConstraint(
-            "ends_at IS NULL OR ends_at > starts_at", name=op.f("ck_publications_window_in_order")
-        ),
+        sa.CheckConstraint("ends_at IS NULL OR ends_at > starts_at", name=op.f("ck_publications_window_in_order")),
         sa.ForeignKeyConstraint(["package_id"], ["packages.id"], name=op.f("fk_publications_package_id")),
         sa.ForeignKeyConstraint(["version_id"], ["versions.id"], name=op.f("fk_publications_version_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_publications")),
@@ -719,13 +691,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["term_id"], ["terms.id"], name=op.f("fk_tags_term_id")),
         sa.ForeignKeyConstraint(["version_id"], ["versions.id"], name=op.f("fk_tags_version_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tags")),
-        sa.UniqueConstraint(
-            "version_id", "term_id", "source", name=op.f("uq_tags_version_id_term_id_source")
-        ),
+        sa.UniqueConstraint("version_id", "term_id", "source", name=op.f("uq_tags_version_id_term_id_source")),
     )
-    op.create_index(
-        "ix_tags_term", "tags", ["term_id"], unique=False, postgresql_where=sa.text("status = 'applied'")
-    )
+    op.create_index("ix_tags_term", "tags", ["term_id"], unique=False, postgresql_where=sa.text("status = 'applied'"))
     op.create_index(op.f("ix_tags_version_id"), "tags", ["version_id"], unique=False)
     op.create_table(
         "usage_facts",
@@ -734,9 +702,7 @@ def upgrade() -> None:
         sa.Column("path", sa.Text(), nullable=False),
         sa.Column("hits", sa.BigInteger(), nullable=False),
         sa.Column("bytes", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["publication_id"], ["publications.id"], name=op.f("fk_usage_facts_publication_id")
-        ),
+        sa.ForeignKeyConstraint(["publication_id"], ["publications.id"], name=op.f("fk_usage_facts_publication_id")),
         sa.PrimaryKeyConstraint("day", "publication_id", "path", name=op.f("pk_usage_facts")),
     )
     op.create_index(op.f("ix_usage_facts_publication_id"), "usage_facts", ["publication_id"], unique=False)
@@ -756,17 +722,13 @@ def downgrade() -> None:
     op.drop_table("renditions")
     op.drop_index(op.f("ix_publications_version_id"), table_name="publications")
     op.drop_index(op.f("ix_publications_package_id"), table_name="publications")
-    op.drop_index(
-        "ix_publications_live", table_name="publications", postgresql_where=sa.text("status = 'live'")
-    )
+    op.drop_index("ix_publications_live", table_name="publications", postgresql_where=sa.text("status = 'live'"))
     op.drop_index(
         "ix_publications_ending",
         table_name="publications",
         postgresql_where=sa.text("status = 'live' AND ends_at IS NOT NULL"),
     )
-    op.drop_index(
-        "ix_publications_due", table_name="publications", postgresql_where=sa.text("status = 'scheduled'")
-    )
+    op.drop_index("ix_publications_due", table_name="publications", postgresql_where=sa.text("status = 'scheduled'"))
     op.drop_index(op.f("ix_publications_channel"), table_name="publications")
     op.drop_table("publications")
     op.drop_index(op.f("ix_package_versions_version_id"), table_name="package_versions")
@@ -776,9 +738,7 @@ def downgrade() -> None:
     op.drop_table("destruction_certificates")
     op.drop_index("ix_descriptions_search", table_name="descriptions", postgresql_using="gin")
     op.drop_table("descriptions")
-    op.drop_index(
-        "ix_creator_tasks_open", table_name="creator_tasks", postgresql_where=sa.text("status = 'open'")
-    )
+    op.drop_index("ix_creator_tasks_open", table_name="creator_tasks", postgresql_where=sa.text("status = 'open'"))
     op.drop_index(op.f("ix_creator_tasks_batch_id"), table_name="creator_tasks")
     op.drop_table("creator_tasks")
     op.drop_index("ix_contract_results_version", table_name="contract_results")
@@ -786,9 +746,7 @@ def downgrade() -> None:
     op.drop_table("contract_results")
     op.drop_index(op.f("ix_batch_files_version_id"), table_name="batch_files")
     op.drop_index(op.f("ix_batch_files_sha256"), table_name="batch_files")
-    op.drop_index(
-        "ix_batch_files_pending", table_name="batch_files", postgresql_where=sa.text("outcome = 'pending'")
-    )
+    op.drop_index("ix_batch_files_pending", table_name="batch_files", postgresql_where=sa.text("outcome = 'pending'"))
     op.drop_index(op.f("ix_batch_files_batch_id"), table_name="batch_files")
     op.drop_table("batch_files")
     op.drop_index(op.f("ix_archive_confirmations_version_id"), table_name="archive_confirmations")
@@ -796,9 +754,7 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_annotations_version_id"), table_name="annotations")
     op.drop_index(op.f("ix_annotations_package_id"), table_name="annotations")
     op.drop_table("annotations")
-    op.drop_index(
-        "uq_versions_sha256_kept", table_name="versions", postgresql_where=sa.text("state <> 'destroyed'")
-    )
+    op.drop_index("uq_versions_sha256_kept", table_name="versions", postgresql_where=sa.text("state <> 'destroyed'"))
     op.drop_index(
         "ix_versions_to_archive",
         table_name="versions",

@@ -94,13 +94,11 @@ def upgrade() -> None:
         )
     op.execute(VERSION_RULES)
     op.execute(
-        "CREATE TRIGGER versions_rules BEFORE UPDATE ON versions "
-        "FOR EACH ROW EXECUTE FUNCTION dam_check_version()"
+        "CREATE TRIGGER versions_rules BEFORE UPDATE ON versions FOR EACH ROW EXECUTE FUNCTION dam_check_version()"
     )
     op.execute(BRIEF_RULES)
     op.execute(
-        "CREATE TRIGGER briefs_rules BEFORE UPDATE OR DELETE ON briefs "
-        "FOR EACH ROW EXECUTE FUNCTION dam_check_brief()"
+        "CREATE TRIGGER briefs_rules BEFORE UPDATE OR DELETE ON briefs FOR EACH ROW EXECUTE FUNCTION dam_check_brief()"
     )
 
 
