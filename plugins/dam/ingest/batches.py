@@ -155,6 +155,14 @@ def complete_upload(services: Services, *, location: str) -> None:
     services.storage.inbox.delete(f"{location}/.card")
 
 
+def upload_owner(services: Services, *, location: str) -> str | None:
+    """Return who began an upload that is not complete yet; None when there is no such upload."""
+    key = f"{location}/.card"
+    if not services.storage.inbox.exists(key):
+        return None
+    return str(yaml.safe_load(services.storage.inbox.read(key))["sent_by"])
+
+
 def plan_chunks(services: Services, *, batch_id: str, max_bytes: int = 256_000_000) -> list[list[str]]:
     """List a batch's files and return chunks of pending file ids, each of at most ``max_bytes``.
 

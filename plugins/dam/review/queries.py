@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
+from sqlalchemy import any_, func, literal, select
 
 from dam.catalog.models import (
     Batch,
@@ -53,7 +53,7 @@ def my_open_seats(services: Services, *, person: str) -> list[dict[str, Any]]:
             select(Seat)
             .join(Package)
             .where(Seat.status == "open", Package.status == PackageStatus.IN_REVIEW)
-            .where(Seat.eligible.any(person))
+            .where(literal(person) == any_(Seat.eligible))
             .order_by(Seat.due_at)
         ).all()
         return [
@@ -90,7 +90,7 @@ def board(services: Services) -> list[dict[str, Any]]:
             .where(Batch.campaign_id.is_not(None))
             .group_by(Batch.campaign_id, Version.state)
         ):
-            states.setdefault(campaign_id, Counter())[STAGE_OF[VersionState(state)]] += count
+            states.setdefault(str(campaign_id), Counter())[STAGE_OF[VersionState(state)]] += count
         return [
             {
                 "slug": campaign.slug,

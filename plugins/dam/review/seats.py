@@ -171,6 +171,13 @@ def attach(services: Services, *, seat_id: str, hitl: dict[str, Any]) -> dict[st
         }
 
 
+def hitl_of(services: Services, *, seat_id: str) -> dict[str, Any] | None:
+    """Return where Airflow waits for an unsigned seat, as :func:`attach` was told; None when it does not."""
+    with services.session() as session:
+        seat, _ = _seat(session, seat_id)
+        return dict(seat.hitl) if seat.hitl and seat.status != "signed" else None
+
+
 def package_of(services: Services, *, seat_id: str) -> str:
     """Return the id of a seat's package."""
     with services.session() as session:
