@@ -260,7 +260,7 @@ class Stack:
         self._spawn(
             "origin",
             [python, "-m", "dam.origin", "--root", str(self.state / "storage" / "origin"),
-             "--log", env["DAM_ACCESS_LOG"], "--port", str(self.origin_port), "--cms",
+             "--log", env["DAM_ACCESS_LOG"], "--port", str(self.origin_port),
              "--cms-token", env["DAM_CMS_TOKEN"], "--cms-state", str(self.state / "cms.json")],
             env,
         )  # fmt: skip

@@ -163,7 +163,6 @@ def world(services: Services, tmp_path: Path) -> Iterator[World]:
     served = OriginServer(
         root=tmp_path / "storage" / "origin",
         log=tmp_path / "access.log",
-        cms=True,
         cms_token="t0p",
         cms_state=tmp_path / "cms.json",
     )
