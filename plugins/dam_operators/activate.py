@@ -37,9 +37,7 @@ class RightsPreflightOperator(DamOperator):
         """Plan the publications."""
         from dam.channels import publish
 
-        plan = publish.plan(
-            self.services, package_id=self.package_id, channels=self.channels, run=run_name(context)
-        )
+        plan = publish.plan(self.services, package_id=self.package_id, channels=self.channels, run=run_name(context))
         for refusal in plan["refused"]:
             self.log.warning("Refused: %s", refusal["explanation"])
         context["ti"].xcom_push(key="refused", value=plan["refused"])

@@ -40,15 +40,9 @@ def ingest(batch_id: Any, *, max_bytes: int = 256_000_000) -> Ingested:
     """
     with TaskGroup("ingest", prefix_group_id=False):
         plan = PlanBatchOperator(task_id="plan_chunks", batch_id=batch_id, max_bytes=max_bytes)
-        chunks = IngestChunkOperator.partial(task_id="ingest_chunk", batch_id=batch_id).expand(
-            file_ids=plan.output
-        )
-        contract = MetadataContractOperator(
-            task_id="metadata_contract", batch_id=batch_id, trigger_rule="none_failed"
-        )
-        librarian = LibrarianOperator(
-            task_id="librarian", batch_id=batch_id, incomplete=contract.output["incomplete"]
-        )
+        chunks = IngestChunkOperator.partial(task_id="ingest_chunk", batch_id=batch_id).expand(file_ids=plan.output)
+        contract = MetadataContractOperator(task_id="metadata_contract", batch_id=batch_id, trigger_rule="none_failed")
+        librarian = LibrarianOperator(task_id="librarian", batch_id=batch_id, incomplete=contract.output["incomplete"])
         close = CloseBatchOperator(task_id="close", batch_id=batch_id, trigger_rule="none_failed")
         chunks >> contract >> librarian >> close
     return Ingested(batch_id=batch_id, complete=contract.output["complete"], completed=librarian.output)
@@ -57,9 +51,7 @@ def ingest(batch_id: Any, *, max_bytes: int = 256_000_000) -> Ingested:
 def send_to_review(ingested: Ingested) -> None:
     """Freeze what is complete at once, and what the librarian completed later, as packages for review."""
     for name, versions in (("complete", ingested.complete), ("completed", ingested.completed)):
-        package = FreezePackageOperator(
-            task_id=f"freeze_{name}", batch_id=ingested.batch_id, version_ids=versions
-        )
+        package = FreezePackageOperator(task_id=f"freeze_{name}", batch_id=ingested.batch_id, version_ids=versions)
         AnnounceOperator(task_id=f"package_{name}", event=PACKAGE_READY, keys=package.output)
 
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Param
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException
+from airflow.sdk.execution_time.hitl import get_hitl_detail_content_detail
 
 from dam.errors import Refused
 from dam_operators.base import run_name, told_plainly
@@ -25,9 +26,7 @@ if TYPE_CHECKING:
 
     from dam.services import Services
 
-COMMENT = Param(
-    "", type=["string", "null"], title="Comment", description="Goes into the record.", format="multiline"
-)
+COMMENT = Param("", type=["string", "null"], title="Comment", description="Goes into the record.", format="multiline")
 EXPIRED = "expired"
 
 
@@ -57,6 +56,7 @@ class PersonOperator(HITLOperator):
     ) -> None:
         hours = deadline_hours or workflow().stages[self.stage].deadline_hours
         kwargs.setdefault("response_timeout", timedelta(hours=hours))
+        kwargs.setdefault("retry_delay", timedelta(seconds=1))
         super().__init__(subject=subject, options=options, params=params or {"comment": COMMENT}, **kwargs)
         self.role = role
 
@@ -88,7 +88,9 @@ class PersonOperator(HITLOperator):
         """Prepare the question; may skip the task."""
 
     def execute(self, context: Context) -> Any:
-        """Ask, and free the worker slot."""
+        """Ask, and free the worker slot; an answer that is there but was never heard is taken instead."""
+        if event := self._unheard(context):
+            return self.execute_complete(context, event)
         with told_plainly():
             self.ready(context)
             self.assigned_users = [{"id": name, "name": name} for name in self.people()]
@@ -97,6 +99,37 @@ class PersonOperator(HITLOperator):
             raise AirflowSkipException(f"nobody holds the role {self.role}")
         self._tell(context)
         return super().execute(context)
+
+    def _unheard(self, context: Context) -> dict[str, Any] | None:
+        """Return an answer that Airflow has but that this task never took.
+
+        Somebody who answers at the very moment the task is parked makes Airflow retry the task, and a
+        retry would ask again and forget the answer.
+        """
+        if context["ti"].try_number < 2:
+            return None
+        try:
+            detail = get_hitl_detail_content_detail(context["ti"].id)
+        except AirflowRuntimeError:  # never asked before
+            return None
+        if not detail.response_received or detail.responded_at is None:
+            return None
+        event = {
+            "chosen_options": detail.chosen_options or [],
+            "params_input": detail.params_input or {},
+            "responded_at": detail.responded_at,
+            "responded_by_user": detail.responded_by_user.model_dump() if detail.responded_by_user else None,
+        }
+        return event if self._take(context, event) else None
+
+    def _take(self, context: Context, event: dict[str, Any]) -> bool:
+        """Mark an answer as heard; return False when it was heard before (the task was cleared since)."""
+        from dam.catalog.claims import claim
+
+        ti = context["ti"]
+        key = f"{ti.run_id}/{ti.task_id}/{ti.map_index}/{event['responded_at']}"
+        mine = f"{run_name(context)}#{ti.try_number}"
+        return claim(self.services, stage=f"answer:{ti.dag_id}", key=key, run=mine) == mine
 
     def _tell(self, context: Context) -> None:
         """Mail the people once, on the first try; a mail that fails must not keep the question back."""
@@ -127,6 +160,7 @@ class PersonOperator(HITLOperator):
             if event.get("error_type") == "timeout":
                 return self.expire(context)
             self.process_trigger_event_error(event)
+        self._take(context, event)
         person = (event.get("responded_by_user") or {}).get("name")
         if not person:
             return self.expire(context)
@@ -332,9 +366,7 @@ class LibrarianOperator(PersonOperator):
         from dam.enrich import contracts
 
         report = contracts.check(self.services, batch_id=self.batch_id, run=run_name(context))
-        still = {
-            version: faults for version, faults in report.incomplete.items() if version in self.incomplete
-        }
+        still = {version: faults for version, faults in report.incomplete.items() if version in self.incomplete}
         if still and answer == self.DONE:
             raise Refused(
                 f"{len(still)} versions are still incomplete",

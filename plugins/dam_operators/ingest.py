@@ -106,8 +106,7 @@ class MetadataContractOperator(DamOperator):
         return {
             "complete": report.complete,
             "incomplete": {
-                version: [fault.as_dict() for fault in faults]
-                for version, faults in report.incomplete.items()
+                version: [fault.as_dict() for fault in faults] for version, faults in report.incomplete.items()
             },
         }
 
@@ -151,6 +150,4 @@ class ChecksumOperator(DamOperator):
 
         if not self.version_ids:
             raise AirflowSkipException("no versions to check")
-        return dict(
-            archive.verify_bytes(self.services, version_ids=list(self.version_ids), run=run_name(context))
-        )
+        return dict(archive.verify_bytes(self.services, version_ids=list(self.version_ids), run=run_name(context)))

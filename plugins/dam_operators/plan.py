@@ -36,9 +36,7 @@ class DraftBriefOperator(DamOperator):
         """Draft the brief; the same run drafts the same brief."""
         from dam.plan import briefs
 
-        draft = briefs.draft(
-            self.services, form=dict(self.form), drafted_by=self.drafted_by, run=run_name(context)
-        )
+        draft = briefs.draft(self.services, form=dict(self.form), drafted_by=self.drafted_by, run=run_name(context))
         return str(draft["brief_id"])
 
 

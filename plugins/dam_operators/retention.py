@@ -72,9 +72,7 @@ class FixityOperator(DamOperator):
 
         report = archive.fixity(self.services, sample=self.sample, run=run_name(context))
         if report["bad"]:
-            raise AirflowException(
-                f"{len(report['bad'])} versions do not match their SHA-256: {report['bad']}"
-            )
+            raise AirflowException(f"{len(report['bad'])} versions do not match their SHA-256: {report['bad']}")
         return report
 
 
@@ -87,9 +85,7 @@ class AuditAnchorOperator(DamOperator):
 
         report = audit.verify(self.services)
         if not report.ok:
-            raise AirflowException(
-                f"The audit chain is broken at event {report.first_bad_seq}: {report.problem}"
-            )
+            raise AirflowException(f"The audit chain is broken at event {report.first_bad_seq}: {report.problem}")
         return audit.anchor(self.services, run=run_name(context))
 
 

@@ -29,9 +29,7 @@ class FreezePackageOperator(DamOperator):
 
     template_fields: Sequence[str] = ("batch_id", "version_ids")
 
-    def __init__(
-        self, *, batch_id: str, version_ids: Any, seats: list[str] | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, *, batch_id: str, version_ids: Any, seats: list[str] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.batch_id = batch_id
         self.version_ids = version_ids

@@ -242,6 +242,8 @@ def approved(services: Services, *, batch_id: str, version_ids: list[str]) -> st
         )
         for v in version_ids:
             session.add(PackageVersion(package=p, version_id=v, entry_sha256="0" * 64, verdict="approve"))
-            session.get_one(Version, v).state = "approved"
+            for state in (VersionState.IN_REVIEW, VersionState.APPROVED):
+                session.get_one(Version, v).state = state
+                session.flush()
         session.flush()
         return p.id

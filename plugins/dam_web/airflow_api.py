@@ -1,0 +1,91 @@
+"""Airflow's own REST API, asked with the person's own token: an answer here is the same act there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+from airflow.configuration import conf
+
+from dam.errors import DamError, Refused
+from dam_web.auth import Visitor
+
+
+class AirflowSaysNo(Refused):
+    """Airflow refused the answer; ``status`` is its HTTP status."""
+
+    def __init__(self, what: str, *, status: int, remedy: str = "") -> None:
+        super().__init__(what, where="Airflow", remedy=remedy)
+        self.status = status
+
+
+def _base() -> str:
+    """Return the api-server's address as its own network sees it."""
+    internal = str(conf.get("core", "execution_api_server_url", fallback=""))
+    if internal:
+        return internal.rstrip("/").removesuffix("/execution")
+    return str(conf.get("api", "base_url", fallback="http://localhost:8080")).rstrip("/")
+
+
+def _ask(person: Visitor, method: str, path: str, **kwargs: Any) -> dict[str, Any]:
+    headers = {"Authorization": f"Bearer {person.token}"}
+    try:
+        reply = httpx.request(method, _base() + path, headers=headers, timeout=30, **kwargs)
+    except httpx.HTTPError as error:
+        raise DamError("Airflow does not answer", where=_base(), remedy="Try again in a moment.") from error
+    if reply.status_code == 409:
+        raise AirflowSaysNo("Somebody has answered this already.", status=409, remedy="Reload the page.")
+    if reply.status_code == 403:
+        raise AirflowSaysNo("You are not asked here.", status=403, remedy="It is for the people it is assigned to.")
+    if reply.status_code == 404:
+        raise AirflowSaysNo("Airflow does not wait for this any more.", status=404, remedy="Reload the page.")
+    if reply.status_code >= 400:
+        raise AirflowSaysNo(f"Airflow refused it: {reply.text[:300]}", status=reply.status_code)
+    return dict(reply.json())
+
+
+def answer(person: Visitor, task: dict[str, Any], option: str, values: dict[str, Any]) -> None:
+    """Answer a waiting human task under the person's own name.
+
+    :param task: ``{"dag_id", "run_id", "task_id", "map_index"}``. :param option: one of its options.
+    :param values: the values of its form.
+    :raises AirflowSaysNo: not assigned, answered already, or not waiting any more.
+    """
+    path = (
+        f"/api/v2/dags/{task['dag_id']}/dagRuns/{task['run_id']}/taskInstances/{task['task_id']}"
+        f"/{task['map_index']}/hitlDetails"
+    )
+    _ask(person, "PATCH", path, json={"chosen_options": [option], "params_input": values})
+
+
+def questions(person: Visitor) -> list[dict[str, Any]]:
+    """Return the human tasks that wait for this person, other than seats.
+
+    :returns: rows of ``{"dag_id", "run_id", "task_id", "map_index", "subject", "body", "options", "params",
+        "since"}``.
+    """
+    found = _ask(
+        person,
+        "GET",
+        "/api/v2/dags/~/dagRuns/~/hitlDetails",
+        params={"response_received": "false", "state": "awaiting_input", "limit": 100},
+    )
+    rows = []
+    for detail in found["hitl_details"]:
+        task = detail["task_instance"]
+        assigned = {user["id"] for user in detail["assigned_users"]}
+        if person.username in assigned and task["task_id"].rsplit(".", 1)[-1] != "seat":
+            rows.append(
+                {
+                    "dag_id": task["dag_id"],
+                    "run_id": task["dag_run_id"],
+                    "task_id": task["task_id"],
+                    "map_index": task["map_index"],
+                    "subject": detail["subject"],
+                    "body": detail["body"] or "",
+                    "options": detail["options"],
+                    "params": sorted(detail["params"]),
+                    "since": detail["created_at"],
+                }
+            )
+    return rows

@@ -1,0 +1,65 @@
+"""The app: every route needs a logged-in person, every write the role and a request of our own pages."""
+
+from __future__ import annotations
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
+from starlette.middleware.base import RequestResponseEndpoint
+
+from dam.errors import BadInput, DamError, NotFound, Refused
+from dam_web import api, media, pages
+from dam_web.airflow_api import AirflowSaysNo
+from dam_web.auth import LoginNeeded, same_site, visitor
+
+POLICY = (
+    "default-src 'self'; img-src 'self' data:; style-src 'self'; script-src 'self'; object-src 'none';"
+    " base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
+)
+
+
+def make_app() -> FastAPI:
+    """Return the app; its documentation routes are switched off, so that nothing is open to strangers."""
+    app = FastAPI(
+        title="airflow-dam",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        dependencies=[Depends(visitor), Depends(same_site)],
+    )
+    for router in (pages.router, media.router, api.router):
+        app.include_router(router)
+    app.add_exception_handler(DamError, _plainly)
+    app.add_exception_handler(LoginNeeded, _to_login)
+
+    @app.middleware("http")
+    async def guard(request: Request, call_next: RequestResponseEndpoint) -> Response:
+        response = await call_next(request)
+        response.headers.setdefault("Content-Security-Policy", POLICY)
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Referrer-Policy"] = "same-origin"
+        return response
+
+    return app
+
+
+async def _plainly(request: Request, error: Exception) -> Response:
+    """Tell a known error in plain words: as JSON to programs, as a page to people."""
+    assert isinstance(error, DamError)
+    status = 500
+    if isinstance(error, AirflowSaysNo):
+        status = error.status
+    else:
+        for kind, code in ((NotFound, 404), (Refused, 409), (BadInput, 422)):
+            if isinstance(error, kind):
+                status = code
+    told = {"what": error.what, "where": error.where, "remedy": error.remedy}
+    if following := getattr(error, "next_package_id", None):
+        told["next_package_id"] = following
+    if "text/html" in request.headers.get("accept", ""):
+        return pages.error_page(request, status, told)
+    return JSONResponse(told, status_code=status)
+
+
+async def _to_login(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, LoginNeeded)
+    return RedirectResponse(error.url, status_code=303)

@@ -1,0 +1,262 @@
+// Adds to the pages what a server can't: switching proofs, zoom, keys, and writes without a reload.
+"use strict";
+
+const root = document.body.dataset.root;
+const live = document.getElementById("live");
+
+function say(text) {
+  live.textContent = text;
+  live.classList.add("shown");
+  clearTimeout(say.timer);
+  say.timer = setTimeout(() => live.classList.remove("shown"), 8000);
+}
+
+async function send(method, path, body) {
+  const headers = { "X-Requested-With": "dam", Accept: "application/json" };
+  const plain = body !== undefined && !(body instanceof Blob);
+  if (plain) headers["Content-Type"] = "application/json";
+  const reply = await fetch(root + path, { method, headers, body: plain ? JSON.stringify(body) : body });
+  const told = await reply.json().catch(() => ({}));
+  if (!reply.ok) {
+    const detail = typeof told.detail === "string" ? told.detail : "";
+    const error = new Error([told.what, told.remedy].filter(Boolean).join(". ") || detail || `Error ${reply.status}`);
+    error.told = told;
+    throw error;
+  }
+  return told;
+}
+
+function busy(form, on) {
+  for (const button of form.querySelectorAll("button")) button.disabled = on;
+}
+
+function goSoon(path) {
+  setTimeout(() => location.assign(root + path), 900);
+}
+
+// ------------------------------------------------------------------------------------ the review room
+
+const room = document.querySelector(".room");
+if (room) {
+  const buttons = [...room.querySelectorAll("[data-show]")];
+  let shown = 0;
+
+  const show = (index) => {
+    shown = (index + buttons.length) % buttons.length;
+    buttons.forEach((button, at) => {
+      const proof = document.getElementById(button.dataset.show);
+      proof.hidden = at !== shown;
+      if (at === shown) button.setAttribute("aria-current", "true");
+      else button.removeAttribute("aria-current");
+    });
+    buttons[shown].scrollIntoView({ block: "nearest", inline: "nearest" });
+  };
+  buttons.forEach((button, index) => button.addEventListener("click", () => show(index)));
+
+  const zoom = (viewer, how) => {
+    const image = viewer.querySelector("img");
+    if (!image) return;
+    const scale = how === "fit" ? 1 : Math.min(8, Math.max(1, Number(viewer.dataset.scale || 1) * (how === "in" ? 1.5 : 1 / 1.5)));
+    viewer.dataset.scale = scale;
+    viewer.classList.toggle("zoomed", scale > 1.01);
+    image.width = scale > 1.01 ? Math.round(viewer.clientWidth * scale) : image.naturalWidth;
+    if (scale <= 1.01) image.removeAttribute("width");
+  };
+  for (const proof of room.querySelectorAll(".proof")) {
+    const viewer = proof.querySelector(".viewer");
+    for (const button of proof.querySelectorAll("[data-zoom]")) {
+      button.addEventListener("click", () => zoom(viewer, button.dataset.zoom));
+    }
+    viewer.addEventListener("keydown", (event) => {
+      if (event.key === "+" || event.key === "=") zoom(viewer, "in");
+      if (event.key === "-") zoom(viewer, "out");
+      if (event.key === "0") zoom(viewer, "fit");
+    });
+    viewer.addEventListener("dblclick", () => zoom(viewer, viewer.classList.contains("zoomed") ? "fit" : "in"));
+    viewer.addEventListener("pointerdown", (down) => {
+      if (!viewer.classList.contains("zoomed")) return;
+      down.preventDefault();
+      const from = { x: down.clientX, y: down.clientY, left: viewer.scrollLeft, top: viewer.scrollTop };
+      const drag = (move) => {
+        viewer.scrollLeft = from.left - (move.clientX - from.x);
+        viewer.scrollTop = from.top - (move.clientY - from.y);
+      };
+      addEventListener("pointermove", drag);
+      addEventListener("pointerup", () => removeEventListener("pointermove", drag), { once: true });
+    });
+  }
+
+  const singles = () => {
+    const versions = {};
+    for (const field of room.querySelectorAll(".single")) {
+      const verdict = field.querySelector("input[type=radio]:checked").value;
+      const comment = field.querySelector("input[name=comment]").value.trim();
+      if (verdict) versions[field.dataset.version] = { verdict, comment };
+    }
+    return versions;
+  };
+  const differs = document.getElementById("differs");
+  room.addEventListener("change", (event) => {
+    const field = event.target.closest(".single");
+    if (!field) return;
+    const chosen = field.querySelector("input[type=radio]:checked").value;
+    room.querySelector(`[data-mark="${field.dataset.version}"]`).textContent = chosen.replace("_", " ");
+    const count = Object.keys(singles()).length;
+    differs.textContent = count
+      ? `It counts for ${buttons.length - count} versions; ${count} have a verdict of their own.`
+      : `It counts for all ${buttons.length} versions.`;
+  });
+
+  const form = document.getElementById("decision");
+  if (form) {
+    form.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      const verdict = event.submitter.value;
+      const comment = form.elements.comment.value.trim();
+      if (verdict !== "approve" && !comment && !Object.values(singles()).some((one) => one.comment)) {
+        say("Say what should change, or why it is rejected.");
+        form.elements.comment.focus();
+        return;
+      }
+      busy(form, true);
+      try {
+        await send("POST", `/api/seats/${form.dataset.seat}/decision`, { verdict, comment, versions: singles() });
+        say("Signed. It is in the record under your name.");
+        goSoon("/approvals");
+      } catch (error) {
+        say(error.message);
+        if (error.told && error.told.next_package_id) goSoon(`/packages/${error.told.next_package_id}`);
+        else busy(form, false);
+      }
+    });
+  }
+
+  addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || /INPUT|TEXTAREA|SELECT/.test(event.target.tagName)) return;
+    if (event.key === "j") show(shown + 1);
+    if (event.key === "k") show(shown - 1);
+    const verdict = { a: "approve", c: "request_changes", r: "reject" }[event.key];
+    const button = verdict && form && form.querySelector(`[value=${verdict}]`);
+    if (button) button.focus();
+  });
+
+  for (const remark of room.querySelectorAll("form.remark")) {
+    remark.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      const body = remark.elements.body.value.trim();
+      const must_fix = remark.elements.must_fix.checked;
+      try {
+        await send("POST", `/api/packages/${room.dataset.package}/annotations`, { version_id: remark.dataset.version, body, must_fix });
+        const item = document.createElement("li");
+        const who = document.createElement("strong");
+        who.textContent = "You";
+        item.append(who, ` ${must_fix ? "(must fix) " : ""}${body}`);
+        room.querySelector(`[data-remarks="${remark.dataset.version}"]`).append(item);
+        remark.reset();
+      } catch (error) {
+        say(error.message);
+      }
+    });
+  }
+}
+
+// -------------------------------------------------------------------------------- Airflow's questions
+
+for (const form of document.querySelectorAll("form.answer")) {
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const { params, ...question } = JSON.parse(form.dataset.question);
+    const values = Object.fromEntries(params.map((name) => [name, form.elements[name] ? form.elements[name].value : ""]));
+    busy(form, true);
+    try {
+      await send("POST", "/api/questions", { ...question, option: event.submitter.value, values });
+      say("Answered under your name.");
+      form.closest("article").remove();
+    } catch (error) {
+      say(error.message);
+      busy(form, false);
+    }
+  });
+}
+
+// --------------------------------------------------------------------------------- librarian's table
+
+const fill = document.getElementById("fill");
+if (fill) {
+  document.getElementById("copy-down").addEventListener("click", () => {
+    const [first, ...rest] = fill.querySelectorAll("tbody tr");
+    for (const row of rest) {
+      for (const input of first.querySelectorAll("input")) {
+        const twin = row.querySelector(`input[name="${input.name}"]`);
+        if (twin && !twin.value) twin.value = input.value;
+      }
+    }
+  });
+  fill.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    busy(fill, true);
+    let saved = 0;
+    const problems = [];
+    for (const row of fill.querySelectorAll("tbody tr")) {
+      const values = {};
+      for (const input of row.querySelectorAll("input")) {
+        const value = input.value.trim();
+        if (!value) continue;
+        const isList = ["territories", "channels", "tags"].includes(input.name);
+        values[input.name] = isList ? value.split(",").map((word) => word.trim()).filter(Boolean) : value;
+      }
+      if (!Object.keys(values).length) continue;
+      try {
+        await send("POST", `/api/versions/${row.dataset.version}/metadata`, { values });
+        saved += 1;
+      } catch (error) {
+        problems.push(`${row.querySelector("th").textContent}: ${error.message}`);
+      }
+    }
+    busy(fill, false);
+    say(problems.length ? problems.join(" ") : `Saved ${saved} versions. Answer “Done” under My approvals to go on.`);
+  });
+}
+
+// --------------------------------------------------------------------------------------------- upload
+
+const upload = document.getElementById("upload");
+if (upload) {
+  const list = upload.querySelector(".files");
+
+  const put = (path, file, progress) =>
+    new Promise((resolve, reject) => {
+      const request = new XMLHttpRequest();
+      request.open("PUT", root + path);
+      request.setRequestHeader("X-Requested-With", "dam");
+      request.upload.onprogress = (event) => { progress.value = event.loaded / event.total; };
+      request.onload = () => (request.status < 300 ? resolve() : reject(new Error(request.responseText)));
+      request.onerror = () => reject(new Error("The connection broke."));
+      request.send(file);
+    });
+
+  upload.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    busy(upload, true);
+    try {
+      const begun = await send("POST", "/api/uploads", { campaign: upload.elements.campaign.value || null });
+      for (const file of upload.elements.files.files) {
+        const item = document.createElement("li");
+        const progress = document.createElement("progress");
+        progress.max = 1;
+        progress.value = 0;
+        progress.setAttribute("aria-label", file.name);
+        item.append(file.name, progress);
+        list.append(item);
+        await put(`/api/uploads/${begun.upload}/${encodeURIComponent(file.name)}`, file, progress);
+        progress.value = 1;
+      }
+      await send("POST", `/api/uploads/${begun.upload}/complete`, {});
+      say("Uploaded. Ingest begins; see Batches.");
+      upload.reset();
+    } catch (error) {
+      say(error.message);
+    }
+    busy(upload, false);
+  });
+}

@@ -1,0 +1,316 @@
+"""What pages and API show, read from the catalogue as plain dicts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import selectinload
+
+from dam import audit
+from dam.catalog.lifecycle import holds_on
+from dam.catalog.models import (
+    Asset,
+    Batch,
+    Campaign,
+    Description,
+    KpiReport,
+    NearDuplicate,
+    Package,
+    PackageVersion,
+    Tag,
+    Term,
+    Version,
+    VersionState,
+)
+from dam.errors import NotFound
+from dam.review import packages, remarks
+from dam.rights import policy
+from dam.services import Services
+
+FIELDS = ("title", "description", "alt_text", "creator", "credit_line", "copyright_notice", "language")
+
+
+def package(services: Services, package_id: str) -> dict[str, Any]:
+    """Return a package with its versions, seats, remarks and what rights allow."""
+    with services.session() as session:
+        found = session.get(Package, package_id)
+        if found is None:
+            raise NotFound("there is no such package", where=package_id)
+        rows = session.scalars(
+            select(PackageVersion)
+            .where(PackageVersion.package_id == package_id)
+            .options(selectinload(PackageVersion.version).selectinload(Version.description))
+        ).all()
+        shown = {
+            "package_id": found.id,
+            "campaign": found.campaign.name if found.campaign else None,
+            "round": found.round,
+            "status": found.status,
+            "manifest_sha256": found.manifest_sha256,
+            "void_reason": found.void_reason,
+            "frozen_at": found.frozen_at.isoformat(),
+            "next_package_id": packages.next_round(session, found) if found.status in ("void", "expired") else None,
+            "versions": sorted(
+                (_version(services, row) for row in rows), key=lambda row: (row["asset"] or "", row["number"] or 0)
+            ),
+            "decisions": [
+                {
+                    "role": seat.role,
+                    "person": seat.decision.person,
+                    "verdict": seat.decision.verdict,
+                    "comment": seat.decision.comment,
+                    "versions": seat.decision.versions,
+                    "at": seat.decision.decided_at.isoformat(),
+                }
+                for seat in found.seats
+                if seat.decision
+            ],
+        }
+    shown["seats"] = packages.seats(services, package_id=package_id)
+    shown["annotations"] = remarks.of_package(services, package_id=package_id)
+    answers: dict[str, list[dict[str, Any]]] = {}
+    for row in policy.ask_package(services, package_id=package_id):
+        answers.setdefault(row["version_id"], []).append(row)
+    for version in shown["versions"]:
+        version["rights_answers"] = answers.get(version["version_id"], [])
+    return shown
+
+
+def _version(services: Services, row: PackageVersion) -> dict[str, Any]:
+    version = row.version
+    return version_row(services, version) | {"verdict": row.verdict}
+
+
+def version_row(services: Services, version: Version) -> dict[str, Any]:
+    """Return a version with metadata, tags, rights and look-alikes; its session must be open."""
+    from sqlalchemy.orm import object_session
+
+    session = object_session(version)
+    if session is None:
+        raise NotFound("the version is not attached to a session", where=version.id)
+    terms = session.execute(
+        select(Term.labels, func.max(Tag.confidence), func.array_agg(Tag.source))
+        .join(Tag, Tag.term_id == Term.id)
+        .where(Tag.version_id == version.id, Tag.status == "applied")
+        .group_by(Term.id, Term.labels)
+        .order_by(Term.id)
+    ).all()
+    near = session.execute(
+        select(NearDuplicate).where(or_(NearDuplicate.version_id == version.id, NearDuplicate.other_id == version.id))
+    ).scalars()
+    asset = version.asset
+    return {
+        "version_id": version.id,
+        "asset_id": version.asset_id,
+        "asset": asset.name if asset else None,
+        "number": version.number,
+        "filename": version.filename,
+        "state": version.state,
+        "state_reason": version.state_reason,
+        "tier": version.tier,
+        "media_type": version.media_type,
+        "bytes": version.bytes,
+        "width": version.width,
+        "height": version.height,
+        "sha256": version.sha256,
+        "made_by": version.made_by,
+        "created_at": version.created_at.isoformat(),
+        "colour_profile": version.technical.get("icc_name"),
+        "metadata": {name: getattr(version.description, name) if version.description else None for name in FIELDS},
+        "tags": [
+            {"label": labels.get("en", ""), "confidence": confidence, "sources": sorted(set(sources))}
+            for labels, confidence, sources in terms
+        ],
+        "recipes": sorted(rendition.recipe for rendition in version.renditions),
+        "grants": [
+            {
+                "licence": grant.licence.reference,
+                "holder": grant.licence.holder,
+                "kind": grant.licence.kind,
+                "territories": grant.territories,
+                "channels": grant.channels,
+                "starts_on": grant.starts_on.isoformat(),
+                "ends_on": grant.ends_on.isoformat() if grant.ends_on else None,
+                "model_release": grant.model_release,
+                "property_release": grant.property_release,
+            }
+            for grant in (asset.grants if asset else [])
+        ],
+        "near": [_near(services, pair, version.id) for pair in near],
+    }
+
+
+def _near(_services: Services, pair: NearDuplicate, own_id: str) -> dict[str, Any]:
+    from sqlalchemy.orm import object_session
+
+    session = object_session(pair)
+    other_id = pair.other_id if pair.version_id == own_id else pair.version_id
+    other = session.get(Version, other_id) if session else None
+    return {
+        "version_id": other_id,
+        "asset_id": other.asset_id if other else None,
+        "asset": other.asset.name if other and other.asset else None,
+        "same_pixels": pair.same_pixels,
+        "distance": pair.distance,
+    }
+
+
+def asset(services: Services, asset_id: str) -> dict[str, Any]:
+    """Return an asset with its versions, publications, holds and history."""
+    with services.session() as session:
+        found = session.get(Asset, asset_id)
+        if found is None:
+            raise NotFound("there is no such asset", where=asset_id)
+        versions = sorted(found.versions, key=lambda version: version.number or 0, reverse=True)
+        events = [event for version in versions for event in audit.history(session, version.id, limit=50)]
+        events += audit.history(session, asset_id, limit=50)
+        return {
+            "asset_id": found.id,
+            "name": found.name,
+            "kind": found.kind,
+            "campaign": found.campaign.name if found.campaign else None,
+            "deliverable": found.deliverable.title if found.deliverable else None,
+            "versions": [version_row(services, version) for version in versions],
+            "publications": [
+                {
+                    "publication_id": row.id,
+                    "channel": row.channel,
+                    "status": row.status,
+                    "number": version.number,
+                    "live_url": row.live_url,
+                    "starts_at": row.starts_at.isoformat(),
+                    "ends_at": row.ends_at.isoformat() if row.ends_at else None,
+                    "probed_at": row.probed_at.isoformat() if row.probed_at else None,
+                    "withdrawn_at": row.withdrawn_at.isoformat() if row.withdrawn_at else None,
+                    "endpoints": len(row.endpoints),
+                    "takedown": row.takedown,
+                    "reason": row.reason,
+                }
+                for version in versions
+                for row in sorted(version.publications, key=lambda row: row.id)
+            ],
+            "holds": [
+                {"reason": hold.reason, "placed_by": hold.placed_by, "placed_at": hold.placed_at.isoformat()}
+                for hold in (holds_on(session, versions[0]) if versions else [])
+            ],
+            "history": [
+                {
+                    "seq": event.seq,
+                    "at": event.at.isoformat(),
+                    "actor": event.actor,
+                    "action": event.action,
+                    "data": event.data,
+                    "run": event.run,
+                }
+                for event in sorted(events, key=lambda event: -event.seq)
+            ],
+        }
+
+
+def search(services: Services, words: str, *, limit: int = 60, offset: int = 0) -> dict[str, Any]:
+    """Find assets by words in their name, metadata or tags; without words, the newest.
+
+    :returns: ``{"total", "assets"}``; rows are ``{"asset_id", "name", "title", "version_id", "state", "number",
+        "campaign", "has_thumbnail"}``.
+    """
+    with services.session() as session:
+        newest = select(func.max(Version.number)).where(Version.asset_id == Asset.id).correlate(Asset).scalar_subquery()
+        query = (
+            select(Asset, Version, Description.title)
+            .join(Version, (Version.asset_id == Asset.id) & (Version.number == newest))
+            .outerjoin(Description, Description.version_id == Version.id)
+            .where(Version.state != VersionState.DESTROYED)
+        )
+        if words.strip():
+            document = func.to_tsvector(
+                "simple",
+                func.concat_ws(
+                    " ", Description.title, Description.description, Description.creator, Description.alt_text
+                ),
+            )
+            tagged = (
+                select(Tag.version_id)
+                .join(Term, Term.id == Tag.term_id)
+                .where(Tag.status == "applied", func.lower(Term.labels["en"].astext) == words.strip().lower())
+            )
+            query = query.where(
+                or_(
+                    document.op("@@")(func.websearch_to_tsquery("simple", words)),
+                    Asset.name.icontains(words.strip(), autoescape=True),
+                    Version.id.in_(tagged),
+                )
+            )
+        total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+        rows = session.execute(query.order_by(Asset.id.desc()).limit(limit).offset(offset)).all()
+        return {
+            "total": total,
+            "assets": [
+                {
+                    "asset_id": found.id,
+                    "name": found.name,
+                    "title": title,
+                    "version_id": version.id,
+                    "number": version.number,
+                    "state": version.state,
+                    "campaign": found.campaign.name if found.campaign else None,
+                    "has_thumbnail": any(rendition.recipe == "thumbnail" for rendition in version.renditions),
+                }
+                for found, version, title in rows
+            ],
+        }
+
+
+def batches(services: Services, *, waiting: bool = False) -> list[dict[str, Any]]:
+    """Return the newest batches, or only those that wait for the librarian."""
+    with services.session() as session:
+        query = select(Batch).order_by(Batch.received_at.desc()).limit(100)
+        if waiting:
+            query = query.where(Batch.status == "waiting")
+        return [
+            {
+                "batch_id": batch.id,
+                "location": batch.location,
+                "supplier": batch.supplier,
+                "sent_by": batch.sent_by,
+                "status": batch.status,
+                "received_at": batch.received_at.isoformat(),
+                "campaign": batch.campaign.name if batch.campaign else None,
+                "files": len(batch.files),
+                "refused": sum(row.outcome in ("quarantined", "opaque") for row in batch.files),
+            }
+            for batch in session.scalars(query)
+        ]
+
+
+def campaigns(services: Services) -> list[dict[str, str]]:
+    """Return the campaigns that are not over, for choosing one."""
+    with services.session() as session:
+        rows = session.execute(
+            select(Campaign.slug, Campaign.name).where(Campaign.ended_at.is_(None)).order_by(Campaign.name)
+        )
+        return [{"slug": slug, "name": name} for slug, name in rows]
+
+
+def reports(services: Services) -> list[dict[str, Any]]:
+    """Return the newest KPI reports."""
+    with services.session() as session:
+        return [
+            {
+                "report_id": row.id,
+                "from": row.period_start.isoformat(),
+                "to": row.period_end.isoformat(),
+                "made_at": row.made_at.isoformat(),
+                "kpis": row.kpis,
+            }
+            for row in session.scalars(select(KpiReport).order_by(KpiReport.made_at.desc()).limit(60))
+        ]
+
+
+def report_uri(services: Services, report_id: str) -> str:
+    """Return where a report's HTML is stored."""
+    with services.session() as session:
+        found = session.get(KpiReport, report_id)
+        if found is None:
+            raise NotFound("there is no such report", where=report_id)
+        return found.html_uri
