@@ -22,9 +22,7 @@ class RunFailed(DamError):
     """A DAG run failed; the message carries the failing task's log."""
 
 
-def wait_for(
-    what: str, look: Callable[[], Answer | None], seconds: float = 240, pause: float = 0.5
-) -> Answer:
+def wait_for(what: str, look: Callable[[], Answer | None], seconds: float = 240, pause: float = 0.5) -> Answer:
     """Return the first answer of ``look`` that is not None.
 
     :param what: what is waited for, for the error. :param look: is called every ``pause`` seconds.
@@ -61,9 +59,7 @@ class Person:
 
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
         """Start a DAG by hand and return the run's id."""
-        reply = self.http.post(
-            f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf or {}}
-        )
+        reply = self.http.post(f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf or {}})
         if reply.status_code >= 400:
             raise RunFailed(f"{dag_id} could not be started: {reply.text}", where=self.username)
         return str(reply.json()["dag_run_id"])
@@ -109,10 +105,9 @@ class Person:
         for task in self.tasks(dag_id, run_id):
             if task["state"] == "failed":
                 log = self.http.get(
-                    f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task['task_id']}"
-                    f"/logs/{task['try_number']}",
+                    f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task['task_id']}/logs/{task['try_number']}",
                     params={"map_index": task["map_index"]},
-                    headers={"Accept": "text/plain"},
+                    headers={"Accept": "application/x-ndjson"},
                 )
                 return f"{task['task_id']} [{task['map_index']}]\n{log.text[-6000:]}"
         return "no task failed"
@@ -155,8 +150,7 @@ class Person:
                     return dict(detail)
             if self.run(dag_id, run_id)["state"] in DONE:
                 raise RunFailed(
-                    f"{dag_id} {run_id} ended before {self.username} was asked.\n"
-                    + self.failure(dag_id, run_id)
+                    f"{dag_id} {run_id} ended before {self.username} was asked.\n" + self.failure(dag_id, run_id)
                 )
             return None
 

@@ -201,9 +201,7 @@ class Demo:
             location = session.get_one(Batch, batch_id).location
         names = [f"{self.project}-{name}" for name, _, _ in DELIVERABLES]
         self.say("   making photographs of 12 to 24 megapixels …")
-        self.photos = photos.make(
-            self.stack.state / "photos", project_names=names, client="ACME", today=self.today
-        )
+        self.photos = photos.make(self.stack.state / "photos", project_names=names, client="ACME", today=self.today)
         self.own = self.photos.good[: len(names)]
         for path in self.own:
             self.drop(path, location)
@@ -288,14 +286,10 @@ class Demo:
             if reply.status_code != 200:
                 raise DemoFailed(f"libby could not fill in {version_id}: {reply.status_code} {reply.text}")
         libby.answer(question, "Done", comment="Ours, by contract.").raise_for_status()
-        stage.answers.append(
-            f"libby filled in the rights of {len(missing)} versions in her table"
-        )
+        stage.answers.append(f"libby filled in the rights of {len(missing)} versions in her table")
         others.append(self.package_of(other_run, "freeze_completed"))
         with self.services.session() as session:
-            rows = session.scalars(
-                select(BatchFile).where(BatchFile.batch_id.in_([batch_id, supplier_batch_id]))
-            ).all()
+            rows = session.scalars(select(BatchFile).where(BatchFile.batch_id.in_([batch_id, supplier_batch_id]))).all()
             outcomes: dict[str, int] = {}
             for row in rows:
                 outcomes[row.outcome] = outcomes.get(row.outcome, 0) + 1
@@ -493,9 +487,7 @@ class Demo:
             confirmed = session.scalars(select(ArchiveConfirmation)).all()
             stage.products.append(f"{len(confirmed)} versions in cold storage, each with its confirmation")
         anchor = self.admin.result("archive_nightly", run_id, "anchor_audit")
-        stage.products.append(
-            f"audit chain verified, head {anchor['sha256'][:12]}… anchored at {anchor['seq']}"
-        )
+        stage.products.append(f"audit chain verified, head {anchor['sha256'][:12]}… anchored at {anchor['seq']}")
         stage.look = str(self.stack.state / "storage" / "reports")
         self.close("archive")
 

