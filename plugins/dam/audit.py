@@ -159,9 +159,6 @@ def anchor(services: Services, *, run: str | None = None) -> dict[str, Any]:
 
     :returns: ``{"seq", "sha256", "at", "run", "signature", "public_key"}``.
     """
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    key = _signing_key(services.settings.signing_key)
     with services.session() as session:
         head = session.execute(
             select(AuditEvent.seq, AuditEvent.sha256).order_by(AuditEvent.seq.desc()).limit(1)
@@ -172,14 +169,25 @@ def anchor(services: Services, *, run: str | None = None) -> dict[str, Any]:
         "at": utcnow().isoformat(timespec="seconds"),
         "run": run,
     }
-    public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    signed = body | {
-        "signature": base64.b64encode(key.sign(_canonical(body))).decode(),
-        "public_key": base64.b64encode(public).decode(),
-    }
+    signed = sign(services, body)
     name = f"{ANCHORS}{datetime.now(UTC):%Y-%m-%d}-{body['seq']:012d}.json"
     services.storage.reports.put(name, json.dumps(signed, indent=2).encode(), media_type="application/json")
     return signed
+
+
+def sign(services: Services, body: dict[str, Any]) -> dict[str, Any]:
+    """Return a document with its Ed25519 signature over canonical JSON, and the public key, both base64.
+
+    The key is ``settings.signing_key``; it is made (mode 0600) when it is not there yet.
+    """
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    key = _signing_key(services.settings.signing_key)
+    public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    return body | {
+        "signature": base64.b64encode(key.sign(_canonical(body))).decode(),
+        "public_key": base64.b64encode(public).decode(),
+    }
 
 
 def _canonical(body: dict[str, Any]) -> bytes:

@@ -34,7 +34,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, validates
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32, lower case
 
@@ -357,7 +357,8 @@ class Version(Base):
             "ix_versions_to_archive",
             "state_changed_at",
             postgresql_where=text(
-                "tier = 'hot' AND state IN ('approved','changes_requested','rejected','withdrawn','ingested')"
+                "tier = 'hot' AND state IN"
+                " ('approved','changes_requested','rejected','withdrawn','ingested','restored')"
             ),
         ),
         Index(
@@ -554,6 +555,13 @@ class Grant(Base):
     asset: Mapped[Asset] = relationship(back_populates="grants")
     licence: Mapped[Licence] = relationship()
 
+    @validates("ends_on")
+    def _reopen(self, _name: str, ends_on: date | None) -> date | None:
+        """Open the grant again when its end is moved: a renewed licence is to be watched again."""
+        if self.ends_on is not None and ends_on != self.ends_on:
+            self.closed_at = None
+        return ends_on
+
 
 class RightsAlert(Base):
     """A licence-expiry alert that was sent: one per grant, end date and day mark."""
@@ -740,6 +748,12 @@ class Publication(Base):
             postgresql_where=text("status = 'live' AND ends_at IS NOT NULL"),
         ),
         Index("ix_publications_live", "version_id", postgresql_where=text("status = 'live'")),
+        Index(
+            "ix_publications_endpoints",
+            "endpoints",
+            postgresql_using="gin",
+            postgresql_ops={"endpoints": "jsonb_path_ops"},
+        ),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("pub"))
@@ -783,8 +797,10 @@ class UsageCursor(Base):
 
     __tablename__ = "usage_cursors"
 
-    log: Mapped[str] = mapped_column(primary_key=True)  # path and inode
+    log: Mapped[str] = mapped_column(primary_key=True)  # path, inode and SHA-256 of the first line
+    head: Mapped[str] = mapped_column(default="")  # that SHA-256; names a copy of the log too
     offset: Mapped[int] = mapped_column(BigInteger, default=0)
+    fields: Mapped[str] = mapped_column(default="")  # W3C: the #Fields directive in force at the offset
     read_at: Mapped[datetime] = mapped_column(default=utcnow, onupdate=utcnow)
 
 

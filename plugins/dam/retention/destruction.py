@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as clock
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, select
 
 from dam import audit
-from dam.catalog.lifecycle import change_state, holds_on
+from dam.catalog.lifecycle import HeldVersion, change_state, holds_on
 from dam.catalog.models import (
+    Asset,
     AuditEvent,
+    Batch,
+    BatchFile,
+    Campaign,
     DestructionCertificate,
+    Hold,
+    Publication,
     Rendition,
     Version,
     VersionState,
@@ -22,58 +29,47 @@ from dam.catalog.models import (
 )
 from dam.errors import DamError, NotFound, Refused
 from dam.plan.briefs import canonical
-from dam.retention.policies import Policy, policies
+from dam.retention.policies import Policies, policies
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sqlalchemy.orm import Session
 
     from dam.services import Services
 
 
+# ------------------------------------------------------------------------------------------------- list
+
+
 def due(services: Services, *, today: date, run: str | None = None) -> dict[str, Any]:
     """List what is due for destruction on a day, freeze the list with its SHA-256, and file it.
+
+    Due is an archived version whose ``retain_until`` has come, unless the policy that applies today keeps it
+    longer (the longer of the two counts, and no policy means for ever), and a refused file after its time in
+    quarantine. The same day and catalogue give the same list.
 
     :returns: ``{"sha256", "today", "due", "held", "uri"}``; due rows are ``{"version_id", "name", "sha256",
         "policy", "due_since"}``, held ones ``{"version_id", "name", "reason"}``.
     """
     rules = policies(services)
-    rows, held = [], []
+    rows: list[dict[str, Any]] = []
+    held: list[dict[str, Any]] = []
     with services.session() as session:
-        archived = session.scalars(
-            select(Version)
-            .where(Version.state == VersionState.ARCHIVED, Version.retain_until.is_not(None))
-            .where(Version.retain_until <= today)
-            .order_by(Version.id)
-        ).all()
-        quarantined = session.scalars(
-            select(Version).where(Version.state == VersionState.QUARANTINED).order_by(Version.id)
-        ).all()
-        for version in [*archived, *quarantined]:
-            policy = _policy(session, rules.policies, version)
-            if policy is None:
+        for version in _ripe(session, rules, today):
+            row = _row(session, rules, version, today)
+            if row is None:
                 continue
-            since = version.retain_until
-            if version.state == VersionState.QUARANTINED:
-                since = date.fromordinal(version.state_changed_at.date().toordinal() + policy.keep_days)
-                if since > today:
-                    continue
-            if holds := holds_on(session, version):
-                held.append({"version_id": version.id, "name": _name(version), "reason": holds[0].reason})
-                continue
-            rows.append(
-                {
-                    "version_id": version.id,
-                    "name": _name(version),
-                    "sha256": version.sha256,
-                    "policy": f"{policy.name}: kept {policy.keep_days} days, {policy.why}",
-                    "due_since": since.isoformat() if since else None,
-                }
-            )
+            if holds := _holds(session, version):
+                reason = "; ".join(hold.reason for hold in holds)
+                held.append({"version_id": version.id, "name": row["name"], "reason": reason})
+            else:
+                rows.append(row)
     body = {"today": today.isoformat(), "due": rows}
     sha256 = hashlib.sha256(canonical(body)).hexdigest()
     told = body | {"held": held, "sha256": sha256}
     stored = services.storage.reports.put(
-        f"destruction/lists/{sha256}.json", json.dumps(told, indent=2).encode(), media_type="application/json"
+        _list_key(sha256), json.dumps(told, indent=2, ensure_ascii=False).encode(), media_type="application/json"
     )
     with services.session() as session:
         audit.record(
@@ -87,22 +83,85 @@ def due(services: Services, *, today: date, run: str | None = None) -> dict[str,
     return told | {"uri": stored.uri}
 
 
-def _policy(session: Session, rules: list[Policy], version: Version) -> Policy | None:
-    """Return the policy that applies to an archived or quarantined version."""
-    if version.state == VersionState.QUARANTINED:
-        return next((rule for rule in rules if rule.tier == "quarantine"), None)
+def _list_key(sha256: str) -> str:
+    return f"destruction/lists/{sha256}.json"
+
+
+def _ripe(session: Session, rules: Policies, today: date) -> Iterable[Version]:
+    """Return the versions that may be due, by the indexes of retention and of state."""
+    days = [rule.until(today) - today for rule in rules.policies if rule.tier == "quarantine"]
+    yield from session.scalars(
+        select(Version)
+        .where(Version.state == VersionState.ARCHIVED, Version.retain_until <= today)
+        .order_by(Version.id)
+    )
+    if days:
+        refused_before = datetime.combine(today - min(days) + timedelta(days=2), clock.min, UTC)  # a leap day of slack
+        yield from session.scalars(
+            select(Version)
+            .where(Version.state == VersionState.QUARANTINED, Version.state_changed_at < refused_before)
+            .order_by(Version.id)
+        )
+
+
+def _row(session: Session, rules: Policies, version: Version, today: date) -> dict[str, Any] | None:
+    """Return a version's row of the list; None when it is not due on that day."""
+    asset, campaign = version.asset, version.asset.campaign if version.asset else version.batch.campaign
+    if version.state == VersionState.ARCHIVED:
+        tier, promised = "cold", version.retain_until
+        before, since = _archived(session, version)
+    elif version.state == VersionState.QUARANTINED:
+        tier, promised = "quarantine", None
+        before, since = str(version.state), version.state_changed_at.date()
+    else:
+        return None
+    policy = rules.policy(
+        tier=tier, kind=asset.kind if asset else None, campaign=campaign.slug if campaign else None, state=before
+    )
+    if policy is None or (tier == "cold" and promised is None):
+        return None
+    until = max(policy.until(since), promised or date.min)
+    if until > today:
+        return None
+    return {
+        "version_id": version.id,
+        "name": _name(version),
+        "sha256": version.sha256,
+        "policy": policy.explain(since),
+        "due_since": until.isoformat(),
+    }
+
+
+def _archived(session: Session, version: Version) -> tuple[str, date]:
+    """Return what a version was before it was archived, and when that was."""
     archived = session.scalar(
         select(AuditEvent)
         .where(AuditEvent.subject_id == version.id, AuditEvent.action == "version.archived")
         .order_by(AuditEvent.seq.desc())
         .limit(1)
     )
-    before = archived.data.get("from") if archived else None
-    return next((rule for rule in rules if rule.tier == "cold" and rule.state_before in (None, before)), None)
+    return (str(archived.data.get("from")) if archived else ""), version.state_changed_at.date()
+
+
+def _holds(session: Session, version: Version) -> list[Hold]:
+    """Return the holds on a version; a refused file is covered by its campaign's too."""
+    if version.asset_id is not None:
+        return holds_on(session, version)
+    return list(
+        session.scalars(
+            select(Hold)
+            .join(Batch, Batch.campaign_id == Hold.campaign_id)
+            .where(Batch.id == version.batch_id, Hold.released_at.is_(None))
+            .order_by(Hold.placed_at)
+        )
+    )
 
 
 def _name(version: Version) -> str:
     return f"{version.asset.name} v{version.number}" if version.asset else version.filename
+
+
+# ---------------------------------------------------------------------------------------------- destroy
 
 
 def destroy(
@@ -115,40 +174,75 @@ def destroy(
 ) -> list[dict[str, Any]]:
     """Destroy what a signed list names: every copy and rendition, each version with its certificate.
 
-    :param list_sha256: the hash that was signed. :param signed_by: the DAM admin who signed it.
+    :param list_sha256: the hash that was signed. :param version_ids: all that the list names.
+    :param signed_by: username of the DAM admin who signed it.
     :returns: rows of ``{"version_id", "certificate_id", "uri"}``; run again, it answers the same.
-    :raises Refused: the signer is no DAM admin, the list is not the one that was filed, a version is not on it,
-        or a hold was placed since.
+    :raises Refused: the signer is no DAM admin; the list is not the one that was filed; what it names has
+        changed since (a hold, a restore, a longer policy): says what. Nothing was destroyed then, but for what
+        an interrupted run had destroyed already.
+    :raises DamError: some copies could not be removed; all others were.
     """
     if not services.workflow.has_role(signed_by, "dam_admin"):
         raise Refused(f"{signed_by} is no DAM admin", where="destruction list", remedy="Ask one to sign.")
-    key = f"destruction/lists/{list_sha256}.json"
+    today, listed = _filed(services, list_sha256)
+    if changes := _changes(services, listed, version_ids, today):
+        raise Refused(
+            f"the list is not what was signed any more: {'; '.join(changes)}",
+            where=f"destruction list {list_sha256[:12]}",
+            remedy="Nothing more was destroyed. Make a new list and have it signed.",
+        )
+    done: list[dict[str, Any]] = []
+    failed: list[str] = []
+    for row in listed.values():
+        try:
+            done.append(_destroy_one(services, row, list_sha256, signed_by, run))
+        except (DamError, OSError) as error:
+            failed.append(f"{row['name']}: {error}")
+    if failed:
+        raise DamError(
+            f"{len(failed)} of {len(listed)} versions could not be destroyed: {'; '.join(failed)}",
+            where=f"destruction list {list_sha256[:12]}",
+            remedy="Mend the cause and run it again; the others are done and certified.",
+        )
+    return done
+
+
+def _filed(services: Services, list_sha256: str) -> tuple[date, dict[str, dict[str, Any]]]:
+    """Return the day and the rows of the list that was filed under a hash."""
+    key = _list_key(list_sha256)
     try:
         filed = json.loads(services.storage.reports.read(key))
+        body = {"today": filed["today"], "due": filed["due"]}
+        rows = {str(row["version_id"]): row for row in body["due"]}
     except NotFound:
-        raise Refused("no list with this hash was filed", where=list_sha256) from None
-    body = {"today": filed["today"], "due": filed["due"]}
+        raise Refused("no list with this hash was filed", where=list_sha256, remedy="Make a new list.") from None
+    except (ValueError, KeyError, TypeError):
+        body, rows = {}, {}
     if hashlib.sha256(canonical(body)).hexdigest() != list_sha256:
         raise Refused("the filed list was changed after it was hashed", where=key, remedy="Make a new list.")
-    listed = {row["version_id"]: row for row in filed["due"]}
-    if extra := sorted(set(version_ids) - set(listed)):
-        raise Refused(f"{', '.join(extra)} is not on the signed list", where=list_sha256)
-    _refuse_held(services, version_ids)
-    return [
-        _destroy_one(services, listed[version_id], list_sha256, signed_by, run) for version_id in sorted(version_ids)
-    ]
+    return date.fromisoformat(body["today"]), rows
 
 
-def _refuse_held(services: Services, version_ids: list[str]) -> None:
-    """Refuse the whole list when a hold was placed on anything of it since it was signed."""
+def _changes(services: Services, listed: dict[str, dict[str, Any]], version_ids: list[str], today: date) -> list[str]:
+    """Say what is not as it was signed; what is destroyed already is as it should be."""
+    said = [f"{extra} is not on it" for extra in sorted(set(version_ids) - set(listed))]
+    said += [f"{listed[one]['name']} was left out" for one in sorted(set(listed) - set(version_ids))]
+    rules = policies(services)
     with services.session() as session:
-        for version in session.scalars(select(Version).where(Version.id.in_(version_ids))):
-            if version.state != VersionState.DESTROYED and (holds := holds_on(session, version)):
-                raise Refused(
-                    f"{_name(version)} is on legal hold ({holds[0].reason})",
-                    where=f"version {version.id}",
-                    remedy="Nothing was destroyed. Make a new list, which leaves it out.",
-                )
+        for version_id, row in listed.items():
+            version = session.get(Version, version_id)
+            if version is None:
+                said.append(f"{row['name']} is not in the catalogue")
+            elif version.state == VersionState.DESTROYED:
+                continue
+            elif holds := _holds(session, version):
+                said.append(f"{row['name']} is on legal hold ({holds[0].reason})")
+            elif (now := _row(session, rules, version, today)) is None:
+                said.append(f"{row['name']} is {version.state} and not due")
+            elif now != row:
+                changed = ", ".join(key for key in row if now[key] != row[key])
+                said.append(f"{row['name']} has another {changed}")
+    return said
 
 
 def _destroy_one(
@@ -161,47 +255,79 @@ def _destroy_one(
                 select(DestructionCertificate).where(DestructionCertificate.version_id == version.id)
             ).one()
             return {"version_id": version.id, "certificate_id": known.id, "uri": known.certificate_uri}
-        if holds_on(session, version):  # placed while the list was being worked
-            raise Refused("it is on legal hold", where=f"version {version.id}")
-        _, key = services.storage.resolve(version.storage_uri)
-        uris = [f"{store}:{key}" for store in ("vault", "cold", "quarantine")]
-        uris += list(session.scalars(select(Rendition.storage_uri).where(Rendition.version_id == version.id)))
+        _keep_holds_out(session, version)
+        if holds := _holds(session, version):  # placed while the list was being worked
+            raise HeldVersion(f"it is on legal hold ({holds[0].reason})", where=f"version {version.id}")
+        uris = _copies(services, session, version)
         for uri in uris:
             store, at = services.storage.resolve(uri)
             store.delete(at)
             if store.exists(at):
                 raise DamError("is still there after it was deleted", where=uri, remedy="Look at the store's rights.")
-        certificate_id = new_id("crt")
-        document = {
-            "certificate_id": certificate_id,
-            "version_id": version.id,
-            "name": row["name"],
-            "sha256": version.sha256,
-            "policy": row["policy"],
-            "list_sha256": list_sha256,
-            "signed_by": signed_by,
-            "proved_gone": uris,
-            "destroyed_at": utcnow().isoformat(),
-            "run": run,
-        }
+        now = utcnow()
+        document = audit.sign(
+            services,
+            {
+                "version_id": version.id,
+                "name": row["name"],
+                "sha256": version.sha256,
+                "bytes": version.bytes,
+                "policy": row["policy"],
+                "due_since": row["due_since"],
+                "list_sha256": list_sha256,
+                "signed_by": signed_by,
+                "proved_gone": uris,
+                "destroyed_at": now.isoformat(timespec="seconds"),
+                "run": run,
+            },
+        )
         stored = services.storage.reports.put(
             f"destruction/certificates/{version.id}.json",
-            json.dumps(document, indent=2).encode(),
+            json.dumps(document, indent=2, ensure_ascii=False).encode(),
             media_type="application/json",
         )
-        session.add(
-            DestructionCertificate(
-                id=certificate_id,
-                version_id=version.id,
-                sha256=version.sha256,
-                policy=row["policy"],
-                signed_by=signed_by,
-                destroyed_uris=uris,
-                certificate_uri=stored.uri,
-                destroyed_at=utcnow(),
-            )
+        certificate = DestructionCertificate(
+            id=new_id("crt"),
+            version_id=version.id,
+            sha256=version.sha256,
+            policy=row["policy"],
+            signed_by=signed_by,
+            destroyed_uris=uris,
+            certificate_uri=stored.uri,
+            destroyed_at=now,
         )
+        session.add(certificate)
         why = f"signed destruction list {list_sha256[:12]}"
         change_state(session, version, VersionState.DESTROYED, actor=signed_by, why=why, run=run)
         session.execute(delete(Rendition).where(Rendition.version_id == version.id))
-        return {"version_id": version.id, "certificate_id": certificate_id, "uri": stored.uri}
+        return {"version_id": version.id, "certificate_id": certificate.id, "uri": stored.uri}
+
+
+def _keep_holds_out(session: Session, version: Version) -> None:
+    """Lock what a hold would name until we commit: placing one refers to its row, and so waits for us."""
+    campaign_id = version.asset.campaign_id if version.asset else version.batch.campaign_id
+    session.execute(select(Campaign.id).where(Campaign.id == campaign_id).with_for_update())
+    session.execute(select(Asset.id).where(Asset.id == version.asset_id).with_for_update())
+
+
+def _copies(services: Services, session: Session, version: Version) -> list[str]:
+    """Return every place that may hold bytes of a version: its own in any tier, its renditions, what a
+    delivery left at the origin, and the files it came as."""
+    _, key = services.storage.resolve(version.storage_uri)
+    uris = [version.storage_uri, *(f"{store}:{key}" for store in ("vault", "cold", "quarantine"))]
+    uris += session.scalars(
+        select(Rendition.storage_uri).where(Rendition.version_id == version.id).order_by(Rendition.id)
+    )
+    published = session.scalars(
+        select(Publication).where(Publication.version_id == version.id).order_by(Publication.id)
+    )
+    for publication in published:
+        uris += [services.storage.origin.uri(point["key"]) for point in publication.endpoints if point.get("key")]
+    files = session.execute(
+        select(Batch.location, BatchFile.path)
+        .join(BatchFile, BatchFile.batch_id == Batch.id)
+        .where(BatchFile.version_id == version.id)
+        .order_by(BatchFile.id)
+    )
+    uris += [services.storage.inbox.uri(f"{location}/{path}") for location, path in files]
+    return list(dict.fromkeys(uris))

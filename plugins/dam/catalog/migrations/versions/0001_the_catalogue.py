@@ -117,7 +117,9 @@ def upgrade() -> None:
     op.create_table(
         "usage_cursors",
         sa.Column("log", sa.Text(), nullable=False),
+        sa.Column("head", sa.Text(), nullable=False),
         sa.Column("offset", sa.BigInteger(), nullable=False),
+        sa.Column("fields", sa.Text(), nullable=False),
         sa.Column("read_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("log", name=op.f("pk_usage_cursors")),
     )
@@ -397,7 +399,7 @@ def upgrade() -> None:
         ["state_changed_at"],
         unique=False,
         postgresql_where=sa.text(
-            "tier = 'hot' AND state IN ('approved','changes_requested','rejected','withdrawn','ingested')"
+            "tier = 'hot' AND state IN ('approved','changes_requested','rejected','withdrawn','ingested','restored')"
         ),
     )
     op.create_index(
@@ -632,6 +634,14 @@ def upgrade() -> None:
         postgresql_where=sa.text("status = 'scheduled'"),
     )
     op.create_index(
+        "ix_publications_endpoints",
+        "publications",
+        ["endpoints"],
+        unique=False,
+        postgresql_using="gin",
+        postgresql_ops={"endpoints": "jsonb_path_ops"},
+    )
+    op.create_index(
         "ix_publications_ending",
         "publications",
         ["ends_at"],
@@ -728,6 +738,7 @@ def downgrade() -> None:
         table_name="publications",
         postgresql_where=sa.text("status = 'live' AND ends_at IS NOT NULL"),
     )
+    op.drop_index("ix_publications_endpoints", table_name="publications", postgresql_using="gin")
     op.drop_index("ix_publications_due", table_name="publications", postgresql_where=sa.text("status = 'scheduled'"))
     op.drop_index(op.f("ix_publications_channel"), table_name="publications")
     op.drop_table("publications")
@@ -759,7 +770,7 @@ def downgrade() -> None:
         "ix_versions_to_archive",
         table_name="versions",
         postgresql_where=sa.text(
-            "tier = 'hot' AND state IN ('approved','changes_requested','rejected','withdrawn','ingested')"
+            "tier = 'hot' AND state IN ('approved','changes_requested','rejected','withdrawn','ingested','restored')"
         ),
     )
     op.drop_index("ix_versions_state", table_name="versions")
