@@ -12,6 +12,9 @@ from dam.errors import DamError
 
 Answer = TypeVar("Answer")
 DONE = {"success", "failed"}
+#: Seconds a person takes to read a question. An answer in the very second in which Airflow parks the task
+#: is not lost, but it costs a retry.
+READING = 2.0
 
 
 class TookTooLong(DamError):
@@ -154,7 +157,9 @@ class Person:
                 )
             return None
 
-        return wait_for(f"the question {dag_id}.{task_id} to {self.username}", look, seconds)
+        question = wait_for(f"the question {dag_id}.{task_id} to {self.username}", look, seconds)
+        time.sleep(READING)
+        return question
 
     def answer(self, question: dict[str, Any], option: str, **values: Any) -> httpx.Response:
         """Answer a question on Airflow's own API, as the Required Actions page does."""

@@ -63,9 +63,7 @@ def test_every_needed_variable_is_in_the_example_and_empty_there():
     assert json.loads(example["DAM_STORAGE_CONNECTION"])["password"] == ""
 
 
-@pytest.mark.parametrize(
-    "service", ["api-server", "scheduler", "dag-processor", "triggerer", "worker", "init"]
-)
+@pytest.mark.parametrize("service", ["api-server", "scheduler", "dag-processor", "triggerer", "worker", "init"])
 def test_our_services_share_one_image_and_one_environment(service):
     ours = COMPOSE["services"][service]
     assert ours["image"] == "${DAM_IMAGE:-airflow-dam:latest}"

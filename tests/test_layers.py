@@ -46,9 +46,7 @@ def test_dag_files_only_wire():
     assert files
     for path in files:
         assert imports(path) <= {"airflow", "dam_operators"}, path.name
-        functions = [
-            node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)
-        ]
+        functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
         assert functions == [], f"{path.name} has logic of its own"
 
 

@@ -39,9 +39,7 @@ def test_every_declared_requirement_is_pinned_within_its_range():
     for requirement in declared():
         version = locked.get(canonicalize_name(requirement.name))
         assert version is not None, f"{requirement} is not locked: make lock"
-        assert requirement.specifier.contains(version, prereleases=True), (
-            f"{requirement} ≠ {version}: make lock"
-        )
+        assert requirement.specifier.contains(version, prereleases=True), f"{requirement} ≠ {version}: make lock"
 
 
 def test_every_pin_is_needed_by_something():

@@ -128,9 +128,7 @@ def test_html_is_escaped_and_text_is_not(services: Services):
 def test_a_subject_is_one_line_whatever_it_is_given(services: Services, inbox: tuple[Inbox, str]):
     handler, url = inbox
     context = CONTEXTS["seat_open"] | {"subject": "Spring\r\nBcc: everyone@example.org"}
-    assert mail.send(
-        _with(services, smtp_url=url), to=["a@example.org"], template="seat_open", context=context
-    )
+    assert mail.send(_with(services, smtp_url=url), to=["a@example.org"], template="seat_open", context=context)
     [(recipients, message)] = handler.mails
     assert recipients == ["a@example.org"]
     assert message["Bcc"] is None
@@ -159,9 +157,7 @@ def test_a_person_is_a_username(services: Services, inbox: tuple[Inbox, str]):
 
 def test_without_a_server_it_is_logged(services: Services, caplog: pytest.LogCaptureFixture):
     with caplog.at_level("INFO", logger="dam.mail"):
-        assert not mail.send(
-            services, to=["a@example.org"], template="seat_open", context=CONTEXTS["seat_open"]
-        )
+        assert not mail.send(services, to=["a@example.org"], template="seat_open", context=CONTEXTS["seat_open"])
     assert "not sent to a@example.org: Your review is needed: Spring 2027, round 1" in caplog.text
 
 
@@ -175,9 +171,7 @@ def test_one_refused_address_does_not_keep_the_mail_from_others(
 ):
     handler, url = inbox
     to = ["a@gone.example", "b@example.org"]
-    assert mail.send(
-        _with(services, smtp_url=url), to=to, template="seat_open", context=CONTEXTS["seat_open"]
-    )
+    assert mail.send(_with(services, smtp_url=url), to=to, template="seat_open", context=CONTEXTS["seat_open"])
     assert handler.mails[0][0] == ["b@example.org"]
     assert "a@gone.example" in caplog.text
 

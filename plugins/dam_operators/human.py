@@ -120,16 +120,23 @@ class PersonOperator(HITLOperator):
             "responded_at": detail.responded_at,
             "responded_by_user": detail.responded_by_user.model_dump() if detail.responded_by_user else None,
         }
-        return event if self._take(context, event) else None
+        return None if self._was_heard(context, event) else event
 
-    def _take(self, context: Context, event: dict[str, Any]) -> bool:
-        """Mark an answer as heard; return False when it was heard before (the task was cleared since)."""
+    def _answer_key(self, context: Context, event: dict[str, Any]) -> dict[str, str]:
+        ti = context["ti"]
+        key = f"{ti.run_id}/{ti.task_id}/{ti.map_index}/{event['responded_at'].isoformat()}"
+        return {"stage": f"answer:{ti.dag_id}", "key": key}
+
+    def _was_heard(self, context: Context, event: dict[str, Any]) -> bool:
+        from dam.catalog.claims import owner
+
+        return owner(self.services, **self._answer_key(context, event)) is not None
+
+    def _hear(self, context: Context, event: dict[str, Any]) -> None:
+        """Mark an answer as heard: only when it is recorded or refused, so that none is lost to a kill."""
         from dam.catalog.claims import claim
 
-        ti = context["ti"]
-        key = f"{ti.run_id}/{ti.task_id}/{ti.map_index}/{event['responded_at']}"
-        mine = f"{run_name(context)}#{ti.try_number}"
-        return claim(self.services, stage=f"answer:{ti.dag_id}", key=key, run=mine) == mine
+        claim(self.services, **self._answer_key(context, event), run=run_name(context))
 
     def _tell(self, context: Context) -> None:
         """Mail the people once, on the first try; a mail that fails must not keep the question back."""
@@ -160,12 +167,11 @@ class PersonOperator(HITLOperator):
             if event.get("error_type") == "timeout":
                 return self.expire(context)
             self.process_trigger_event_error(event)
-        self._take(context, event)
         person = (event.get("responded_by_user") or {}).get("name")
         if not person:
             return self.expire(context)
         try:
-            return self.record(
+            result = self.record(
                 context,
                 person=person,
                 answer=event["chosen_options"][0],
@@ -173,7 +179,10 @@ class PersonOperator(HITLOperator):
             )
         except Refused as refusal:
             self.log.warning("The answer of %s was refused: %s", person, refusal)
+            self._hear(context, event)
             return self.execute(context)
+        self._hear(context, event)
+        return result
 
 
 class SignBriefOperator(PersonOperator):

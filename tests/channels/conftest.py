@@ -142,9 +142,7 @@ class World:
         """Return the URLs of all entries the CMS ever made."""
         if not self.entries.exists():
             return []
-        return [
-            f"{self.origin.url}/entries/{name}" for name in json.loads(self.entries.read_text())["entries"]
-        ]
+        return [f"{self.origin.url}/entries/{name}" for name in json.loads(self.entries.read_text())["entries"]]
 
     def review(self, content: bytes, *, filename: str, kind: str, media_type: str) -> None:
         """Put another file through the review: from now on the world's package and version."""
@@ -180,9 +178,7 @@ def world(services: Services, tmp_path: Path) -> Iterator[World]:
         made.services.engine.dispose()
 
 
-def _reviewed(
-    services: Services, content: bytes, *, filename: str, kind: str, media_type: str
-) -> tuple[str, str]:
+def _reviewed(services: Services, content: bytes, *, filename: str, kind: str, media_type: str) -> tuple[str, str]:
     """Put one file of a new campaign through the review; return the approved package and the version."""
     suffix = Path(filename).suffix.lower()
     stored = services.storage.vault.put_content(content, suffix=suffix)

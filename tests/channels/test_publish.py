@@ -123,9 +123,7 @@ def test_planning_again_answers_the_same(world):
 
 def test_the_idempotency_key_names_version_channel_and_package(world):
     keys = {row.channel: row.idempotency_key for row in map(world.publication, [world.planned("web")])}
-    expected = publish.idempotency_key(
-        version_id=world.version_id, channel="web", package_id=world.package_id
-    )
+    expected = publish.idempotency_key(version_id=world.version_id, channel="web", package_id=world.package_id)
     assert keys == {"web": expected}
     assert len(expected) == 64
 
@@ -139,9 +137,7 @@ def test_a_refusal_is_planned_as_a_sentence(world):
     with world.services.session() as session:
         end = session.query(Grant).one().ends_on
     late = datetime.combine(end + timedelta(1), clock.min, UTC)
-    [refused] = publish.plan(world.services, package_id=world.package_id, channels=["cms"], now=late)[
-        "refused"
-    ]
+    [refused] = publish.plan(world.services, package_id=world.package_id, channels=["cms"], now=late)["refused"]
     assert refused["explanation"].startswith("The licence CC-ACME-014 from Northlight ended on ")
 
 
@@ -209,9 +205,7 @@ def test_nothing_goes_out_before_the_campaign_starts(world):
 
 
 def test_an_embargo_beyond_the_licence_is_refused(world):
-    answer = publish.plan(
-        world.services, package_id=world.package_id, not_before=utcnow() + timedelta(days=400)
-    )
+    answer = publish.plan(world.services, package_id=world.package_id, not_before=utcnow() + timedelta(days=400))
     assert answer["publications"] == []
     assert {row["channel"] for row in answer["refused"]} == {"web", "cms"}
 

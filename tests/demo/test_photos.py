@@ -97,17 +97,13 @@ def test_the_special_files_are_what_they_are_called(made: photos.PhotoSet) -> No
 def test_no_two_photographs_look_alike(made: photos.PhotoSet) -> None:
     hashes = {path.name: phash(path) for path in [*made.good, made.wrong_extension, made.without_rights]}
     alike = {
-        (a, b): distance
-        for a, b in combinations(hashes, 2)
-        if (distance := int((hashes[a] != hashes[b]).sum())) < 12
+        (a, b): distance for a, b in combinations(hashes, 2) if (distance := int((hashes[a] != hashes[b]).sum())) < 12
     }
     assert not alike
 
 
 @pytest.mark.slow
-def test_the_same_day_gives_the_same_bytes_and_a_stamp_saves_the_work(
-    made: photos.PhotoSet, tmp_path: Path
-) -> None:
+def test_the_same_day_gives_the_same_bytes_and_a_stamp_saves_the_work(made: photos.PhotoSet, tmp_path: Path) -> None:
     again = photos.make(tmp_path, today=TODAY, project_names=NAMES, client="ACME")
     assert digests(again.files) == digests(made.files)
     written = {path: path.stat().st_mtime_ns for path in again.files}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -182,7 +181,10 @@ def test_a_path_that_was_published_again_belongs_to_the_later_publication(site):
 
 # ------------------------------------------------------------------------------------------------- W3C
 
-W3C = "#Version: 1.0\n#Date: 2027-03-02 00:00:00\n#Fields: date time cs-method cs-uri-stem sc-status sc-bytes cs(User-Agent)\n"
+W3C = (
+    "#Version: 1.0\n#Date: 2027-03-02 00:00:00\n"
+    "#Fields: date time cs-method cs-uri-stem sc-status sc-bytes cs(User-Agent)\n"
+)
 
 
 def w3c(path: str, *, agent: str = "Mozilla/5.0+(X11)", status: int = 200) -> str:
@@ -340,7 +342,7 @@ def test_whatever_happens_to_the_log_each_line_counts_once(site, steps):
         elif step == "rotate" and log.exists() and not rest:
             for old in sorted(log.parent.glob("access.log.*"), reverse=True):
                 old.rename(f"{log}.{int(old.suffix[1:]) + 1}")
-            os.rename(log, f"{log}.1")
+            log.rename(f"{log}.1")
         elif step == "truncate_after_read" and log.exists() and not rest:
             usage.read_log(site)
             log.write_text("")

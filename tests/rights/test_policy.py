@@ -71,10 +71,7 @@ def _judge(*grants: Grant, channel: str = "web", on: date = TODAY, territories: 
         (
             {},
             {"channel": "social"},
-            [
-                "The licence CC-ACME-014 from Northlight does not cover the channel social;"
-                " it covers web and cms."
-            ],
+            ["The licence CC-ACME-014 from Northlight does not cover the channel social; it covers web and cms."],
         ),
         (
             {},
@@ -101,8 +98,7 @@ def _judge(*grants: Grant, channel: str = "web", on: date = TODAY, territories: 
             {},
             [
                 "The licence CC-ACME-014 from Northlight ended on 9 March 2027.",
-                "The property release for HERO-A_ACME is missing under the licence CC-ACME-014"
-                " from Northlight.",
+                "The property release for HERO-A_ACME is missing under the licence CC-ACME-014 from Northlight.",
             ],
         ),
     ],
@@ -152,9 +148,7 @@ class Terms:
     property_release: str
 
     def grant(self) -> Grant:
-        return _grant(
-            **(vars(self) | {"territories": list(self.territories), "channels": list(self.channels)})
-        )
+        return _grant(**(vars(self) | {"territories": list(self.territories), "channels": list(self.channels)}))
 
 
 terms = st.builds(
@@ -194,13 +188,10 @@ def test_another_grant_never_allows_more(many: list[Terms], more: Terms, use: di
 def test_a_narrower_grant_never_allows_more(wide: Terms, use: dict[str, Any], data: st.DataObject):
     narrow = replace(
         wide,
-        territories=data.draw(st.frozensets(st.sampled_from(sorted(wide.territories) or ["-"])))
-        & wide.territories,
+        territories=data.draw(st.frozensets(st.sampled_from(sorted(wide.territories) or ["-"]))) & wide.territories,
         channels=data.draw(st.frozensets(st.sampled_from(sorted(wide.channels) or ["-"]))) & wide.channels,
         starts_on=wide.starts_on + timedelta(data.draw(st.integers(0, 50))),
-        ends_on=data.draw(
-            st.just(wide.ends_on) | _DAYS.filter(lambda day: not wide.ends_on or day <= wide.ends_on)
-        ),
+        ends_on=data.draw(st.just(wide.ends_on) | _DAYS.filter(lambda day: not wide.ends_on or day <= wide.ends_on)),
         model_release=data.draw(st.sampled_from([wide.model_release, "missing"])),
     )
     if _judge(narrow.grant(), **use).allowed:
@@ -266,9 +257,7 @@ def package(services: Services) -> dict[str, str]:
                 made_by="dario",
             )
             verdict = Verdict.REJECT if name == "HERO-C_ACME" else Verdict.APPROVE
-            session.add(
-                PackageVersion(package=package, version=version, entry_sha256="0" * 64, verdict=verdict)
-            )
+            session.add(PackageVersion(package=package, version=version, entry_sha256="0" * 64, verdict=verdict))
             if number == 1:
                 session.add(_grant(asset=version.asset))
                 session.flush()

@@ -29,3 +29,9 @@ def claim(services: Services, *, stage: str, key: str, run: str, take_over: bool
             row = row.on_conflict_do_nothing()
         session.execute(row)
         return session.scalars(select(StageClaim.run).where(StageClaim.stage == stage, StageClaim.key == key)).one()
+
+
+def owner(services: Services, *, stage: str, key: str) -> str | None:
+    """Return the run that claimed a stage's work on a key; None when nobody did."""
+    with services.session() as session:
+        return session.scalar(select(StageClaim.run).where(StageClaim.stage == stage, StageClaim.key == key))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import or_, select
+from sqlalchemy import literal, or_, select
 from sqlalchemy.orm import Session
 
 from dam import audit
@@ -107,7 +107,7 @@ def holds_on(session: Session, version: Version) -> list[Hold]:
         session.scalars(
             select(Hold)
             .where(Hold.released_at.is_(None))
-            .where(or_(Hold.asset_id == version.asset_id, Hold.campaign_id == campaign_id))
+            .where(or_(Hold.asset_id == version.asset_id, literal(campaign_id) == Hold.campaign_id))
             .order_by(Hold.placed_at)
         )
     )

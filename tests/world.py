@@ -1,0 +1,136 @@
+"""Makes what many tests need: pictures, a campaign with a signed brief, ingested batches, packages."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyexiv2
+from PIL import Image
+
+from dam.create import deliverables
+from dam.enrich import contracts
+from dam.ingest import batches, gate
+from dam.plan import briefs
+from dam.review import packages, seats
+from dam.services import Services
+
+TODAY = date.today()
+METADATA = {
+    "Xmp.dc.title": {'lang="x-default"': "A red cup"},
+    "Xmp.dc.description": {'lang="x-default"': "An espresso in a red cup on a table."},
+    "Xmp.iptc.AltTextAccessibility": {'lang="x-default"': "Red cup on a table"},
+    "Xmp.dc.creator": ["Rachel"],
+    "Xmp.dc.rights": {'lang="x-default"': "No rights reserved."},
+    "Xmp.dc.subject": ["coffee", "cup"],
+    "Xmp.xmpRights.WebStatement": "https://creativecommons.org/publicdomain/zero/1.0/",
+}
+
+
+def picture(
+    folder: Path, name: str, *, seed: int = 1, size: tuple[int, int] = (1300, 900), xmp: dict[str, Any] | None = None
+) -> Path:
+    """Write a picture of soft shapes, which every seed makes another, with full metadata unless told otherwise."""
+    random = np.random.default_rng(seed)
+    coarse = random.integers(0, 255, (6, 8, 3), dtype=np.uint8)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    image = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+    kind = {"png": "PNG", "tif": "TIFF", "webp": "WEBP"}.get(path.suffix[1:].lower(), "JPEG")
+    image.save(path, kind, quality=90)
+    if kind == "JPEG":
+        with pyexiv2.Image(str(path)) as opened:
+            opened.modify_xmp(METADATA if xmp is None else xmp)
+    return path
+
+
+def form(**changes: Any) -> dict[str, Any]:
+    """Return a brief form without a fault, with changes."""
+    filled: dict[str, Any] = {
+        "name": "Spring 2027",
+        "slug": "spring-2027",
+        "project": "SPRING27",
+        "client": "ACME",
+        "goals": "20 % more visits by May",
+        "audience": "City people",
+        "channels": ["web", "cms"],
+        "markets": ["DE", "FR"],
+        "starts_on": TODAY.isoformat(),
+        "ends_on": (TODAY + timedelta(days=90)).isoformat(),
+        "budget": 48000,
+        "owners": {"marketing_lead": "maya", "designer": "dario"},
+        "deliverables": [
+            {
+                "project": name,
+                "title": f"Picture {name}",
+                "kind": "image",
+                "channels": ["web"],
+                "markets": ["DE"],
+                "due_on": (TODAY + timedelta(days=14)).isoformat(),
+            }
+            for name in ("HERO-A", "HERO-B")
+        ],
+    }
+    return filled | changes
+
+
+def signed_brief(services: Services, **changes: Any) -> str:
+    """Draft and sign a brief; return its id."""
+    brief_id = str(briefs.draft(services, form=form(**changes), drafted_by="maya")["brief_id"])
+    briefs.sign(services, brief_id=brief_id, person="maya")
+    return brief_id
+
+
+def drop(services: Services, location: str, files: Sequence[Path], *, sent_by: str = "northlight", **card: Any) -> str:
+    """Put files into the inbox and register them as a batch; return its id."""
+    for path in files:
+        services.storage.inbox.put(f"{location}/{path.name}", path)
+    return batches.register(services, location=location, source="inbox", sent_by=sent_by, **card)
+
+
+def ingest(services: Services, batch_id: str) -> dict[str, int]:
+    """Take a batch through the gate; return counts by outcome."""
+    total: dict[str, int] = {}
+    for chunk in batches.plan_chunks(services, batch_id=batch_id):
+        for outcome, count in gate.ingest_and_enrich(services, batch_id=batch_id, file_ids=chunk).items():
+            total[outcome] = total.get(outcome, 0) + count
+    return total
+
+
+def designers_batch(services: Services, tmp_path: Path) -> tuple[str, list[str]]:
+    """Take a signed brief's two deliverables through create and ingest; return batch and complete versions."""
+    opened = deliverables.open_tasks(services, brief_id=signed_brief(services))
+    for seed, name in enumerate(("HERO-A", "HERO-B"), start=1):
+        path = picture(tmp_path / "made", f"SPRING27-{name}_ACME_20270301_v01.jpg", seed=seed)
+        services.storage.inbox.put(f"{opened['location']}/{path.name}", path)
+    deliverables.submit(services, batch_id=opened["batch_id"])
+    ingest(services, opened["batch_id"])
+    report = contracts.check(services, batch_id=opened["batch_id"])
+    return opened["batch_id"], report.complete
+
+
+def sign_all(services: Services, package_id: str, verdict: str = "approve", **versions: Any) -> dict[str, Any]:
+    """Sign every seat by its first eligible person; return the verdict."""
+    for seat in packages.seats(services, package_id=package_id):
+        seats.decide(
+            services, seat_id=seat["seat_id"], person=seat["eligible"][0], verdict=verdict, versions=versions or None
+        )
+    return packages.verdict(services, package_id=package_id)
+
+
+def truncated(path: Path, share: float) -> Path:
+    """Cut a file off and return it."""
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    return path
+
+
+def png_bytes(size: tuple[int, int] = (20, 20)) -> bytes:
+    """Return a tiny PNG."""
+    out = io.BytesIO()
+    Image.new("RGB", size, "red").save(out, "PNG")
+    return out.getvalue()
