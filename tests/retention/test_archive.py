@@ -128,7 +128,7 @@ def test_archive_moves_verifies_and_confirms(library):
         before.sha256,
         before.bytes,
     )
-    document = json.loads(library.services.storage.reports.read(f"archive/{version_id}/00.json"))
+    document = json.loads(library.services.storage.reports.read(f"archive/{version_id}/01.json"))
     assert document["confirmation_id"] == confirmation.id
     assert document["policy"].startswith("rejected versions: kept 1 year from ")
     assert document["kept_until"] == version.retain_until.isoformat()
@@ -146,7 +146,7 @@ def test_kind_and_campaign_decide_how_long(library):
     archive.archive(library.services, version_ids=[contract, for_ever])
     assert library.get(contract).retain_until >= TODAY + timedelta(days=30 * 365)
     assert library.get(for_ever).retain_until is None
-    document = json.loads(library.services.storage.reports.read(f"archive/{for_ever}/00.json"))
+    document = json.loads(library.services.storage.reports.read(f"archive/{for_ever}/01.json"))
     assert (document["policy"], document["kept_until"]) == ("no policy fits it: kept for ever", None)
 
 
@@ -172,7 +172,7 @@ def test_killed_and_run_again_ends_the_same(library, monkeypatch, killed_at):
     assert library.get(version_id).state == "archived"
     assert len(confirmations(library, version_id)) == 1
     documents = [entry.key for entry in library.services.storage.reports.list("archive/")]
-    assert documents == [f"archive/{version_id}/00.json"]
+    assert documents == [f"archive/{version_id}/01.json"]
 
 
 def test_one_that_fails_does_not_stop_the_others(library):

@@ -15,7 +15,8 @@ from dam.retention.policies import Policy, policies
 def test_the_first_policy_that_fits_applies(library):
     library.rewrite(
         "  - name: rejected versions",
-        "  - {name: winter, tier: cold, campaigns: [winter-*], keep_days: 3, why: rehearsal}\n  - name: rejected versions",
+        "  - {name: winter, tier: cold, campaigns: [winter-*], keep_days: 3, why: rehearsal}\n"
+        "  - name: rejected versions",
     )
     found = policies(library.services)
 

@@ -187,11 +187,11 @@ def _confirm(services: Services, session: Session, version: Version, run: str | 
         "run": run,
     }
     # Numbered, not named by id: the run after one that was killed here writes the same document again.
-    earlier = session.scalars(
+    number = session.scalars(
         select(func.count()).select_from(ArchiveConfirmation).where(ArchiveConfirmation.version_id == version.id)
     ).one()
     services.storage.reports.put(
-        f"archive/{version.id}/{earlier:02d}.json",
+        f"archive/{version.id}/{number:02d}.json",
         json.dumps(document, indent=2, ensure_ascii=False).encode(),
         media_type="application/json",
     )
