@@ -24,7 +24,7 @@ class DamPlugin(AirflowPlugin):
     ]
 
     @cached_property
-    def fastapi_apps(self) -> list[dict[str, Any]]:
+    def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]  # read by the api-server only
         """The app, made when the api-server asks; the other components never do and load none of it."""
         from dam_web.app import make_app
 

@@ -73,11 +73,11 @@ class Person:
 
     def run_of(self, dag_id: str, key: str, seconds: float = 120) -> str:
         """Wait for the run that an event with this key started, and return its id."""
-        return wait_for(
-            f"{dag_id} for {key}",
-            lambda: next((r["dag_run_id"] for r in self.runs(dag_id) if r["partition_key"] == key), None),
-            seconds,
-        )
+
+        def look() -> str | None:
+            return next((str(r["dag_run_id"]) for r in self.runs(dag_id) if r["partition_key"] == key), None)
+
+        return wait_for(f"{dag_id} for {key}", look, seconds)
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
         """Return one run."""

@@ -29,6 +29,7 @@ from dam.catalog.models import (
     Campaign,
     NearDuplicate,
     Package,
+    PackageVersion,
     Publication,
     Version,
 )
@@ -372,8 +373,9 @@ class Demo:
         with self.services.session() as session:
             return session.scalar(
                 select(BatchFile.version_id)
-                .join(Package, Package.batch_id == BatchFile.batch_id)
-                .where(Package.id == package_id, BatchFile.path == self.photos.near_duplicate.name)
+                .join(PackageVersion, PackageVersion.version_id == BatchFile.version_id)
+                .where(PackageVersion.package_id == package_id)
+                .where(BatchFile.path == self.photos.near_duplicate.name)
             )
 
     def rework(self, package_id: str) -> str:

@@ -17,6 +17,8 @@ os.environ |= {
     "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
     "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{HOME / 'airflow.db'}",
+    # nothing runs here: a test that asks Airflow's API must be told so, not reach a stack of ours
+    "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": "http://127.0.0.1:9/execution/",
     "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
     "PYTHONPATH": os.pathsep.join([str(PROJECT / "plugins"), str(PROJECT), os.environ.get("PYTHONPATH", "")]),
 }

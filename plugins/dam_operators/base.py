@@ -107,7 +107,7 @@ class AnnounceOperator(DamOperator):
 
     template_fields: Sequence[str] = ("keys",)
 
-    def __init__(self, *, event: Asset, keys: str | list[str], **kwargs: Any) -> None:
+    def __init__(self, *, event: Asset, keys: Any, **kwargs: Any) -> None:
         super().__init__(outlets=[event], **kwargs)
         self.event = event
         self.keys = keys

@@ -33,6 +33,11 @@ class Ingested:
     completed: Any
 
 
+def _part(task: Any, key: str) -> Any:
+    """Return one of a task's outputs by key (an XCom)."""
+    return task.output[key]
+
+
 def ingest(batch_id: Any, *, max_bytes: int = 256_000_000) -> Ingested:
     """Take a batch through the gate, chunk by chunk, then hold it to its metadata contract.
 
@@ -42,10 +47,10 @@ def ingest(batch_id: Any, *, max_bytes: int = 256_000_000) -> Ingested:
         plan = PlanBatchOperator(task_id="plan_chunks", batch_id=batch_id, max_bytes=max_bytes)
         chunks = IngestChunkOperator.partial(task_id="ingest_chunk", batch_id=batch_id).expand(file_ids=plan.output)
         contract = MetadataContractOperator(task_id="metadata_contract", batch_id=batch_id, trigger_rule="none_failed")
-        librarian = LibrarianOperator(task_id="librarian", batch_id=batch_id, incomplete=contract.output["incomplete"])
+        librarian = LibrarianOperator(task_id="librarian", batch_id=batch_id, incomplete=_part(contract, "incomplete"))
         close = CloseBatchOperator(task_id="close", batch_id=batch_id, trigger_rule="none_failed")
         chunks >> contract >> librarian >> close
-    return Ingested(batch_id=batch_id, complete=contract.output["complete"], completed=librarian.output)
+    return Ingested(batch_id=batch_id, complete=_part(contract, "complete"), completed=librarian.output)
 
 
 def send_to_review(ingested: Ingested) -> None:

@@ -16,7 +16,7 @@ from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException
 from airflow.sdk.execution_time.hitl import get_hitl_detail_content_detail
 
-from dam.errors import Refused
+from dam.errors import BadInput, Refused
 from dam_operators.base import run_name, told_plainly
 from dam_operators.services import get_services
 from dam_operators.stage import workflow
@@ -77,6 +77,7 @@ class PersonOperator(HITLOperator):
         """Keep the answer and return the task's result.
 
         :raises Refused: a rule forbids this answer by this person; it is asked again.
+        :raises BadInput: the answer can't be read; it is asked again.
         """
         raise TypeError(f"{type(self).__name__} has no record() of its own")
 
@@ -122,21 +123,22 @@ class PersonOperator(HITLOperator):
         }
         return None if self._was_heard(context, event) else event
 
-    def _answer_key(self, context: Context, event: dict[str, Any]) -> dict[str, str]:
+    def _answer_key(self, context: Context, event: dict[str, Any]) -> str:
         ti = context["ti"]
-        key = f"{ti.run_id}/{ti.task_id}/{ti.map_index}/{event['responded_at'].isoformat()}"
-        return {"stage": f"answer:{ti.dag_id}", "key": key}
+        return f"{ti.run_id}/{ti.task_id}/{ti.map_index}/{event['responded_at'].isoformat()}"
 
     def _was_heard(self, context: Context, event: dict[str, Any]) -> bool:
         from dam.catalog.claims import owner
 
-        return owner(self.services, **self._answer_key(context, event)) is not None
+        stage = f"answer:{context['ti'].dag_id}"
+        return owner(self.services, stage=stage, key=self._answer_key(context, event)) is not None
 
     def _hear(self, context: Context, event: dict[str, Any]) -> None:
         """Mark an answer as heard: only when it is recorded or refused, so that none is lost to a kill."""
         from dam.catalog.claims import claim
 
-        claim(self.services, **self._answer_key(context, event), run=run_name(context))
+        stage = f"answer:{context['ti'].dag_id}"
+        claim(self.services, stage=stage, key=self._answer_key(context, event), run=run_name(context))
 
     def _tell(self, context: Context) -> None:
         """Mail the people once, on the first try; a mail that fails must not keep the question back."""
@@ -177,7 +179,7 @@ class PersonOperator(HITLOperator):
                 answer=event["chosen_options"][0],
                 values=event.get("params_input") or {},
             )
-        except Refused as refusal:
+        except (Refused, BadInput) as refusal:
             self.log.warning("The answer of %s was refused: %s", person, refusal)
             self._hear(context, event)
             return self.execute(context)

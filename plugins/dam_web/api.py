@@ -139,7 +139,12 @@ def decide(seat_id: str, given: SeatAnswer, person: Asking) -> dict[str, Any]:
     A package that changed meanwhile is answered as well: its task ends, and the next round is asked for.
     """
     versions = {key: value.model_dump() for key, value in given.versions.items()}
-    known = {"seat_id": seat_id, "person": person.username, "verdict": given.verdict, "versions": versions}
+    known: dict[str, Any] = {
+        "seat_id": seat_id,
+        "person": person.username,
+        "verdict": given.verdict,
+        "versions": versions,
+    }
     waiting = seats.hitl_of(services(), seat_id=seat_id)
     values = {"comment": given.comment, "versions": json.dumps(versions) if versions else ""}
     try:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
-from airflow.exceptions import AirflowNotFoundException
 from airflow.models.connection import Connection
+from airflow.sdk.exceptions import AirflowNotFoundException
 
 from dam.services import Services
 from dam.settings import Settings

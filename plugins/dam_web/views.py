@@ -42,7 +42,7 @@ def package(services: Services, package_id: str) -> dict[str, Any]:
             .where(PackageVersion.package_id == package_id)
             .options(selectinload(PackageVersion.version).selectinload(Version.description))
         ).all()
-        shown = {
+        shown: dict[str, Any] = {
             "package_id": found.id,
             "campaign": found.campaign.name if found.campaign else None,
             "round": found.round,

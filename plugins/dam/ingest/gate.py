@@ -68,7 +68,8 @@ def ingest_and_enrich(
 
     :returns: counts by outcome.
     """
-    from dam.enrich import rights, tags
+    from dam.enrich.rights import apply_rights
+    from dam.enrich.tags import tag_versions
 
     counts = ingest_chunk(services, batch_id=batch_id, file_ids=file_ids, run=run)
     with services.session() as session:
@@ -80,8 +81,8 @@ def ingest_and_enrich(
             )
         )
     ids = [version_id for version_id in version_ids if version_id]
-    tags.tag_versions(services, version_ids=ids, run=run)
-    rights.apply_rights(services, batch_id=batch_id, version_ids=ids, run=run)
+    tag_versions(services, version_ids=ids, run=run)
+    apply_rights(services, batch_id=batch_id, version_ids=ids, run=run)
     return counts
 
 
