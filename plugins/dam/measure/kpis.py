@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sqlalchemy import select, text
@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from dam import audit
 from dam.catalog.models import KpiReport, new_id, utcnow
+from dam.errors import BadInput
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -23,10 +24,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Kpi:
-    """A number we report: its query returns value, number of input rows, first and last input time."""
+    """A number we report.
+
+    ``query`` gives one row: ``value``, ``rows`` (how many inputs), ``first`` and ``last`` (their time range),
+    and what its format shows beside it: ``spread`` (fastest, quartiles, slowest) of hours, ``part`` of a share,
+    ``breakdown`` of money. ``empty`` says why there is no value when there is nothing to compute it from.
+    """
 
     name: str
     label: str
+    format: Literal["hours", "share", "money"]
     unit: str
     definition: str
     query: str
@@ -38,115 +45,187 @@ KPIS = (
         "approval_hours",
         "Average approval time",
         "hours",
-        "Mean time from freezing a package to its approval, for packages approved in the period.",
+        "hours",
+        "Mean time from freezing a package to its approval, over the packages approved in the period.",
         """
-SELECT avg(extract(epoch FROM closed_at - frozen_at)) / 3600, count(*), min(frozen_at), max(closed_at)
-  FROM packages
- WHERE status = 'approved' AND closed_at >= :start AND closed_at < :end""",
+SELECT avg(hours) AS value, count(*) AS rows, min(frozen_at) AS first, max(closed_at) AS last,
+       percentile_cont(ARRAY[0, 0.25, 0.5, 0.75, 1]) WITHIN GROUP (ORDER BY hours) AS spread
+  FROM (SELECT frozen_at, closed_at, CAST(extract(epoch FROM closed_at - frozen_at) / 3600 AS float) AS hours
+          FROM packages
+         WHERE status = 'approved' AND closed_at >= :start AND closed_at < :end) AS approved""",
         "No package was approved in the period.",
-    ),
-    Kpi(
-        "reuse_ratio",
-        "Reuse ratio",
-        "of published assets",
-        "Share of the assets published in the period that were published at least twice, to other channels or again.",
-        """
-SELECT avg(CASE WHEN uses >= 2 THEN 1.0 ELSE 0 END), count(*), min(first_at), max(last_at)
-  FROM (SELECT v.asset_id, count(*) AS uses, min(p.probed_at) AS first_at, max(p.probed_at) AS last_at
-          FROM publications p JOIN versions v ON v.id = p.version_id
-         WHERE p.probed_at >= :start AND p.probed_at < :end
-         GROUP BY v.asset_id) AS used""",
-        "Nothing was published in the period.",
     ),
     Kpi(
         "first_time_right",
         "First-time-right rate",
-        "of decided assets",
-        "Share of the assets decided in the period whose first decided version was approved.",
+        "share",
+        "of decided versions",
+        "Share of the versions decided in the period that were approved in the first review of their asset: no"
+        " earlier version of it was rejected or sent back.",
         """
-SELECT avg(CASE WHEN verdict = 'approve' THEN 1.0 ELSE 0 END), count(*), min(closed_at), max(closed_at)
-  FROM (SELECT DISTINCT ON (v.asset_id) v.asset_id, e.verdict, k.closed_at
+SELECT avg(CASE WHEN first_time THEN 1.0 ELSE 0.0 END) AS value, count(*) AS rows,
+       min(frozen_at) AS first, max(closed_at) AS last, count(*) FILTER (WHERE first_time) AS part
+  FROM (SELECT DISTINCT ON (e.version_id) k.frozen_at, k.closed_at,
+               e.verdict = 'approve' AND NOT EXISTS (
+                   SELECT 1
+                     FROM versions earlier
+                     JOIN package_versions x ON x.version_id = earlier.id
+                     JOIN packages y ON y.id = x.package_id
+                    WHERE earlier.asset_id = v.asset_id AND earlier.number < v.number
+                      AND x.verdict IN ('request_changes', 'reject')
+                      AND y.status IN ('approved', 'changes_requested', 'rejected')) AS first_time
           FROM package_versions e
           JOIN packages k ON k.id = e.package_id AND k.status IN ('approved', 'changes_requested', 'rejected')
           JOIN versions v ON v.id = e.version_id
-         ORDER BY v.asset_id, v.number, k.closed_at) AS first
- WHERE closed_at >= :start AND closed_at < :end""",
+         WHERE e.verdict IS NOT NULL AND k.closed_at >= :start AND k.closed_at < :end
+         ORDER BY e.version_id, k.closed_at DESC) AS decided""",
         "Nothing was decided in the period.",
     ),
     Kpi(
         "publish_hours",
         "Time to publish",
         "hours",
-        "Mean time from a batch's arrival to the first live URL of each of its versions, for first publications"
-        " in the period.",
+        "hours",
+        "Mean time from a batch's arrival to the first live URL of each of its versions, over the versions first"
+        " published in the period.",
         """
-SELECT avg(extract(epoch FROM first_at - received_at)) / 3600, count(*), min(received_at), max(first_at)
-  FROM (SELECT v.id, b.received_at, min(p.probed_at) AS first_at
-          FROM publications p JOIN versions v ON v.id = p.version_id JOIN batches b ON b.id = v.batch_id
+SELECT avg(hours) AS value, count(*) AS rows, min(received_at) AS first, max(first_at) AS last,
+       percentile_cont(ARRAY[0, 0.25, 0.5, 0.75, 1]) WITHIN GROUP (ORDER BY hours) AS spread
+  FROM (SELECT b.received_at, min(p.probed_at) AS first_at,
+               CAST(extract(epoch FROM min(p.probed_at) - b.received_at) / 3600 AS float) AS hours
+          FROM publications p
+          JOIN versions v ON v.id = p.version_id
+          JOIN batches b ON b.id = v.batch_id
          WHERE p.probed_at IS NOT NULL
-         GROUP BY v.id, b.received_at) AS firsts
- WHERE first_at >= :start AND first_at < :end""",
+         GROUP BY v.id, b.received_at
+        HAVING min(p.probed_at) >= :start AND min(p.probed_at) < :end) AS published""",
         "Nothing was published for the first time in the period.",
+    ),
+    Kpi(
+        "reuse_ratio",
+        "Reuse ratio",
+        "share",
+        "of published assets",
+        "Share of the assets published in the period that went to at least two channels or campaigns.",
+        """
+SELECT avg(CASE WHEN uses >= 2 THEN 1.0 ELSE 0.0 END) AS value, count(*) AS rows,
+       min(first_at) AS first, max(last_at) AS last, count(*) FILTER (WHERE uses >= 2) AS part
+  FROM (SELECT count(DISTINCT (p.channel, coalesce(k.campaign_id, ''))) AS uses,
+               min(p.probed_at) AS first_at, max(p.probed_at) AS last_at
+          FROM publications p
+          JOIN versions v ON v.id = p.version_id
+          LEFT JOIN packages k ON k.id = p.package_id
+         WHERE p.probed_at >= :start AND p.probed_at < :end
+         GROUP BY v.asset_id) AS used""",
+        "Nothing was published in the period.",
     ),
     Kpi(
         "cost_per_asset",
         "Cost per asset",
-        "of the budget",
-        "Budget of the campaigns that published in the period, divided by the assets they have published.",
+        "money",
+        "per asset",
+        "Budget of the campaigns that ran in the period, divided by their assets with a version that is approved or"
+        " live, or once was live. Campaigns without such an asset are left out.",
         """
-SELECT sum(budget) / nullif(sum(assets), 0), sum(assets), min(first_at), max(last_at)
-  FROM (SELECT c.id, c.budget, count(DISTINCT a.id) AS assets,
-               min(p.probed_at) AS first_at, max(p.probed_at) AS last_at
-          FROM campaigns c
-          JOIN assets a ON a.campaign_id = c.id
-          JOIN versions v ON v.asset_id = a.id
-          JOIN publications p ON p.version_id = v.id
-         WHERE p.probed_at >= :start AND p.probed_at < :end
-         GROUP BY c.id, c.budget) AS spent""",
-        "No campaign published in the period.",
+WITH cost AS (
+    SELECT c.slug, c.name, c.currency, c.budget, count(DISTINCT a.id) AS assets,
+           min(v.created_at) AS first_at, max(v.state_changed_at) AS last_at
+      FROM campaigns c
+      JOIN assets a ON a.campaign_id = c.id
+      JOIN versions v ON v.asset_id = a.id
+     WHERE c.starts_on <= CAST(:end AS timestamptz) AND c.ends_on >= CAST(CAST(:start AS timestamptz) AS date)
+       AND (v.state IN ('approved', 'live')
+            OR EXISTS (SELECT 1 FROM publications p WHERE p.version_id = v.id AND p.probed_at IS NOT NULL))
+     GROUP BY c.id)
+SELECT CASE WHEN count(DISTINCT currency) = 1 THEN sum(budget) / sum(assets) END AS value,
+       coalesce(sum(assets), 0) AS rows, min(first_at) AS first, max(last_at) AS last,
+       array_agg(DISTINCT currency ORDER BY currency) AS currencies,
+       jsonb_agg(jsonb_build_object('slug', slug, 'campaign', name, 'currency', currency, 'budget', budget,
+                                    'assets', assets, 'cost', budget / assets) ORDER BY name, slug) AS breakdown
+  FROM cost""",
+        "No campaign that ran in the period has an asset that was approved.",
     ),
 )
 
+TARGETS = """
+SELECT name, kpi_targets
+  FROM campaigns
+ WHERE starts_on <= CAST(:end AS timestamptz) AND ends_on >= CAST(CAST(:start AS timestamptz) AS date)
+   AND kpi_targets <> '{}'
+ ORDER BY name, slug"""
+
 MOST_USED = """
-SELECT a.name, p.channel, sum(f.hits) AS hits, sum(f.bytes) AS bytes
+SELECT a.id, a.name, p.channel, sum(f.hits) AS hits, sum(f.bytes) AS bytes
   FROM usage_facts f
   JOIN publications p ON p.id = f.publication_id
   JOIN versions v ON v.id = p.version_id
   JOIN assets a ON a.id = v.asset_id
- WHERE f.day >= :start AND f.day < :end
- GROUP BY a.name, p.channel
+ WHERE f.day BETWEEN :first_day AND :last_day
+ GROUP BY a.id, a.name, p.channel
  ORDER BY hits DESC, a.name, p.channel
  LIMIT 20"""
+
+BY_TIME = """
+SELECT CAST(step AS date), coalesce(sum(f.hits), 0) AS hits, coalesce(sum(f.bytes), 0) AS bytes
+  FROM generate_series(date_trunc(:step, CAST(:first_day AS timestamp)), CAST(:last_day AS timestamp),
+                       CAST('1 ' || :step AS interval)) AS step
+  LEFT JOIN usage_facts f ON f.day >= step AND f.day < step + CAST('1 ' || :step AS interval)
+                         AND f.day BETWEEN :first_day AND :last_day
+ GROUP BY step
+ ORDER BY step"""
 
 
 def make_report(services: Services, *, start: datetime, end: datetime, run: str | None = None) -> dict[str, Any]:
     """Compute the KPIs of a period and store the report as HTML and JSON; the same period replaces its own.
 
+    All numbers are read from one snapshot of the catalogue.
+
     :param start: first moment of the period, aware. :param end: the moment after its last, aware.
-    :returns: ``{"report_id", "kpis", "html_uri", "json_uri"}``; a KPI is ``{"name", "label", "value", "unit",
-        "definition", "query", "parameters", "inputs": {"rows", "from", "to"}, "run", "explanation"}``; its value is
-        None, with an explanation, when there was nothing to compute it from.
+    :returns: ``{"report_id", "kpis", "html_uri", "json_uri"}``; a KPI is ``{"name", "label", "value", "shown",
+        "unit", "format", "definition", "query", "parameters", "inputs": {"rows", "from", "to"}, "run",
+        "explanation", "targets"}`` and, by its format, ``spread`` and ``median``, ``part``, or ``breakdown``. Its
+        value is None, with an explanation, when there was nothing to compute it from.
+    :raises BadInput: the period is empty, or its moments name no time zone.
     """
+    if start.tzinfo is None or end.tzinfo is None or start >= end:
+        raise BadInput(
+            f"{start} to {end} is no period", where="KPI report", remedy="Give two moments with time zone, in order."
+        )
     with services.session() as session:
-        kpis = [_compute(session, kpi, start, end, run) for kpi in KPIS]
-        used = [
-            {"asset": name, "channel": channel, "hits": int(hits), "bytes": int(length)}
-            for name, channel, hits, length in session.execute(
-                text(MOST_USED), {"start": start.date(), "end": _day_after(end)}
-            )
-        ]
+        session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        parameters = {"start": start, "end": end}
+        targets = {str(name): told for name, told in session.execute(text(TARGETS), parameters)}
+        kpis = [_compute(session, kpi, parameters, targets, run) for kpi in KPIS]
+        usage = _usage(session, start, end)
     body = {
         "from": start.isoformat(),
         "to": end.isoformat(),
         "made_at": utcnow().isoformat(timespec="seconds"),
         "run": run,
         "kpis": kpis,
-        "most_used": {"rows": used, "query": MOST_USED.strip()},
+        **usage,
     }
-    name = f"kpi/{start:%Y%m%dT%H%M}-{end:%Y%m%dT%H%M}"
+    name = f"kpi/{start.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}-{end.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}"
     reports = services.storage.reports
-    as_json = reports.put(f"{name}.json", json.dumps(body, indent=2).encode(), media_type="application/json")
-    as_html = reports.put(f"{name}.html", _html(services, body).encode(), media_type="text/html")
+    as_json = reports.put(
+        f"{name}.json", json.dumps(body, indent=2, ensure_ascii=False).encode(), media_type="application/json"
+    )
+    as_html = reports.put(f"{name}.html", render(services, body).encode(), media_type="text/html")
+    report_id = _log(services, start, end, kpis, html_uri=as_html.uri, json_uri=as_json.uri, run=run)
+    return {"report_id": report_id, "kpis": kpis, "html_uri": as_html.uri, "json_uri": as_json.uri}
+
+
+def _log(
+    services: Services,
+    start: datetime,
+    end: datetime,
+    kpis: list[dict[str, Any]],
+    *,
+    html_uri: str,
+    json_uri: str,
+    run: str | None,
+) -> str:
+    """Write the report's row, or replace the one of the same period; return its id."""
     with services.session() as session:
         statement = insert(KpiReport).values(
             id=new_id("kpi"),
@@ -154,8 +233,8 @@ def make_report(services: Services, *, start: datetime, end: datetime, run: str 
             period_end=end,
             run_id=run,
             kpis=kpis,
-            html_uri=as_html.uri,
-            json_uri=as_json.uri,
+            html_uri=html_uri,
+            json_uri=json_uri,
             made_at=utcnow(),
         )
         session.execute(
@@ -172,41 +251,109 @@ def make_report(services: Services, *, start: datetime, end: datetime, run: str 
             actor="airflow",
             action="report.logged",
             subject_id=report_id,
-            data={"from": start.isoformat(), "to": end.isoformat(), "html_uri": as_html.uri},
+            data={"from": start.isoformat(), "to": end.isoformat(), "html_uri": html_uri},
             run=run,
         )
-    return {"report_id": report_id, "kpis": kpis, "html_uri": as_html.uri, "json_uri": as_json.uri}
+    return report_id
 
 
-def _day_after(moment: datetime) -> date:
-    """Return the day after the period's last: days count as a whole."""
-    return (moment.astimezone(UTC) + timedelta(days=1)).date()
+# ----------------------------------------------------------------------------------------------- numbers
 
 
-def _compute(session: Session, kpi: Kpi, start: datetime, end: datetime, run: str | None) -> dict[str, Any]:
-    parameters = {"start": start, "end": end}
-    value, rows, first, last = session.execute(text(kpi.query), parameters).one()
-    if isinstance(value, Decimal):
-        value = float(value)
+def _compute(
+    session: Session, kpi: Kpi, parameters: dict[str, datetime], targets: dict[str, Any], run: str | None
+) -> dict[str, Any]:
+    row = session.execute(text(kpi.query), parameters).mappings().one()
+    value = None if row["value"] is None else float(row["value"])
+    unit, explanation = kpi.unit, None if value is not None else kpi.empty
+    extra: dict[str, Any] = {}
+    if kpi.format == "hours" and row["spread"]:
+        extra = {"spread": [float(hours) for hours in row["spread"]], "median": float(row["spread"][2])}
+    elif kpi.format == "share":
+        extra = {"part": int(row["part"])}
+    elif kpi.format == "money":
+        currencies = row["currencies"] or []
+        extra = {"breakdown": row["breakdown"] or []}
+        if len(currencies) == 1:
+            unit = f"{currencies[0]} {kpi.unit}"
+        elif currencies:
+            explanation = (
+                f"The budgets are in {' and '.join(currencies)}, so there is no one number; see each campaign."
+            )
     return {
         "name": kpi.name,
         "label": kpi.label,
         "value": value,
-        "unit": kpi.unit,
+        "shown": shown(kpi.format, value),
+        "unit": unit,
+        "format": kpi.format,
         "definition": kpi.definition,
         "query": kpi.query.strip(),
         "parameters": {name: moment.isoformat() for name, moment in parameters.items()},
         "inputs": {
-            "rows": int(rows or 0),
-            "from": first.isoformat() if first else None,
-            "to": last.isoformat() if last else None,
+            "rows": int(row["rows"]),
+            "from": row["first"].isoformat() if row["first"] else None,
+            "to": row["last"].isoformat() if row["last"] else None,
         },
         "run": run,
-        "explanation": None if value is not None else kpi.empty,
+        "explanation": explanation,
+        "targets": _targets(kpi, value, targets),
+        **extra,
     }
 
 
-def _html(services: Services, body: dict[str, Any]) -> str:
+def _targets(kpi: Kpi, value: float | None, targets: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what the running campaigns' briefs aim at, and whether the value meets it."""
+    found = []
+    for campaign, told in targets.items():
+        target = told.get(kpi.name)
+        if isinstance(target, int | float):
+            met = None if value is None else (value >= target if kpi.format == "share" else value <= target)
+            found.append({"campaign": campaign, "target": target, "shown": shown(kpi.format, target), "met": met})
+    return found
+
+
+def shown(form: str, value: float | None) -> str:
+    """Return a KPI's value as people read it: ``14 min``, ``78 %``, ``4,800.00``; a dash for None."""
+    if value is None:
+        return "–"
+    if form == "share":
+        return f"{100 * value:.0f} %"
+    if form == "money":
+        return f"{value:,.2f}"
+    for size, unit in ((24 * 3, None), (1, "h"), (1 / 60, "min")):
+        if value >= size:
+            return f"{value / 24:.1f} days" if unit is None else f"{value / size:.3g} {unit}"
+    return f"{value * 3600:.3g} s"
+
+
+def _usage(session: Session, start: datetime, end: datetime) -> dict[str, Any]:
+    """Return what was asked for at the origin: by time, and the most used assets by channel."""
+    first_day = start.astimezone(UTC).date()
+    last_day = (end.astimezone(UTC) - timedelta(microseconds=1)).date()  # facts are by whole days
+    days = (last_day - first_day).days + 1
+    step = "day" if days <= 120 else "week" if days <= 840 else "month"
+    parameters: dict[str, date] = {"first_day": first_day, "last_day": last_day}
+    told = {name: day.isoformat() for name, day in parameters.items()}
+    by_time = [
+        {"from": day.isoformat(), "hits": int(hits), "bytes": int(length)}
+        for day, hits, length in session.execute(text(BY_TIME), {**parameters, "step": step})
+    ]
+    used = [
+        {"asset_id": asset_id, "asset": name, "channel": channel, "hits": int(hits), "bytes": int(length)}
+        for asset_id, name, channel, hits, length in session.execute(text(MOST_USED), parameters)
+    ]
+    return {
+        "by_time": {"step": step, "rows": by_time, "query": BY_TIME.strip(), "parameters": told | {"step": step}},
+        "most_used": {"rows": used, "query": MOST_USED.strip(), "parameters": told},
+    }
+
+
+# -------------------------------------------------------------------------------------------------- page
+
+
+def render(services: Services, body: dict[str, Any]) -> str:
+    """Return a report as one self-contained HTML page. :param body: what the JSON file holds."""
     environment = Environment(
         loader=FileSystemLoader(services.settings.include / "templates" / "report"),
         autoescape=True,
@@ -214,7 +361,35 @@ def _html(services: Services, body: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    most = max((row["hits"] for row in body["most_used"]["rows"]), default=1)
+    environment.filters |= {"day": _day, "size": _size, "nice": _nice}
+    environment.globals["shown"] = shown
+    last_day = (datetime.fromisoformat(body["to"]).astimezone(UTC) - timedelta(microseconds=1)).date()
+    first_day = datetime.fromisoformat(body["from"]).astimezone(UTC).date()
     return environment.get_template("kpi.html.j2").render(
-        most=most, **body | {"start": body["from"][:10], "end": body["to"][:10]}
+        report=body,
+        first_day=first_day.isoformat(),
+        last_day=last_day.isoformat(),
+        web_url=services.settings.web_url.rstrip("/"),
     )
+
+
+def _day(value: str) -> str:
+    """Return an ISO date or moment as ``3 March 2027``."""
+    day = datetime.fromisoformat(value)
+    return f"{day.day} {day:%B %Y}"
+
+
+def _size(count: int) -> str:
+    """Return a number of bytes with its unit, in powers of 1000."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.1f} TB"
+
+
+def _nice(most: int) -> int:
+    """Return a round number at or above ``most``, for the top of an axis."""
+    power: int = 10 ** max(0, len(str(max(most, 1))) - 1)
+    return next(power * step for step in (1, 2, 5, 10) if power * step >= most)
