@@ -321,10 +321,15 @@ def shown(form: str, value: float | None) -> str:
         return f"{100 * value:.0f} %"
     if form == "money":
         return f"{value:,.2f}"
-    for size, unit in ((24 * 3, None), (1, "h"), (1 / 60, "min")):
-        if value >= size:
-            return f"{value / 24:.1f} days" if unit is None else f"{value / size:.3g} {unit}"
-    return f"{value * 3600:.3g} s"
+    for size, longest, unit in (
+        (24.0, 24.0 * 3, "days"),
+        (1.0, 1.0, "h"),
+        (1 / 60, 1 / 60, "min"),
+        (1 / 3600, 0.0, "s"),
+    ):
+        if value >= longest:
+            return f"{value / size:.1f}".removesuffix(".0") + f" {unit}"
+    return "0 s"
 
 
 def _usage(session: Session, start: datetime, end: datetime) -> dict[str, Any]:
