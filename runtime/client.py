@@ -12,6 +12,8 @@ from dam.errors import DamError
 
 Answer = TypeVar("Answer")
 DONE = {"success", "failed"}
+#: States of a task instance that has taken its answer.
+TAKEN = {"success", "failed", "skipped"}
 #: Seconds a person takes to read a question. An answer in the very second in which Airflow parks the task
 #: is not lost, but it costs a retry.
 READING = 2.0
@@ -161,11 +163,30 @@ class Person:
         time.sleep(READING)
         return question
 
-    def answer(self, question: dict[str, Any], option: str, **values: Any) -> httpx.Response:
-        """Answer a question on Airflow's own API, as the Required Actions page does."""
+    def answer(self, question: dict[str, Any], option: str, **values: Any) -> None:
+        """Answer a question on Airflow's own API, as the Required Actions page does, and see it taken.
+
+        An answer that comes while Airflow is still busy parking the task makes it retry the task, which
+        may ask again; a person then answers again, and so does this.
+
+        :raises RunFailed: Airflow refused the answer.
+        """
         task = question["task_instance"]
-        return self.http.patch(
-            f"/api/v2/dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}"
-            f"/{task['map_index']}/hitlDetails",
-            json={"chosen_options": [option], "params_input": values},
-        )
+        path = f"/api/v2/dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}"
+        place = f"/{task['map_index']}"
+        body = {"chosen_options": [option], "params_input": values}
+        answered = 0
+
+        def look() -> bool | None:
+            nonlocal answered
+            now = self._get(path + (place if task["map_index"] >= 0 else ""))
+            if now["state"] in TAKEN:
+                return True
+            if now["state"] == "awaiting_input" and now["try_number"] > answered:
+                reply = self.http.patch(f"{path}{place}/hitlDetails", json=body)
+                if reply.status_code >= 400:
+                    raise RunFailed(f"{self.username} could not answer: {reply.text}", where=task["task_id"])
+                answered = now["try_number"]
+            return None
+
+        wait_for(f"{task['dag_id']}.{task['task_id']} taking the answer", look, 180)

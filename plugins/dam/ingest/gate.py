@@ -61,6 +61,10 @@ class _Refusal(Exception):
     """The file is set aside; the message is for people."""
 
 
+class _Unknown(_Refusal):
+    """The file is kept as it is until a person says what it is."""
+
+
 def ingest_and_enrich(
     services: Services, *, batch_id: str, file_ids: list[str], run: str | None = None
 ) -> dict[str, int]:
@@ -150,7 +154,7 @@ def _through(services: Services, session: Session, file: _File, run: str | None)
             raise _Refusal("The format is not known here, so the file was kept as it is; a person must say what it is.")
         picture = _decode(services, file, found)
     except _Refusal as refusal:
-        _set_aside(services, session, file, found, str(refusal), run)
+        _set_aside(services, session, file, found, refusal, run)
         return
     _accept(services, session, file, found, picture, run)
 
@@ -188,9 +192,10 @@ def _join(file: _File, known: Version) -> None:
 
 
 def _set_aside(
-    services: Services, session: Session, file: _File, found: formats.Format, reason: str, run: str | None
+    services: Services, session: Session, file: _File, found: formats.Format, refusal: _Refusal, run: str | None
 ) -> None:
     """Keep a refused file in quarantine, with its reason."""
+    reason = str(refusal)
     stored = services.storage.quarantine.put_content(file.path)
     version = _insert(
         session,
@@ -214,7 +219,7 @@ def _set_aside(
     change_state(session, version, VersionState.QUARANTINED, actor="airflow", why=reason, run=run)
     file.row.version_id = version.id
     file.row.reason = reason
-    file.row.outcome = FileOutcome.OPAQUE if found is formats.OPAQUE and file.row.bytes else FileOutcome.QUARANTINED
+    file.row.outcome = FileOutcome.OPAQUE if isinstance(refusal, _Unknown) else FileOutcome.QUARANTINED
 
 
 def _accept(

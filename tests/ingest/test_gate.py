@@ -1,0 +1,248 @@
+"""The gate: every good file a version, every bad one a reason, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import func, select
+
+import world
+from dam.catalog.models import Asset, BatchFile, Description, NearDuplicate, Version
+from dam.ingest import batches, gate
+
+
+def rows(services, batch_id):
+    return {row["path"]: row for row in batches.receipt(services, batch_id=batch_id)}
+
+
+def count(services, model):
+    with services.session() as session:
+        return session.scalar(select(func.count()).select_from(model))
+
+
+def test_a_good_file_becomes_a_version_with_all_that_is_in_it(services, tmp_path):
+    path = world.picture(tmp_path, "CUP_ACME_20270301_v01.jpg")
+    batch_id = world.drop(services, "drops/a", [path])
+    assert world.ingest(services, batch_id) == {"ingested": 1}
+    with services.session() as session:
+        version = session.scalars(select(Version)).one()
+        assert version.state == "ingested"
+        assert version.asset.name == "CUP_ACME"
+        assert (version.width, version.height) == (1300, 900)
+        assert version.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert services.storage.vault.digest(version.storage_uri.removeprefix("vault:")) == version.sha256
+        described = session.get_one(Description, version.id)
+        assert (described.title, described.creator) == ("A red cup", "Rachel")
+        assert "subject/coffee" in {tag.term_id for tag in version.tags}
+        assert version.asset.grants[0].licence.reference == "CC0-1.0"
+
+
+def test_a_batch_survives_its_worst_files(services, tmp_path):
+    good = world.picture(tmp_path, "GOOD_ACME_20270301_v01.jpg", seed=1)
+    cut = world.truncated(world.picture(tmp_path, "CUT_ACME_20270301_v01.jpg", seed=2), 0.5)
+    empty = tmp_path / "EMPTY_ACME_20270301_v01.jpg"
+    empty.write_bytes(b"")
+    noise = tmp_path / "noise.bin"
+    noise.write_bytes(b"\x01\x02\x03 nothing known")
+    batch_id = world.drop(services, "drops/a", [good, cut, empty, noise])
+    assert world.ingest(services, batch_id) == {"ingested": 1, "quarantined": 2, "opaque": 1}
+    told = rows(services, batch_id)
+    assert "cut off" in told[cut.name]["reason"]
+    assert told[empty.name]["reason"] == "The file is empty."
+    assert "kept as it is" in told[noise.name]["reason"]
+    for name, path in ((cut.name, cut), (noise.name, noise)):
+        key = f"{told[name]['sha256'][:2]}/{told[name]['sha256'][2:4]}/{told[name]['sha256']}"
+        assert services.storage.quarantine.read(key) == path.read_bytes()
+
+
+def test_a_wrong_extension_is_noted_and_mended(services, tmp_path):
+    path = world.picture(tmp_path, "A_ACME_20270301_v01.jpg").rename(tmp_path / "A_ACME_20270301_v01.png")
+    batch_id = world.drop(services, "drops/a", [path])
+    world.ingest(services, batch_id)
+    assert "was wrong: it is image/jpeg" in rows(services, batch_id)[path.name]["notes"][0]
+    with services.session() as session:
+        assert session.scalars(select(Version.filename)).one() == "A_ACME_20270301_v01.jpg"
+
+
+def test_a_name_outside_the_convention_is_ingested_with_a_note(services, tmp_path):
+    path = world.picture(tmp_path, "my holiday (1).jpg")
+    batch_id = world.drop(services, "drops/a", [path])
+    world.ingest(services, batch_id)
+    row = rows(services, batch_id)[path.name]
+    assert row["asset"] == "my-holiday--1-"
+    assert "does not follow" in row["notes"][0]
+
+
+def test_the_same_bytes_join_the_old_version(services, tmp_path):
+    path = world.picture(tmp_path, "A_ACME_20270301_v01.jpg")
+    copy = tmp_path / "B_ACME_20270301_v01.jpg"
+    copy.write_bytes(path.read_bytes())
+    first = world.drop(services, "drops/a", [path])
+    world.ingest(services, first)
+    second = world.drop(services, "drops/b", [copy])
+    assert world.ingest(services, second) == {"duplicate": 1}
+    assert "as A_ACME v1" in rows(services, second)[copy.name]["reason"]
+    assert (count(services, Version), count(services, Asset)) == (1, 1)
+
+
+def test_the_same_name_is_a_new_version(services, tmp_path):
+    for number in (1, 2):
+        path = world.picture(tmp_path, f"A_ACME_2027030{number}_v0{number}.jpg", seed=number)
+        batch_id = world.drop(services, f"drops/{number}", [path])
+        outcome = world.ingest(services, batch_id)
+    assert outcome == {"new_version": 1}
+    with services.session() as session:
+        assert session.scalars(select(Version.number).order_by(Version.number)).all() == [1, 2]
+
+
+def test_pictures_that_look_alike_are_linked(services, tmp_path):
+    from PIL import Image
+
+    path = world.picture(tmp_path, "A_ACME_20270301_v01.jpg")
+    small = tmp_path / "B_ACME_20270301_v01.jpg"
+    Image.open(path).resize((650, 450)).save(small, quality=60)
+    other = world.picture(tmp_path, "C_ACME_20270301_v01.jpg", seed=9)
+    world.ingest(services, world.drop(services, "drops/a", [path, small, other]))
+    with services.session() as session:
+        pair = session.scalars(select(NearDuplicate)).one()
+        names = {session.get_one(Version, one).asset.name for one in (pair.version_id, pair.other_id)}
+    assert names == {"A_ACME", "B_ACME"}
+    assert pair.distance <= 6
+
+
+@pytest.mark.parametrize("manifest", ["SHA256SUMS", "manifest-sha256.txt"])
+def test_a_promised_checksum_is_held_to(services, tmp_path, manifest):
+    right = world.picture(tmp_path, "A_ACME_20270301_v01.jpg", seed=1)
+    wrong = world.picture(tmp_path, "B_ACME_20270301_v01.jpg", seed=2)
+    sums = tmp_path / manifest
+    sums.write_text(f"{hashlib.sha256(right.read_bytes()).hexdigest()}  {right.name}\n{'0' * 64} *{wrong.name}\n")
+    batch_id = world.drop(services, "drops/a", [right, wrong, sums])
+    assert world.ingest(services, batch_id) == {"ingested": 1, "quarantined": 1}
+    assert "not what the sender promised" in rows(services, batch_id)[wrong.name]["reason"]
+    assert not rows(services, batch_id)[right.name]["self_attested"]
+
+
+def test_a_decompression_bomb_is_refused_from_its_header(services, tmp_path):
+    from PIL import Image
+
+    bomb = tmp_path / "BOMB_ACME_20270301_v01.png"
+    Image.new("1", (25000, 25000)).save(bomb)
+    batch_id = world.drop(services, "drops/a", [bomb])
+    assert world.ingest(services, batch_id) == {"quarantined": 1}
+    assert "25000 × 25000" in rows(services, batch_id)[bomb.name]["reason"]
+
+
+def test_the_same_batch_twice_changes_nothing(services, tmp_path):
+    files = [world.picture(tmp_path, f"P{n}_ACME_20270301_v01.jpg", seed=n) for n in range(3)]
+    batch_id = world.drop(services, "drops/a", files)
+    world.ingest(services, batch_id)
+    before = count(services, Version)
+    assert world.drop(services, "drops/a", files) == batch_id
+    assert world.ingest(services, batch_id) == {}
+    assert count(services, Version) == before
+
+
+def test_two_workers_at_one_batch_make_no_doubles(services, tmp_path):
+    files = [world.picture(tmp_path, f"P{n}_ACME_20270301_v01.jpg", seed=n % 4) for n in range(8)]
+    batch_id = world.drop(services, "drops/a", files)
+    [chunk] = batches.plan_chunks(services, batch_id=batch_id)
+    counts = []
+
+    def work(ids):
+        counts.append(gate.ingest_chunk(services, batch_id=batch_id, file_ids=ids))
+
+    threads = [threading.Thread(target=work, args=(ids,)) for ids in (chunk, chunk[::-1])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    world.ingest(services, batch_id)  # what one worker had in hand when the other came by
+    assert sum(sum(each.values()) for each in counts) == 8
+    assert count(services, Version) == 4
+    outcomes = [row["outcome"] for row in rows(services, batch_id).values()]
+    assert sorted(outcomes) == ["duplicate"] * 4 + ["ingested"] * 4
+
+
+@pytest.mark.parametrize("step", ["_asset", "_insert", "_link_near", "_decode", "change_state"])
+def test_killed_at_any_step_and_run_again_ends_the_same(services, tmp_path, monkeypatch, step):
+    path = world.picture(tmp_path, "A_ACME_20270301_v01.jpg")
+    batch_id = world.drop(services, "drops/a", [path])
+    [[file_id]] = batches.plan_chunks(services, batch_id=batch_id)
+
+    def killed(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gate, step, killed)
+        with pytest.raises(KeyboardInterrupt):
+            gate.ingest_chunk(services, batch_id=batch_id, file_ids=[file_id])
+    assert rows(services, batch_id)[path.name]["outcome"] == "pending"
+    assert world.ingest(services, batch_id) == {"ingested": 1}
+    assert count(services, Version) == 1
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(share=st.floats(0.001, 0.97))
+def test_a_picture_cut_off_anywhere_is_never_taken_for_a_whole_one(tmp_path, share):
+    from dam.errors import BadInput
+    from dam.ingest import formats, pixels
+
+    path = world.truncated(world.picture(tmp_path, "A.jpg", size=(160, 120)), share)
+    if formats.identify(path).kind == "image":
+        with pytest.raises(BadInput):
+            pixels.decode(path, max_megapixels=400)
+
+
+def test_chunks_are_cut_by_bytes(services, tmp_path):
+    files = [world.picture(tmp_path, f"P{n}_ACME_20270301_v01.jpg", seed=n) for n in range(4)]
+    batch_id = world.drop(services, "drops/a", files)
+    room = files[0].stat().st_size + files[1].stat().st_size
+    chunks = batches.plan_chunks(services, batch_id=batch_id, max_bytes=room)
+    assert sum(len(chunk) for chunk in chunks) == 4
+    assert len(chunks) >= 2
+    assert [len(chunk) for chunk in batches.plan_chunks(services, batch_id=batch_id, max_bytes=1)] == [1, 1, 1, 1]
+
+
+def test_the_source_goes_only_after_its_copy_was_read_back(services, tmp_path):
+    path = world.picture(tmp_path, "A_ACME_20270301_v01.jpg")
+    batch_id = world.drop(services, "drops/a", [path])
+    world.ingest(services, batch_id)
+    with services.session() as session:
+        uri = session.scalars(select(Version.storage_uri)).one()
+    vault = services.storage.vault.root / uri.removeprefix("vault:")
+    whole = vault.read_bytes()
+    vault.write_bytes(whole[:-1] + b"x")
+    batches.close(services, batch_id=batch_id)
+    assert services.storage.inbox.exists(f"drops/a/{path.name}"), "the only good copy was removed"
+
+
+def test_closing_waits_for_every_file(services, tmp_path):
+    batch_id = world.drop(services, "drops/a", [world.picture(tmp_path, "A_ACME_20270301_v01.jpg")])
+    batches.plan_chunks(services, batch_id=batch_id)
+    with pytest.raises(Exception, match="still pending"):
+        batches.close(services, batch_id=batch_id)
+    world.ingest(services, batch_id)
+    assert batches.close(services, batch_id=batch_id) == {"ingested": 1}
+    assert list(services.storage.inbox.list("drops/a/")) == []
+    assert count(services, BatchFile) == 1
+
+
+def test_drops_are_found_when_they_are_complete_and_only_once(services, tmp_path):
+    path = world.picture(tmp_path, "A_ACME_20270301_v01.jpg")
+    services.storage.inbox.put("drops/x/A.jpg", path)
+    services.storage.inbox.put("drops/partners/y/B.jpg", path)
+    assert batches.discover(services) == []
+    services.storage.inbox.put("drops/x/_COMPLETE", b"")
+    services.storage.inbox.put("drops/partners/y/batch.yaml", b"sent_by: north\nsupplier: Northlight\n")
+    assert batches.discover(services) == ["drops/partners/y", "drops/x"]
+    batch_id = batches.register(services, location="drops/partners/y", source="inbox", sent_by="airflow")
+    assert batches.discover(services) == ["drops/x"]
+    with services.session() as session:
+        from dam.catalog.models import Batch
+
+        batch = session.get_one(Batch, batch_id)
+        assert (batch.sent_by, batch.supplier) == ("north", "Northlight")
