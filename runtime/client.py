@@ -16,7 +16,7 @@ DONE = {"success", "failed"}
 TAKEN = {"success", "failed", "skipped"}
 #: Seconds a person takes to read a question. An answer in the very second in which Airflow parks the task
 #: is not lost, but it costs a retry.
-READING = 2.0
+READING = 4.0
 
 
 class TookTooLong(DamError):
@@ -183,6 +183,7 @@ class Person:
             if now["state"] in TAKEN:
                 return True
             if now["state"] == "awaiting_input" and now["try_number"] > answered:
+                time.sleep(READING if answered else 0)
                 reply = self.http.patch(f"{path}{place}/hitlDetails", json=body)
                 if reply.status_code >= 400:
                     raise RunFailed(f"{self.username} could not answer: {reply.text}", where=task["task_id"])

@@ -365,7 +365,7 @@ class Demo:
             if not question["response_received"]
         ]
         for question in detail:
-            lena.answer(question, "Approve", comment="", versions="").raise_for_status()
+            lena.answer(question, "Approve", comment="", versions="")
         return dict(self.admin.wait_result("review_package", run_id, "verdict"))
 
     def near_duplicate_in(self, package_id: str) -> str | None:

@@ -145,6 +145,9 @@ class Stack:
             "AIRFLOW__API__WORKERS": "1",
             "AIRFLOW__API__SECRET_KEY": self.secret("api"),
             "AIRFLOW__API_AUTH__JWT_SECRET": self.secret("jwt"),
+            # how soon a task's end is noticed: every task is shorter by some seconds, and an answer that
+            # comes just after its question finds the task parked
+            "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(self.port + 713),
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(self.port + 714),
             "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",
