@@ -1,0 +1,186 @@
+"""The stores: the same promises over folders and over S3 on the wire."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+import uuid
+
+import boto3
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dam.errors import BadInput, NotFound
+from dam.storage import Corrupt, Storage
+from dam.storage.keys import checked
+
+KEYS = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+
+
+@pytest.fixture(scope="module")
+def s3_url():
+    """An S3 server over HTTP on this machine."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(params=["folder", "s3"])
+def storage(request, tmp_path):
+    if request.param == "folder":
+        return Storage(str(tmp_path))
+    url = request.getfixturevalue("s3_url")
+    bucket = f"b-{uuid.uuid4().hex[:12]}"
+    boto3.client("s3", endpoint_url=url, **KEYS).create_bucket(Bucket=bucket)
+    return Storage(f"s3://{bucket}/dam", KEYS | {"endpoint_url": url})
+
+
+@pytest.mark.parametrize("source", ["bytes", "path", "stream"])
+def test_what_is_put_is_read_back(storage, tmp_path, source):
+    data = b"picture" * 1000
+    path = tmp_path / "in.bin"
+    path.write_bytes(data)
+    given_source = {"bytes": data, "path": path, "stream": io.BytesIO(data)}[source]
+    stored = storage.vault.put("a/b c/ü.jpg", given_source)
+    assert (stored.uri, stored.bytes) == ("vault:a/b c/ü.jpg", len(data))
+    assert stored.sha256 == hashlib.sha256(data).hexdigest() == storage.vault.digest("a/b c/ü.jpg")
+    assert storage.vault.read("a/b c/ü.jpg") == data
+    assert storage.vault.size("a/b c/ü.jpg") == len(data)
+    with storage.vault.local("a/b c/ü.jpg") as local:
+        assert local.read_bytes() == data
+
+
+def test_what_is_not_there(storage):
+    assert not storage.vault.exists("x")
+    storage.vault.delete("x")
+    for ask in (storage.vault.read, storage.vault.size, storage.vault.digest):
+        with pytest.raises(NotFound):
+            ask("x")
+    with pytest.raises(NotFound), storage.vault.local("x"):
+        pass
+
+
+def test_a_listing_is_sorted_and_keeps_to_its_prefix_and_store(storage):
+    for key in ("b/2", "b/1", "b/sub/3", "b.txt", "c", "b2/1"):
+        storage.inbox.put(key, b"x")
+    storage.vault.put("b/other", b"x")
+    assert [entry.key for entry in storage.inbox.list("b/")] == ["b/1", "b/2", "b/sub/3"]
+    assert [entry.key for entry in storage.inbox.list("b")] == ["b.txt", "b/1", "b/2", "b/sub/3", "b2/1"]
+    assert len(list(storage.inbox.list())) == 6
+
+
+def test_content_is_kept_once_and_named_by_itself(storage):
+    first = storage.vault.put_content(b"same")
+    threads = [threading.Thread(target=storage.vault.put_content, args=(b"same",)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert storage.vault.put_content(b"same") == first
+    sha256 = hashlib.sha256(b"same").hexdigest()
+    assert [entry.key for entry in storage.vault.list()] == [f"{sha256[:2]}/{sha256[2:4]}/{sha256}"]
+
+
+def test_a_put_that_dies_leaves_what_was_there(storage):
+    storage.reports.put("r.json", b"old")
+
+    class Dying(io.RawIOBase):
+        def readable(self):
+            return True
+
+        def read(self, size=-1):
+            raise OSError("the sender went away")
+
+    with pytest.raises(OSError, match="went away"):
+        storage.reports.put("r.json", Dying())
+    assert storage.reports.read("r.json") == b"old"
+    assert [entry.key for entry in storage.reports.list()] == ["r.json"]
+
+
+def test_a_move_ends_with_one_verified_copy(storage):
+    stored = storage.vault.put_content(b"original")
+    moved = storage.move(stored.uri, "cold", "a/b", sha256=stored.sha256)
+    assert moved.uri == "cold:a/b"
+    assert storage.cold.read("a/b") == b"original"
+    assert list(storage.vault.list()) == []
+    assert storage.move(stored.uri, "cold", "a/b", sha256=stored.sha256) == moved
+
+
+@pytest.mark.parametrize("step", ["put", "digest", "delete"])
+def test_a_move_killed_at_any_step_loses_nothing_and_ends_the_same(storage, monkeypatch, step):
+    stored = storage.vault.put_content(b"original")
+    _, key = storage.resolve(stored.uri)
+    store = storage.vault if step == "delete" else storage.cold
+
+    def killed(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, step, killed)
+        if step == "digest":
+            storage.cold.put("k", b"half a cop")  # what an earlier, killed try left there
+        with pytest.raises(KeyboardInterrupt):
+            storage.move(stored.uri, "cold", "k", sha256=stored.sha256)
+    assert storage.vault.read(key) == b"original"
+    storage.move(stored.uri, "cold", "k", sha256=stored.sha256)
+    assert storage.cold.read("k") == b"original"
+    assert not storage.vault.exists(key)
+
+
+def test_a_copy_that_rots_on_the_way_keeps_the_source(storage, monkeypatch):
+    stored = storage.vault.put_content(b"original")
+    put = storage.cold.put
+    monkeypatch.setattr(storage.cold, "put", lambda key, _source, **kwargs: put(key, b"0riginal", **kwargs))
+    with pytest.raises(Corrupt, match="was kept"):
+        storage.move(stored.uri, "cold", "k", sha256=stored.sha256)
+    assert storage.vault.exists(storage.resolve(stored.uri)[1])
+    assert not storage.cold.exists("k")
+
+
+def test_a_move_of_nothing_is_told(storage):
+    with pytest.raises(NotFound, match="neither at its source nor at its target"):
+        storage.move("vault:x", "cold", "x", sha256="0" * 64)
+
+
+def test_a_large_file_goes_up_in_parts(storage):
+    data = bytes(range(256)) * 80_000  # 20 MB
+    stored = storage.vault.put("big", io.BytesIO(data))
+    assert stored.sha256 == hashlib.sha256(data).hexdigest() == storage.vault.digest("big")
+
+
+def test_cold_objects_have_a_cold_storage_class(s3_url):
+    client = boto3.client("s3", endpoint_url=s3_url, **KEYS)
+    client.create_bucket(Bucket="classes")
+    Storage("s3://classes", KEYS | {"endpoint_url": s3_url}).cold.put("k", b"x")
+    assert client.head_object(Bucket="classes", Key="cold/k")["StorageClass"] == "GLACIER_IR"
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(key=st.text(max_size=40))
+def test_no_key_escapes_the_root(tmp_path, key):
+    folder = Storage(str(tmp_path / "root")).vault
+    try:
+        checked(key)
+    except BadInput:
+        with pytest.raises(BadInput, match="is no key"):
+            folder.put(key, b"x")
+        return
+    try:
+        folder.put(key, b"x")
+    except (UnicodeEncodeError, OSError):  # a lone surrogate, or a file where a folder should be
+        return
+    assert (tmp_path / "root" / "vault" / key).resolve().is_relative_to((tmp_path / "root" / "vault").resolve())
+
+
+@pytest.mark.parametrize(
+    "key", ["", "/etc/passwd", "../x", "a/../../x", "a//b", "a\x00b", "a\\b", ".", "a/.", "x" * 300]
+)
+def test_refused_keys_say_why(key):
+    with pytest.raises(BadInput, match="A key is a relative path"):
+        checked(key)
