@@ -151,7 +151,7 @@ def _through(services: Services, session: Session, file: _File, run: str | None)
         _check_bytes(services, file)
         found = formats.identify(file.path)
         if found.kind == "opaque":
-            raise _Refusal("The format is not known here, so the file was kept as it is; a person must say what it is.")
+            raise _Unknown("The format is not known here, so the file was kept as it is; a person must say what it is.")
         picture = _decode(services, file, found)
     except _Refusal as refusal:
         _set_aside(services, session, file, found, refusal, run)
