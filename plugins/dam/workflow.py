@@ -141,6 +141,9 @@ def _check(workflow: Workflow, path: Path, text: str) -> None:
         (("stages", name, "owner"), stage.owner) for name, stage in workflow.stages.items()
     ]
     asked += [(("seats", index, "role"), rule.role) for index, rule in enumerate(workflow.seats)]
+    for name, stage in workflow.stages.items():
+        for part, roles in stage.raci:
+            asked += [(("stages", name, "raci", part, index), role) for index, role in enumerate(roles)]
     for loc, role in asked:
         if role not in held:
             raise BadInput(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 
 import world
-from dam.catalog.models import Brief, Deliverable
-from dam.create import deliverables
+from dam.catalog.models import Brief, Campaign, Deliverable
 from dam.errors import BadInput, Refused
 from dam.plan import briefs
 
@@ -32,7 +35,7 @@ ROW = {"project": "A", "title": "t", "channels": ["web"], "markets": ["DE"], "du
 FAULTS = {
     "goals": ({"goals": " "}, "goals"),
     "owner": ({"owners": {"marketing_lead": "vic", "designer": "dario"}}, "owners.marketing_lead"),
-    "no designer": ({"owners": {"marketing_lead": "maya"}}, "owners"),
+    "no designer": ({"owners": {"marketing_lead": "maya"}}, "owners.designer"),
     "none": ({"deliverables": []}, "deliverables"),
     "market": (
         {"deliverables": [ROW | {"markets": ["XX"]}]},
@@ -42,6 +45,14 @@ FAULTS = {
         {"deliverables": [ROW | {"due_on": "2999-01-01"}]},
         "deliverables[0].due_on",
     ),
+    "channel the campaign has not": ({"channels": ["cms"], "deliverables": [ROW]}, "deliverables[0].channels"),
+    "market the campaign has not": ({"markets": ["FR"], "deliverables": [ROW]}, "deliverables[0].markets"),
+    "same name twice": ({"deliverables": [ROW, ROW | {"title": "u"}]}, "deliverables[1].project"),
+    "same idea twice": ({"deliverables": [ROW, ROW | {"project": "B"}]}, "deliverables[1].variant"),
+    "variant": ({"deliverables": [ROW | {"variant": ["A"]}]}, "deliverables[0].variant"),
+    "title": ({"deliverables": [ROW | {"title": ["t"]}]}, "deliverables[0].title"),
+    "kind": ({"deliverables": [ROW | {"kind": "smell"}]}, "deliverables[0].kind"),
+    "target": ({"kpi_targets": {"approval_hours": "soon"}}, "kpi_targets.approval_hours"),
 }  # fmt: skip
 
 
@@ -50,6 +61,48 @@ def test_a_fault_names_its_field_and_the_remedy(services, changes, field):
     faults = briefs.check(services, brief_id=draft(services, **changes))
     assert [fault.field for fault in faults] == [field]
     assert faults[0].remedy
+
+
+def test_variants_of_one_idea_are_deliverables_of_their_own(services):
+    rows = [ROW | {"project": f"HERO-{variant}", "variant": variant} for variant in "AB"]
+    world.signed_brief(services, deliverables=rows)
+    with services.session() as session:
+        assert sorted((row.title, row.variant) for row in session.scalars(select(Deliverable))) == [
+            ("t", "A"),
+            ("t", "B"),
+        ]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+COLUMNS = ("project", "title", "kind", "variant", "channels", "markets", "due_on")
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    changes=st.dictionaries(st.sampled_from(sorted(briefs.FORM.keys() - {"template"})), JSON, min_size=1),
+    row=st.dictionaries(st.sampled_from(COLUMNS), JSON),
+)
+def test_whatever_is_filled_in_is_answered_with_faults(services, changes, row):
+    filled = world.form()
+    filled["deliverables"][0].update(row)
+    told = briefs.faults_of(services, {"currency": "EUR", "kpi_targets": {"hits": 1}} | filled | changes)
+    assert all(fault.field and fault.problem and fault.remedy for fault in told)
+    assert {fault.field.split(".")[0].split("[")[0] for fault in told} <= briefs.FORM.keys()
+
+
+BROKEN = {"budget": "NaN", "owners": ["maya"], "kpi_targets": "many", "currency": 5, "channels": "web"}
+
+
+@pytest.mark.parametrize(("field", "value"), [*BROKEN.items(), ("budget", float("inf")), ("budget", 10**30)])
+def test_a_campaign_that_can_not_be_is_not_made(services, field, value):
+    with pytest.raises(BadInput, match=f"  {field}"):
+        draft(services, **{field: value})
+    with services.session() as session:
+        assert session.scalars(select(Campaign)).all() == []
 
 
 def test_a_form_that_can_not_be_a_brief_lists_everything(services):
@@ -72,6 +125,49 @@ def test_signing_freezes_and_hashes(services):
         assert session.get_one(Brief, brief_id).status == "signed"
 
 
+def test_a_brief_that_was_sent_back_gets_the_next_number(services):
+    returned = draft(services)
+    briefs.send_back(services, brief_id=returned, person="maya", reason="too dear")
+    with pytest.raises(Refused, match="sent back"):
+        briefs.sign(services, brief_id=returned, person="maya")
+    again = briefs.draft(services, form=world.form(budget=30000), drafted_by="momo")
+    assert again["number"] == 2
+    assert briefs.sign(services, brief_id=again["brief_id"], person="maya")["status"] == "signed"
+    with services.session() as session:
+        assert session.scalars(select(Campaign.budget)).one() == 30000
+
+
+def test_an_older_brief_is_not_signed_over_a_newer_one(services):
+    older = draft(services)
+    newer = world.signed_brief(services, budget=30000)
+    with pytest.raises(Refused, match="brief 2 of spring-2027 is signed already"):
+        briefs.sign(services, brief_id=older, person="maya")
+    assert briefs.sign(services, brief_id=newer, person="maya")["status"] == "signed"
+
+
+def test_two_workers_on_one_run_draft_one_brief(services):
+    made = []
+    threads = [
+        threading.Thread(
+            target=lambda: made.append(briefs.draft(services, form=world.form(), drafted_by="maya", run="plan/1"))
+        )
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [brief["number"] for brief in made] == [1, 1, 1, 1]
+
+
+def test_the_same_content_has_the_same_hash_and_another_another(services):
+    first, again, other = (
+        briefs.sign(services, brief_id=draft(services, goals=goals), person="maya")["sha256"]
+        for goals in ("more visits", "more visits", "fewer visits")
+    )
+    assert first == again != other
+
+
 def test_only_a_marketing_lead_signs_and_only_a_brief_without_faults(services):
     brief_id = draft(services)
     with pytest.raises(Refused, match="no marketing lead"):
@@ -85,28 +181,3 @@ def test_the_signer_reads_all_of_it(services):
     text_shown = briefs.render(services, brief_id=draft(services))
     for words in ("20 % more visits", "48,000 EUR", "SPRING27-HERO-A_ACME_…", "DE, FR"):
         assert words in text_shown
-
-
-def test_creators_are_told_what_is_missing_and_what_is_misnamed(services, tmp_path):
-    opened = deliverables.open_tasks(services, brief_id=world.signed_brief(services))
-    inbox, location = services.storage.inbox, opened["location"]
-    inbox.put(f"{location}/SPRING27-HERO-A_ACME_20270301_v01.jpg", b"x")
-    inbox.put(f"{location}/hero b final FINAL.jpg", b"x")
-    inbox.put(f"{location}/SPRING27-HERO-B_ACME_20270301_v07.jpg", b"x")
-    state = deliverables.arrived(services, batch_id=opened["batch_id"])
-    assert not state["complete"]
-    assert state["missing"] == ["SPRING27-HERO-B_ACME_…_v01"]
-    assert {row["name"] for row in state["misnamed"]} == {
-        "hero b final FINAL.jpg",
-        "SPRING27-HERO-B_ACME_20270301_v07.jpg",
-    }
-    with pytest.raises(Refused, match="is missing"):
-        deliverables.submit(services, batch_id=opened["batch_id"])
-    inbox.put(f"{location}/SPRING27-HERO-B_ACME_20270301_v01.jpg", b"x")
-    deliverables.submit(services, batch_id=opened["batch_id"])
-    assert deliverables.open_tasks(services, brief_id=_only_brief(services)) == opened
-
-
-def _only_brief(services):
-    with services.session() as session:
-        return session.scalars(select(Brief.id)).one()

@@ -110,8 +110,11 @@ def arrived(services: Services, *, batch_id: str) -> dict[str, Any]:
         except BadInput as fault:
             misnamed.append({"name": name, "problem": f"{fault.what} {fault.remedy}"})
             continue
-        if (parts.project, parts.version) in expected and parts.client == client:
-            found[(parts.project, parts.version)] = name
+        key = (parts.project, parts.version)
+        if key in found:
+            misnamed.append({"name": name, "problem": f"It answers the same task as {found[key]}. Keep one of them."})
+        elif key in expected and parts.client == client:
+            found[key] = name
         else:
             wanted = ", ".join(f"{project}_{client}_…_v{number:02d}" for project, number in sorted(expected))
             misnamed.append({"name": name, "problem": f"It answers no open task. Open are: {wanted}."})
@@ -177,8 +180,8 @@ def _open(
 ) -> dict[str, Any]:
     batch = session.scalar(select(Batch).where(Batch.location == location))
     if batch is None:
-        designers = campaign.owners.get("designer") or services.workflow.members("designer")
-        batch = Batch(campaign_id=campaign.id, source="inbox", location=location, sent_by=designers[0])
+        maker = _maker(services, campaign)
+        batch = Batch(campaign_id=campaign.id, source="inbox", location=location, sent_by=maker)
         session.add(batch)
         session.flush()
         for item in wanted:
@@ -192,7 +195,7 @@ def _open(
                     batch_id=batch.id,
                     round=(last or 0) + 1,
                     answers_version_id=item.answers,
-                    assignee=designers[0],
+                    assignee=maker,
                     note=item.note,
                     due_on=item.deliverable.due_on,
                 )
@@ -222,6 +225,12 @@ def _open(
             for task in tasks
         ],
     }
+
+
+def _maker(services: Services, campaign: Campaign) -> str:
+    """Return who makes a campaign's deliverables: its owner in the role that owns making."""
+    role = services.workflow.stages["create"].owner
+    return str((campaign.owners.get(role) or services.workflow.members(role))[0])
 
 
 def _batch(session: Session, batch_id: str, *, lock: bool = False) -> Batch:

@@ -47,9 +47,12 @@ FORM: dict[str, str] = {
 }
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 CODE = re.compile(r"[A-Z0-9]+(-[A-Z0-9]+)*")
+VARIANT = re.compile(r"[A-Z0-9]{1,8}")
 KINDS = ("image", "video", "audio", "document", "model")
-#: Roles that every brief names an owner for.
-OWNERS = ("marketing_lead", "designer")
+#: Fields that the campaign itself is made of; with a fault in one of them there is nothing to draft.
+CAMPAIGNS = frozenset(FORM) - {"goals", "audience", "deliverables"}
+#: More money than a campaign costs; the catalogue holds no more.
+MOST_MONEY = Decimal(10) ** 12
 
 
 # --------------------------------------------------------------------------------------------- checking
@@ -65,10 +68,9 @@ class _Checker:
     def fault(self, field: str, problem: str, remedy: str) -> None:
         self.faults.append(Fault(field, problem, remedy))
 
-    def text(self, field: str) -> None:
-        value = self.form.get(field)
+    def text(self, field: str, value: Any, what: str) -> None:
         if not isinstance(value, str) or not value.strip():
-            self.fault(field, "is empty.", f"Fill in {FORM[field]}.")
+            self.fault(field, "is empty.", f"Fill in {what}.")
 
     def pattern(self, field: str, value: Any, pattern: re.Pattern[str], example: str) -> None:
         if not isinstance(value, str) or not pattern.fullmatch(value):
@@ -94,13 +96,21 @@ class _Checker:
             self.fault(field, "is empty.", "Name at least one country, e.g. DE.")
             return
         for value in values:
-            if value not in countries(self.services):
+            if not isinstance(value, str) or value not in countries(self.services):
                 self.fault(field, f"{value!r} is no country code.", "Use ISO 3166-1 alpha-2, e.g. DE.")
+
+    def within(self, field: str, values: Any, campaigns: Any, what: str) -> None:
+        """Check that a deliverable asks for nothing that its campaign does not."""
+        if any(fault.field == field for fault in self.faults) or not isinstance(campaigns, list):
+            return
+        for value in values:
+            if value not in campaigns:
+                self.fault(field, f"{value!r} is not among the campaign's {what}.", "Add it there, or remove it.")
 
     def run(self) -> list[Fault]:
         form = self.form
         for field in ("name", "goals", "audience"):
-            self.text(field)
+            self.text(field, form.get(field), FORM[field])
         self.pattern("slug", form.get("slug"), SLUG, "spring-2027")
         self.pattern("project", form.get("project"), CODE, "SPRING27")
         self.pattern("client", form.get("client"), re.compile(r"[A-Z0-9]+"), "ACME")
@@ -111,23 +121,37 @@ class _Checker:
         starts, ends = self.day("starts_on", form.get("starts_on")), self.day("ends_on", form.get("ends_on"))
         if starts and ends and ends < starts:
             self.fault("ends_on", "is before starts_on.", "Put the last day after the first.")
-        try:
-            if Decimal(str(form.get("budget"))) <= 0:
-                self.fault("budget", "is not more than zero.", "Fill in the money for the campaign.")
-        except InvalidOperation:
-            self.fault("budget", f"{form.get('budget')!r} is no number.", "Fill in a number, e.g. 48000.")
+        self._budget()
         self._owners()
+        self._targets()
         self._deliverables(ends, channels)
         return self.faults
+
+    def _budget(self) -> None:
+        budget = self.form.get("budget")
+        try:
+            if not 0 < Decimal(str(budget)) < MOST_MONEY:
+                self.fault("budget", "is not more than zero, or too much.", "Fill in the money for the campaign.")
+        except InvalidOperation:
+            self.fault("budget", f"{budget!r} is no number.", "Fill in a number, e.g. 48000.")
+
+    def _targets(self) -> None:
+        targets = self.form.get("kpi_targets")
+        if not isinstance(targets, dict) or not targets:
+            self.fault("kpi_targets", "is no table.", 'Write it like {"approval_hours": 72}.')
+            return
+        for name, target in targets.items():
+            if isinstance(target, bool) or not isinstance(target, int | float):
+                self.fault(f"kpi_targets.{name}", f"{target!r} is no number.", "Fill in what is to be reached.")
 
     def _owners(self) -> None:
         owners = self.form.get("owners")
         if not isinstance(owners, dict):
             self.fault("owners", "is no table.", 'Write it like {"designer": "dario"}.')
             return
-        for role in OWNERS:
+        for role in owner_roles(self.services):
             if role not in owners:
-                self.fault("owners", f"has no {role}.", f"Name a {role}: {self._holders(role)}.")
+                self.fault(f"owners.{role}", "is not named.", f"Name one: {self._holders(role)}.")
         for role, person in owners.items():
             if not self.services.workflow.has_role(str(person), role):
                 self.fault(f"owners.{role}", f"{person!r} does not hold that role.", f"Use: {self._holders(role)}.")
@@ -141,25 +165,42 @@ class _Checker:
         if not isinstance(rows, list) or len(rows) < least:
             self.fault("deliverables", f"has fewer than {least} rows.", "Say what is to be made.")
             return
-        seen: set[str] = set()
+        projects: set[str] = set()
+        ideas: set[tuple[str, str]] = set()
         for index, row in enumerate(rows):
             at = f"deliverables[{index}]"
             if not isinstance(row, dict):
                 self.fault(at, "is no row.", 'Write it like {"project": "HERO", "title": "…"}.')
                 continue
-            self.pattern(f"{at}.project", row.get("project"), CODE, "HERO-A")
-            if row.get("project") in seen:
+            self._deliverable(at, row, ends, channels)
+            project, idea = str(row.get("project")), (str(row.get("title")), str(row.get("variant")))
+            if project in projects:
                 self.fault(f"{at}.project", "is there twice.", "Give each row a project part of its own.")
-            seen.add(str(row.get("project")))
-            if not str(row.get("title") or "").strip():
-                self.fault(f"{at}.title", "is empty.", "Say what it is.")
-            if row.get("kind", "image") not in KINDS:
-                self.fault(f"{at}.kind", f"{row.get('kind')!r} is unknown.", f"Use: {', '.join(KINDS)}.")
-            self.known(f"{at}.channels", row.get("channels"), channels, "channel")
-            self.markets(f"{at}.markets", row.get("markets"))
-            due = self.day(f"{at}.due_on", row.get("due_on"))
-            if due and ends and due > ends:
-                self.fault(f"{at}.due_on", "is after the campaign's end.", "Make it due earlier.")
+            elif idea in ideas:
+                self.fault(f"{at}.variant", "is there twice for this title.", "Tell the rows apart: A, B, …")
+            projects.add(project)
+            ideas.add(idea)
+
+    def _deliverable(self, at: str, row: dict[str, Any], ends: date | None, channels: list[str]) -> None:
+        self.pattern(f"{at}.project", row.get("project"), CODE, "HERO-A")
+        self.text(f"{at}.title", row.get("title"), "what it is")
+        if (row.get("kind") or "image") not in KINDS:
+            self.fault(f"{at}.kind", f"{row.get('kind')!r} is unknown.", f"Use: {', '.join(KINDS)}.")
+        if row.get("variant") is not None:
+            self.pattern(f"{at}.variant", row["variant"], VARIANT, "A")
+        self.known(f"{at}.channels", row.get("channels"), channels, "channel")
+        self.within(f"{at}.channels", row.get("channels"), self.form.get("channels"), "channels")
+        self.markets(f"{at}.markets", row.get("markets"))
+        self.within(f"{at}.markets", row.get("markets"), self.form.get("markets"), "markets")
+        due = self.day(f"{at}.due_on", row.get("due_on"))
+        if due and ends and due > ends:
+            self.fault(f"{at}.due_on", "is after the campaign's end.", "Make it due earlier.")
+
+
+def owner_roles(services: Services) -> list[str]:
+    """Return the roles that every brief names a person for: who owns planning and who owns making."""
+    stages = services.workflow.stages
+    return list(dict.fromkeys((stages["plan"].owner, stages["create"].owner)))
 
 
 def channel_names(services: Services) -> list[str]:
@@ -210,25 +251,25 @@ def draft(services: Services, *, form: dict[str, Any], drafted_by: str, run: str
     """
     chosen = template(services, form)
     filled = dict(chosen["defaults"]) | {key: value for key, value in form.items() if value not in (None, "", {})}
-    content = json.loads(json.dumps({key: filled.get(key) for key in FORM}, default=str))
+    # what is no JSON (dates, NaN) becomes text, so that it can be kept and complained about
+    content = json.loads(json.dumps({key: filled.get(key) for key in FORM}, default=str), parse_constant=str)
     content["template"] = str(form.get("template") or "standard")
     faults = faults_of(services, content)
-    basic = {"name", "slug", "project", "client", "starts_on", "ends_on", "budget", "channels", "markets"}
-    if any(fault.field in basic for fault in faults):
+    if any(fault.field in CAMPAIGNS for fault in faults):
         raise BadInput(
             "the form has faults:\n" + "\n".join(f"  {f.field}: {f.problem} {f.remedy}" for f in faults),
             where="brief form",
             remedy="\nTrigger the DAG again with the form corrected.",
         )
     with services.session() as session:
-        if run and (known := session.scalar(select(Brief).where(Brief.run == run))):
-            return _told(known)
         session.execute(
             insert(Campaign)
             .values(id=_new_campaign_id(), created_at=utcnow(), **_campaign_columns(content))
             .on_conflict_do_nothing(index_elements=["slug"])
         )
         campaign = session.scalars(select(Campaign).where(Campaign.slug == content["slug"]).with_for_update()).one()
+        if run and (known := session.scalar(select(Brief).where(Brief.run == run))):
+            return _told(known)
         number = (session.scalar(select(func.max(Brief.number)).where(Brief.campaign_id == campaign.id)) or 0) + 1
         brief = Brief(campaign_id=campaign.id, number=number, content=content, drafted_by=drafted_by, run=run)
         session.add(brief)
@@ -253,10 +294,16 @@ def check(services: Services, *, brief_id: str) -> list[Fault]:
 def sign(services: Services, *, brief_id: str, person: str, run: str | None = None) -> dict[str, Any]:
     """Sign a brief: freezes and hashes its content, and makes its deliverables.
 
-    :raises Refused: the person is no marketing lead, or the brief has faults.
+    :raises Refused: the person does not own planning, or the brief has faults, was sent back, or is older
+        than one that was signed.
     """
-    if not services.workflow.has_role(person, "marketing_lead"):
-        raise Refused(f"{person} is no marketing lead", where=f"brief {brief_id}", remedy="Ask one to sign.")
+    role = services.workflow.stages["plan"].owner
+    if not services.workflow.has_role(person, role):
+        raise Refused(
+            f"{person} is no {role.replace('_', ' ')}",
+            where=f"brief {brief_id}",
+            remedy=f"Ask one to sign: {', '.join(services.workflow.members(role))}.",
+        )
     if faults := check(services, brief_id=brief_id):
         raise Refused(
             f"the brief has {len(faults)} faults, first {faults[0].field}: {faults[0].problem}",
@@ -267,8 +314,19 @@ def sign(services: Services, *, brief_id: str, person: str, run: str | None = No
         brief = _brief(session, brief_id, lock=True)
         if brief.status == "signed":
             return _told(brief)
-        content = brief.content
         campaign = session.get_one(Campaign, brief.campaign_id, with_for_update=True)
+        later = session.scalar(
+            select(func.max(Brief.number)).where(
+                Brief.campaign_id == campaign.id, Brief.status == "signed", Brief.number > brief.number
+            )
+        )
+        if brief.status == "returned" or later is not None:
+            raise Refused(
+                f"brief {later} of {campaign.slug} is signed already" if later else "the brief was sent back",
+                where=f"brief {brief_id}",
+                remedy="Draft it again: it gets the next number.",
+            )
+        content = brief.content
         for column, value in _campaign_columns(content).items():
             if column != "slug":
                 setattr(campaign, column, value)
@@ -352,8 +410,8 @@ def _campaign_columns(content: dict[str, Any]) -> dict[str, Any]:
         "channels": content["channels"],
         "budget": Decimal(str(content["budget"])),
         "currency": content["currency"],
-        "owners": {role: [person] for role, person in (content["owners"] or {}).items()},
-        "kpi_targets": content["kpi_targets"] or {},
+        "owners": {role: [person] for role, person in content["owners"].items()},
+        "kpi_targets": content["kpi_targets"],
     }
 
 

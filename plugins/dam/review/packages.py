@@ -7,7 +7,7 @@ changes the hash; a signature names the hash it was given for, so it can't outli
 from __future__ import annotations
 
 import hashlib
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
@@ -42,8 +42,10 @@ DESCRIBED = (
     "title", "description", "alt_text", "creator", "credit_line", "copyright_notice", "language", "date_created",
     "custom",
 )  # fmt: skip
-#: States from which a version may be frozen into a package.
-REVIEWABLE = frozenset({VersionState.INGESTED, VersionState.IN_REVIEW, VersionState.APPROVED})
+#: States of versions that a package's next round takes over from it.
+REVIEWABLE = frozenset({VersionState.IN_REVIEW, VersionState.APPROVED})
+#: Roles that may reopen a review that expired unsigned.
+REOPENERS = ("marketing_lead", "dam_admin")
 
 
 # ---------------------------------------------------------------------------------------------- manifest
@@ -90,7 +92,8 @@ def manifest(session: Session, version_ids: list[str]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    return value.isoformat() if hasattr(value, "isoformat") else value
+    # in UTC: the same moment must have the same hash whatever zone a connection speaks in
+    return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
 
 
 def _sha256(value: Any) -> str:
@@ -113,19 +116,34 @@ def freeze(
     The same versions freeze the same package, however often and from however many processes.
 
     :param seats: roles that must sign; the default is the workflow's seats.
-    :raises Refused: a seat has nobody who may take it, or a version is in no state to be reviewed.
-    :raises BadInput: there is no version.
+    :raises Refused: a seat has nobody who may take it, or a version is not freshly ingested: it is in
+        another package already.
+    :raises BadInput: there is no version. :raises NotFound: the batch or one of the versions in it is unknown.
     """
     wanted = sorted(set(version_ids))
     if not wanted:
         raise BadInput("a package needs versions", where=f"batch {batch_id}")
     with services.session() as session:
-        session.execute(select(Batch.id).where(Batch.id == batch_id).with_for_update()).one()
+        if session.get(Batch, batch_id, with_for_update={"of": Batch}) is None:
+            raise NotFound("there is no such batch", where=batch_id)
         for package in session.scalars(
             select(Package).where(Package.batch_id == batch_id).order_by(Package.round.desc())
         ):
             if sorted(entry.version_id for entry in package.entries) == wanted:
                 return package.id
+        found = session.execute(
+            select(Version.id, Version.state).where(Version.id.in_(wanted), Version.batch_id == batch_id)
+        )
+        states = {row.id: row.state for row in found}
+        for version_id in wanted:
+            if version_id not in states:
+                raise NotFound("there is no such version in the batch", where=f"batch {batch_id}: {version_id}")
+            if states[version_id] != VersionState.INGESTED:
+                raise Refused(
+                    f"it is {states[version_id]}",
+                    where=f"version {version_id}",
+                    remedy="Leave it out of the package.",
+                )
         return _freeze(services, session, batch_id, wanted, seats, run).id
 
 
@@ -138,13 +156,8 @@ def _freeze(
     run: str | None,
 ) -> Package:
     """Make the package, its entries and its seats, in the transaction of ``session``."""
-    batch = session.get_one(Batch, batch_id)
+    batch = session.get_one(Batch, batch_id, with_for_update={"of": Batch})  # rounds are counted one by one
     versions = session.scalars(select(Version).where(Version.id.in_(version_ids)).order_by(Version.id)).all()
-    for version in versions:
-        if version.state not in REVIEWABLE:
-            raise Refused(
-                f"it is {version.state}", where=f"version {version.id}", remedy="Leave it out of the package."
-            )
     number = (session.scalar(select(func.max(Package.round)).where(Package.batch_id == batch_id)) or 0) + 1
     entries = manifest(session, version_ids)
     body = {"batch_id": batch_id, "round": number, "versions": entries}
@@ -273,7 +286,8 @@ def revalidate(services: Services, *, package_id: str, run: str | None = None) -
 
     :returns: None when it is still valid (or was decided against). Otherwise the package is void, its
         versions are in review again, and the id of the next round's package is returned. Versions that
-        are live stay live; the audit event lists them.
+        are live stay live; the audit event lists them. When all are, there is nothing to review: the
+        package is void without a next round, and None is returned.
     """
     with services.session() as session:
         package = locked(session, package_id)
@@ -286,8 +300,11 @@ def revalidate(services: Services, *, package_id: str, run: str | None = None) -
         return void(services, session, package, run=run)
 
 
-def void(services: Services, session: Session, package: Package, *, run: str | None) -> str:
-    """Void a package in the transaction of ``session`` and freeze its next round; return that one's id."""
+def void(services: Services, session: Session, package: Package, *, run: str | None) -> str | None:
+    """Void a package in the transaction of ``session`` and freeze its next round.
+
+    :returns: the next round's id; None when every version is live or gone, so that none can be reviewed.
+    """
     changed = changed_versions(session, package)
     undecided = package.status == PackageStatus.IN_REVIEW
     again = [
@@ -312,7 +329,7 @@ def void(services: Services, session: Session, package: Package, *, run: str | N
         run=run,
     )
     session.flush()
-    return _freeze(services, session, package.batch_id, again, roles, run).id
+    return _freeze(services, session, package.batch_id, again, roles, run).id if again else None
 
 
 def next_round(session: Session, package: Package) -> str | None:
@@ -333,7 +350,7 @@ def reopen_expired(services: Services, *, package_id: str, person: str, run: str
 
     :raises Refused: the package did not expire, or the person is neither marketing lead nor DAM admin.
     """
-    if not any(services.workflow.has_role(person, role) for role in ("marketing_lead", "dam_admin")):
+    if not any(services.workflow.has_role(person, role) for role in REOPENERS):
         raise Refused(f"{person} may not reopen a review", where=package_id, remedy="Ask a marketing lead.")
     with services.session() as session:
         package = locked(session, package_id)
@@ -353,8 +370,8 @@ def verdict(services: Services, *, package_id: str, run: str | None = None) -> d
     """Draw a package's verdict from its signatures, once no seat is open, and give versions their states.
 
     A version is approved when every seat approves it, rejected when a veto seat rejects it, and otherwise
-    changes are requested. A veto seat that rejects the whole package ends the review at once. A seat that
-    expired approves nothing.
+    changes are requested. A veto seat that rejects every version ends the review at once. A seat that
+    expired approves nothing. A package that changed after its last signature is void.
 
     :returns: ``{"status", "approved", "changes_requested", "rejected", "next_package_id"}``; the status is
         None while seats are open; the lists hold version ids.
@@ -362,7 +379,7 @@ def verdict(services: Services, *, package_id: str, run: str | None = None) -> d
     with services.session() as session:
         package = locked(session, package_id)
         if package.status == PackageStatus.IN_REVIEW:
-            _conclude(session, package, run)
+            _conclude(services, session, package, run)
         by_verdict: dict[str | None, list[str]] = {}
         for entry in package.entries:
             by_verdict.setdefault(entry.verdict, []).append(entry.version_id)
@@ -377,19 +394,25 @@ def verdict(services: Services, *, package_id: str, run: str | None = None) -> d
         }
 
 
-def _conclude(session: Session, package: Package, run: str | None) -> None:
+def _conclude(services: Services, session: Session, package: Package, run: str | None) -> None:
     decisions = {
         decision.seat_id: decision
         for decision in session.scalars(select(Decision).where(Decision.package_id == package.id))
     }
     vetoed = any(
-        seat.veto and seat.id in decisions and decisions[seat.id].verdict == Verdict.REJECT for seat in package.seats
+        all(_said(decisions[seat.id], entry.version_id) == Verdict.REJECT for entry in package.entries)
+        for seat in package.seats
+        if seat.veto and seat.id in decisions
     )
-    if not vetoed and any(seat.status == "open" for seat in package.seats):
-        return
-    if not vetoed and any(seat.status == "expired" for seat in package.seats):
-        _close(session, package, PackageStatus.EXPIRED, run)
-        return
+    if not vetoed:
+        if any(seat.status == "open" for seat in package.seats):
+            return
+        if any(seat.status == "expired" for seat in package.seats):
+            _close(session, package, PackageStatus.EXPIRED, run)
+            return
+        if changed_versions(session, package):
+            void(services, session, package, run=run)
+            return
     for entry in package.entries:
         entry.verdict = Verdict.REJECT if vetoed else _version_verdict(package, decisions, entry.version_id)
         change_state(
@@ -421,13 +444,14 @@ STATE_OF = {
 }
 
 
+def _said(decision: Decision, version_id: str) -> Verdict:
+    """Return what a signature says of one version: its own verdict, or else the package's."""
+    return Verdict(decision.versions.get(version_id, {}).get("verdict", decision.verdict))
+
+
 def _version_verdict(package: Package, decisions: dict[str, Decision], version_id: str) -> Verdict:
     """Return what the signed seats together say of one version."""
-    said = [
-        (seat.veto, Verdict(decisions[seat.id].versions.get(version_id, {}).get("verdict", decisions[seat.id].verdict)))
-        for seat in package.seats
-        if seat.id in decisions
-    ]
+    said = [(seat.veto, _said(decisions[seat.id], version_id)) for seat in package.seats if seat.id in decisions]
     if said and all(verdict == Verdict.APPROVE for _, verdict in said):
         return Verdict.APPROVE
     if any(veto and verdict == Verdict.REJECT for veto, verdict in said):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import any_, func, literal, select
@@ -20,6 +21,7 @@ from dam.catalog.models import (
     Version,
     VersionState,
 )
+from dam.review import packages
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -119,7 +121,11 @@ def _counts(session: Session, campaign: Campaign, by_stage: Counter[str]) -> dic
 
 
 def _next_move(services: Services, session: Session, campaign: Campaign) -> dict[str, Any] | None:
-    """Return the most urgent thing a person has to do for a campaign."""
+    """Return what a person has to do next for a campaign, the stage nearest to live first.
+
+    A publication that waits for its day is told only when nobody has anything to do.
+    """
+    workflow = services.workflow
     seat = session.scalar(
         select(Seat)
         .join(Package)
@@ -129,20 +135,37 @@ def _next_move(services: Services, session: Session, campaign: Campaign) -> dict
     )
     if seat is not None:
         return _move("review", list(seat.eligible), f"sign as {seat.role.replace('_', ' ')}", seat.due_at.isoformat())
-    waiting = session.scalar(select(Batch).where(Batch.campaign_id == campaign.id, Batch.status == "waiting").limit(1))
+    for package in session.scalars(
+        select(Package)
+        .where(Package.campaign_id == campaign.id, Package.status == PackageStatus.EXPIRED)
+        .order_by(Package.closed_at)
+    ):
+        if packages.next_round(session, package) is None:
+            who = [person for role in packages.REOPENERS for person in workflow.members(role)]
+            return _move("review", who, f"reopen review {package.round}: nobody signed in time", None)
+    waiting = session.scalar(
+        select(Batch)
+        .where(Batch.campaign_id == campaign.id, Batch.status == "waiting")
+        .order_by(Batch.received_at)
+        .limit(1)
+    )
     if waiting is not None:
-        return _move("ingest", services.workflow.members("librarian"), "fill in what is missing", None)
+        due = _deadline(services, "ingest", waiting.received_at)
+        return _move("ingest", workflow.members(workflow.stages["ingest"].owner), "fill in what is missing", due)
     task = session.scalar(
         select(CreatorTask)
         .where(CreatorTask.campaign_id == campaign.id, CreatorTask.status == "open")
-        .order_by(CreatorTask.due_on)
+        .order_by(CreatorTask.due_on, CreatorTask.id)
         .limit(1)
     )
     if task is not None:
         return _move("create", [task.assignee], f"deliver {task.deliverable.project}", task.due_on.isoformat())
-    draft = session.scalar(select(Brief).where(Brief.campaign_id == campaign.id, Brief.status == "draft").limit(1))
-    if draft is not None:
-        return _move("plan", services.workflow.members("marketing_lead"), f"sign brief {draft.number}", None)
+    brief = session.scalar(select(Brief).where(Brief.campaign_id == campaign.id).order_by(Brief.number.desc()).limit(1))
+    if brief is not None and brief.status == "draft":
+        due = _deadline(services, "plan", brief.drafted_at)
+        return _move("plan", workflow.members(workflow.stages["plan"].owner), f"sign brief {brief.number}", due)
+    if brief is not None and brief.status == "returned":
+        return _move("plan", [brief.drafted_by], f"draft brief {brief.number} again: {brief.return_reason}", None)
     scheduled = session.scalar(
         select(Publication)
         .join(Version, Version.id == Publication.version_id)
@@ -152,9 +175,13 @@ def _next_move(services: Services, session: Session, campaign: Campaign) -> dict
         .limit(1)
     )
     if scheduled is not None:
-        who = services.workflow.members("digital_team")
+        who = workflow.members(workflow.stages["activate"].owner)
         return _move("activate", who, "publication starts", scheduled.starts_at.isoformat())
     return None
+
+
+def _deadline(services: Services, stage: str, since: datetime) -> str:
+    return (since + timedelta(hours=services.workflow.stages[stage].deadline_hours)).isoformat()
 
 
 def _move(stage: str, who: list[str], what: str, due_at: str | None) -> dict[str, Any]:

@@ -1,0 +1,101 @@
+"""Creator tasks: one for each deliverable, done when every file is there under its name."""
+
+from __future__ import annotations
+
+import pytest
+
+import world
+from dam.catalog.models import CreatorTask
+from dam.create import deliverables
+from dam.errors import BadInput, NotFound, Refused
+from dam.plan import briefs
+
+
+@pytest.fixture
+def brief_id(services):
+    return world.signed_brief(services)
+
+
+@pytest.fixture
+def opened(services, brief_id):
+    return deliverables.open_tasks(services, brief_id=brief_id)
+
+
+def put(services, opened, *names):
+    for name in names:
+        services.storage.inbox.put(f"{opened['location']}/{name}", b"x")
+    return deliverables.arrived(services, batch_id=opened["batch_id"])
+
+
+HERO_A, HERO_B = (f"SPRING27-HERO-{variant}_ACME_20270301_v01.jpg" for variant in "AB")
+
+
+def test_a_signed_brief_opens_one_task_for_each_deliverable(services, brief_id, opened):
+    assert [(task["project"], task["assignee"]) for task in opened["tasks"]] == [
+        ("SPRING27-HERO-A", "dario"),
+        ("SPRING27-HERO-B", "dario"),
+    ]
+    assert opened["location"].startswith("campaigns/spring-2027/")
+    assert deliverables.open_tasks(services, brief_id=brief_id) == opened
+
+
+def test_a_brief_that_is_not_signed_opens_nothing(services):
+    drafted = briefs.draft(services, form=world.form(), drafted_by="maya")["brief_id"]
+    with pytest.raises(Refused, match="the brief is draft"):
+        deliverables.open_tasks(services, brief_id=drafted)
+    with pytest.raises(NotFound):
+        deliverables.open_tasks(services, brief_id="brf_none")
+
+
+def test_creators_are_told_what_is_missing_and_what_is_misnamed(services, brief_id, opened):
+    state = put(
+        services, opened, HERO_A, "hero b final FINAL.jpg", HERO_B.replace("v01", "v07"), HERO_B.replace("ACME", "EMCA")
+    )
+    assert (state["complete"], state["arrived"]) == (False, [HERO_A])
+    assert state["missing"] == ["SPRING27-HERO-B_ACME_…_v01"]
+    told = {row["name"]: row["problem"] for row in state["misnamed"]}
+    assert "Name it like" in told["hero b final FINAL.jpg"]
+    assert "answers no open task" in told[HERO_B.replace("v01", "v07")]
+    assert "SPRING27-HERO-B_ACME_…_v01" in told[HERO_B.replace("ACME", "EMCA")]
+    with pytest.raises(Refused, match="is missing"):
+        deliverables.submit(services, batch_id=opened["batch_id"])
+    assert put(services, opened, HERO_B)["complete"]
+
+
+def test_two_files_for_one_task_are_told(services, opened):
+    state = put(services, opened, HERO_A, HERO_A.replace(".jpg", ".tif"), HERO_B)
+    assert state["complete"]
+    [extra] = state["misnamed"]
+    assert "answers the same task" in extra["problem"]
+
+
+def test_submitting_closes_the_tasks_once(services, brief_id, opened):
+    put(services, opened, HERO_A, HERO_B)
+    for _ in range(2):
+        deliverables.submit(services, batch_id=opened["batch_id"])
+    with services.session() as session:
+        assert {task.status for task in session.query(CreatorTask)} == {"done"}
+    assert deliverables.open_tasks(services, brief_id=brief_id) == opened
+    assert deliverables.arrived(services, batch_id=opened["batch_id"])["complete"]
+
+
+def test_the_next_brief_asks_for_the_next_version(services, tmp_path):
+    world.designers_batch(services, tmp_path)
+    following = deliverables.open_tasks(services, brief_id=world.signed_brief(services, budget=50000))
+    state = deliverables.arrived(services, batch_id=following["batch_id"])
+    assert state["missing"] == ["SPRING27-HERO-A_ACME_…_v02", "SPRING27-HERO-B_ACME_…_v02"]
+
+
+def test_reopening_needs_a_package_that_asked_for_changes(services):
+    with pytest.raises(NotFound, match="no such package"):
+        deliverables.reopen(services, package_id="pkg_none")
+
+
+def test_reopening_an_approved_package_is_refused(services, tmp_path):
+    batch_id, version_ids = world.designers_batch(services, tmp_path)
+    from dam.review import packages
+
+    package_id = packages.freeze(services, batch_id=batch_id, version_ids=version_ids)
+    world.sign_all(services, package_id)
+    with pytest.raises(BadInput, match="waits for changes"):
+        deliverables.reopen(services, package_id=package_id)
