@@ -28,8 +28,6 @@ with DAG(
     params={"today": Param("", type=["string", "null"], title="Today", description="ISO date; empty: now.")},
     **dag_settings("archive", max_active_runs=4),
 ):
-    due = DestructionListOperator(
-        task_id="due", today="{{ params.today or dag_run.run_after.date().isoformat() }}"
-    )
+    due = DestructionListOperator(task_id="due", today="{{ params.today or dag_run.run_after.date().isoformat() }}")
     sign = SignDestructionOperator(task_id="sign", due=due.output)
     DestroyOperator(task_id="destroy", due=due.output, signed_by=sign.output)

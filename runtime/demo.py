@@ -39,13 +39,14 @@ from dam.services import Services
 from runtime.client import Person, wait_for
 from runtime.stack import Stack
 
+#: In the order of the photographs that :func:`dam.demo.photos.make` makes first.
 DELIVERABLES = (
-    ("HERO-A", "Hero image", "A"),
-    ("HERO-B", "Hero image", "B"),
-    ("COFFEE", "Coffee break", None),
-    ("CAT", "Cat portrait", None),
-    ("ROCKET", "Launch", None),
-    ("RIDE", "Motorcycle", None),
+    ("HERO-A", "Hero image, wide", "A"),
+    ("HERO-B", "Hero image, tall", "B"),
+    ("CAT", "The cat at home", None),
+    ("ASTRONAUT", "Portrait of the astronaut", None),
+    ("ROCKET", "The rocket at dusk", None),
+    ("GALAXIES", "Deep sky", None),
 )
 
 
@@ -314,9 +315,9 @@ class Demo:
         stage.runs.append(f"review_package/{run_id}")
         self.room("bea", seats["brand_reviewer"], "approve", "On brand.")
         versions = self.version_ids(own)
-        first = sorted(versions)[0]
+        hero = versions[f"{self.project}-HERO-A_ACME"]
         reply = self.people["libby"].http.post(
-            f"/dam/api/versions/{versions[first]}/metadata",
+            f"/dam/api/versions/{hero}/metadata",
             json={"values": {"title": "Spring 2027: the hero, final title"}},
         )
         reply.raise_for_status()
@@ -402,6 +403,9 @@ class Demo:
     def close_review(self) -> None:
         """Sum up the review."""
         stage = self.stages["review"]
+        for run in stage.runs:
+            dag_id, run_id = run.split("/", 1)
+            self.admin.finished(dag_id, run_id)
         with self.services.session() as session:
             for package in session.scalars(
                 select(Package)

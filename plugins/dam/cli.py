@@ -154,17 +154,13 @@ def search(words: list[str]) -> None:
     from dam.catalog.models import Asset, Description, Version
 
     services = Services.from_env()
-    document = func.to_tsvector(
-        "simple",
-        func.concat_ws(" ", Description.title, Description.description, Description.creator, Description.alt_text),
-    )
     query = func.websearch_to_tsquery("simple", " ".join(words))
     with services.session() as session:
         rows = session.execute(
             select(Asset.id, Asset.name, Version.number, Version.state, Description.title)
             .join(Version, Version.asset_id == Asset.id)
             .join(Description, Description.version_id == Version.id)
-            .where(document.op("@@")(query))
+            .where(Description.search.op("@@")(query))
             .order_by(Asset.name, Version.number)
             .limit(100)
         ).all()

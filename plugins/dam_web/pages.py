@@ -45,6 +45,11 @@ def _words(text: str) -> str:
     return text.replace("_", " ")
 
 
+def _all(values: list[str], every: str) -> str:
+    """Return a list as people read it; ``*`` is said in words."""
+    return every if "*" in values else ", ".join(values)
+
+
 _environment = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
@@ -56,6 +61,7 @@ _environment.filters |= {
     "when": _when,
     "size": _size,
     "words": _words,
+    "all": _all,
     # markdown-it escapes HTML in its input, so its output is ours
     "markdown": lambda text: Markup(_markdown.render(text)),  # noqa: S704
 }

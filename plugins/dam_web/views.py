@@ -223,12 +223,6 @@ def search(services: Services, words: str, *, limit: int = 60, offset: int = 0) 
             .where(Version.state != VersionState.DESTROYED)
         )
         if words.strip():
-            document = func.to_tsvector(
-                "simple",
-                func.concat_ws(
-                    " ", Description.title, Description.description, Description.creator, Description.alt_text
-                ),
-            )
             tagged = (
                 select(Tag.version_id)
                 .join(Term, Term.id == Tag.term_id)
@@ -236,7 +230,7 @@ def search(services: Services, words: str, *, limit: int = 60, offset: int = 0) 
             )
             query = query.where(
                 or_(
-                    document.op("@@")(func.websearch_to_tsquery("simple", words)),
+                    Description.search.op("@@")(func.websearch_to_tsquery("simple", words)),
                     Asset.name.icontains(words.strip(), autoescape=True),
                     Version.id.in_(tagged),
                 )

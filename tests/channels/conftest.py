@@ -127,7 +127,7 @@ class World:
 
     def actions(self, subject_id: str) -> list[str]:
         with self.services.session() as session:
-            return [event.action for event in audit.history(session, subject_id)]
+            return [event.action for event in reversed(audit.history(session, subject_id))]
 
     def files(self) -> list[str]:
         """Return the keys of everything on the origin."""

@@ -19,6 +19,7 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     CheckConstraint,
+    Computed,
     Date,
     DateTime,
     Float,
@@ -33,7 +34,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, validates
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32, lower case
@@ -426,19 +427,13 @@ class NearDuplicate(Base):
 
 
 class Description(Base):
-    """Descriptive metadata of one version (IPTC Photo Metadata names, snake case)."""
+    """Descriptive metadata of one version (IPTC Photo Metadata names, snake case).
+
+    ``search`` is the full-text document that the database keeps in step.
+    """
 
     __tablename__ = "descriptions"
-    __table_args__ = (
-        Index(
-            "ix_descriptions_search",
-            text(
-                "to_tsvector('simple', coalesce(title,'') || ' ' || coalesce(description,'') || ' ' ||"
-                " coalesce(creator,'') || ' ' || coalesce(alt_text,''))"
-            ),
-            postgresql_using="gin",
-        ),
-    )
+    __table_args__ = (Index("ix_descriptions_search", "search", postgresql_using="gin"),)
 
     version_id: Mapped[str] = mapped_column(ForeignKey("versions.id"), primary_key=True)
     title: Mapped[str | None]
@@ -450,6 +445,15 @@ class Description(Base):
     language: Mapped[str | None]
     date_created: Mapped[datetime | None]
     custom: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    search: Mapped[Any] = mapped_column(
+        TSVECTOR,
+        Computed(
+            "to_tsvector('simple', coalesce(title, '') || ' ' || coalesce(description, '') || ' ' ||"
+            " coalesce(creator, '') || ' ' || coalesce(alt_text, ''))",
+            persisted=True,
+        ),
+        deferred=True,
+    )
     updated_by: Mapped[str]
     updated_at: Mapped[datetime] = mapped_column(default=utcnow, onupdate=utcnow)
 

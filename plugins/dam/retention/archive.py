@@ -48,8 +48,8 @@ def due(services: Services, *, now: datetime | None = None) -> list[dict[str, An
     """Return the versions that are due for cold storage, the longest over first, each with its reason.
 
     Due are: rejected versions; versions whose changes nobody answered, and withdrawn ones; those superseded
-    by an approved or live version of the same asset; those of ended campaigns. Each after the grace of its
-    state (``retention.yaml``). Never what is live, in review, scheduled to go live, or on hold.
+    by an approved or live version of the same asset, at once; those of ended campaigns. The others after the
+    grace of their state (``retention.yaml``). Never what is live, in review, scheduled to go live, or on hold.
 
     :returns: rows of ``{"version_id", "reason"}``.
     """
@@ -75,10 +75,12 @@ def _over(services: Services, now: datetime) -> Select[str, str]:
     )
     grace_days = policies(services).grace_days
     rested = or_(
+        # its successor is there, so nobody waits for it
+        and_(superseded, Version.state.not_in([VersionState.WITHDRAWN, VersionState.RESTORED])),
         *(
             and_(Version.state == state, Version.state_changed_at <= now - timedelta(days=grace_days.get(state, 0)))
             for state in CANDIDATES
-        )
+        ),
     )
     reason: ColumnElement[str] = case(
         (Version.state == VersionState.REJECTED, "it was rejected"),

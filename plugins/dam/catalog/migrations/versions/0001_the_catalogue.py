@@ -54,11 +54,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("slug", name=op.f("uq_campaigns_slug")),
     )
     op.create_index(
-        "ix_campaigns_open",
-        "campaigns",
-        ["ends_on"],
-        unique=False,
-        postgresql_where=sa.text("ended_at IS NULL"),
+        "ix_campaigns_open", "campaigns", ["ends_on"], unique=False, postgresql_where=sa.text("ended_at IS NULL")
     )
     op.create_table(
         "kpi_reports",
@@ -209,11 +205,7 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_packages_campaign_id"), "packages", ["campaign_id"], unique=False)
     op.create_index(
-        "ix_packages_open",
-        "packages",
-        ["frozen_at"],
-        unique=False,
-        postgresql_where=sa.text("status = 'in_review'"),
+        "ix_packages_open", "packages", ["frozen_at"], unique=False, postgresql_where=sa.text("status = 'in_review'")
     )
     op.create_table(
         "assets",
@@ -230,10 +222,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_assets_campaign_id"), "assets", ["campaign_id"], unique=False)
     op.create_index(op.f("ix_assets_deliverable_id"), "assets", ["deliverable_id"], unique=False)
     op.create_index(
-        "uq_assets_campaign_name",
-        "assets",
-        [sa.literal_column("coalesce(campaign_id, '')"), "name"],
-        unique=True,
+        "uq_assets_campaign_name", "assets", [sa.literal_column("coalesce(campaign_id, '')"), "name"], unique=True
     )
     op.create_table(
         "seats",
@@ -326,11 +315,7 @@ def upgrade() -> None:
         "ix_holds_asset", "holds", ["asset_id"], unique=False, postgresql_where=sa.text("released_at IS NULL")
     )
     op.create_index(
-        "ix_holds_campaign",
-        "holds",
-        ["campaign_id"],
-        unique=False,
-        postgresql_where=sa.text("released_at IS NULL"),
+        "ix_holds_campaign", "holds", ["campaign_id"], unique=False, postgresql_where=sa.text("released_at IS NULL")
     )
     op.create_table(
         "versions",
@@ -378,11 +363,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_versions_asset_id"), "versions", ["asset_id"], unique=False)
     op.create_index(op.f("ix_versions_batch_id"), "versions", ["batch_id"], unique=False)
     op.create_index(
-        "ix_versions_phash",
-        "versions",
-        ["phash"],
-        unique=False,
-        postgresql_where=sa.text("phash IS NOT NULL"),
+        "ix_versions_phash", "versions", ["phash"], unique=False, postgresql_where=sa.text("phash IS NOT NULL")
     )
     op.create_index("ix_versions_pixel_sha256", "versions", ["pixel_sha256"], unique=False)
     op.create_index(
@@ -403,11 +384,7 @@ def upgrade() -> None:
         ),
     )
     op.create_index(
-        "uq_versions_sha256_kept",
-        "versions",
-        ["sha256"],
-        unique=True,
-        postgresql_where=sa.text("state <> 'destroyed'"),
+        "uq_versions_sha256_kept", "versions", ["sha256"], unique=True, postgresql_where=sa.text("state <> 'destroyed'")
     )
     op.create_table(
         "annotations",
@@ -518,11 +495,7 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_creator_tasks_batch_id"), "creator_tasks", ["batch_id"], unique=False)
     op.create_index(
-        "ix_creator_tasks_open",
-        "creator_tasks",
-        ["due_on"],
-        unique=False,
-        postgresql_where=sa.text("status = 'open'"),
+        "ix_creator_tasks_open", "creator_tasks", ["due_on"], unique=False, postgresql_where=sa.text("status = 'open'")
     )
     op.create_table(
         "descriptions",
@@ -536,22 +509,21 @@ def upgrade() -> None:
         sa.Column("language", sa.Text(), nullable=True),
         sa.Column("date_created", sa.DateTime(timezone=True), nullable=True),
         sa.Column("custom", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column(
+            "search",
+            postgresql.TSVECTOR(),
+            sa.Computed(
+                "to_tsvector('simple', coalesce(title, '') || ' ' || coalesce(description, '') || ' ' || coalesce(creator, '') || ' ' || coalesce(alt_text, ''))",
+                persisted=True,
+            ),
+            nullable=False,
+        ),
         sa.Column("updated_by", sa.Text(), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(["version_id"], ["versions.id"], name=op.f("fk_descriptions_version_id")),
         sa.PrimaryKeyConstraint("version_id", name=op.f("pk_descriptions")),
     )
-    op.create_index(
-        "ix_descriptions_search",
-        "descriptions",
-        [
-            sa.literal_column(
-                "to_tsvector('simple', coalesce(title,'') || ' ' || coalesce(description,'') || ' ' || coalesce(creator,'') || ' ' || coalesce(alt_text,''))"
-            )
-        ],
-        unique=False,
-        postgresql_using="gin",
-    )
+    op.create_index("ix_descriptions_search", "descriptions", ["search"], unique=False, postgresql_using="gin")
     op.create_table(
         "destruction_certificates",
         sa.Column("id", sa.Text(), nullable=False),
@@ -634,19 +606,19 @@ def upgrade() -> None:
         postgresql_where=sa.text("status = 'scheduled'"),
     )
     op.create_index(
+        "ix_publications_ending",
+        "publications",
+        ["ends_at"],
+        unique=False,
+        postgresql_where=sa.text("status = 'live' AND ends_at IS NOT NULL"),
+    )
+    op.create_index(
         "ix_publications_endpoints",
         "publications",
         ["endpoints"],
         unique=False,
         postgresql_using="gin",
         postgresql_ops={"endpoints": "jsonb_path_ops"},
-    )
-    op.create_index(
-        "ix_publications_ending",
-        "publications",
-        ["ends_at"],
-        unique=False,
-        postgresql_where=sa.text("status = 'live' AND ends_at IS NOT NULL"),
     )
     op.create_index(
         "ix_publications_live",
@@ -734,11 +706,16 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_publications_package_id"), table_name="publications")
     op.drop_index("ix_publications_live", table_name="publications", postgresql_where=sa.text("status = 'live'"))
     op.drop_index(
+        "ix_publications_endpoints",
+        table_name="publications",
+        postgresql_using="gin",
+        postgresql_ops={"endpoints": "jsonb_path_ops"},
+    )
+    op.drop_index(
         "ix_publications_ending",
         table_name="publications",
         postgresql_where=sa.text("status = 'live' AND ends_at IS NOT NULL"),
     )
-    op.drop_index("ix_publications_endpoints", table_name="publications", postgresql_using="gin")
     op.drop_index("ix_publications_due", table_name="publications", postgresql_where=sa.text("status = 'scheduled'"))
     op.drop_index(op.f("ix_publications_channel"), table_name="publications")
     op.drop_table("publications")
@@ -775,9 +752,7 @@ def downgrade() -> None:
     )
     op.drop_index("ix_versions_state", table_name="versions")
     op.drop_index(
-        "ix_versions_retention",
-        table_name="versions",
-        postgresql_where=sa.text("state IN ('archived', 'quarantined')"),
+        "ix_versions_retention", table_name="versions", postgresql_where=sa.text("state IN ('archived', 'quarantined')")
     )
     op.drop_index("ix_versions_pixel_sha256", table_name="versions")
     op.drop_index("ix_versions_phash", table_name="versions", postgresql_where=sa.text("phash IS NOT NULL"))
@@ -788,9 +763,7 @@ def downgrade() -> None:
     op.drop_index("ix_holds_asset", table_name="holds", postgresql_where=sa.text("released_at IS NULL"))
     op.drop_table("holds")
     op.drop_index(
-        "ix_grants_due",
-        table_name="grants",
-        postgresql_where=sa.text("ends_on IS NOT NULL AND closed_at IS NULL"),
+        "ix_grants_due", table_name="grants", postgresql_where=sa.text("ends_on IS NOT NULL AND closed_at IS NULL")
     )
     op.drop_index(op.f("ix_grants_asset_id"), table_name="grants")
     op.drop_table("grants")
