@@ -1,9 +1,8 @@
 #!/bin/sh
-# Installs the Debian programs that only tests need: a browser, and Redis for the Celery test.
+# Installs the Debian programs that only tests need: a browser.
 set -eu
 missing=
 command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
-command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
     echo "The tests need:$missing. Run: apt install$missing" >&2

@@ -128,7 +128,9 @@ def _layered(path: Path) -> Any:
         with Image.open(path) as image:
             size = (image.width, image.height)
             if size[0] * size[1] > 500_000_000:
-                raise BadInput(f"The picture claims to be {size[0]} × {size[1]} pixels.", remedy="Ask for a smaller one.")
+                raise BadInput(
+                    f"The picture claims to be {size[0]} × {size[1]} pixels.", remedy="Ask for a smaller one."
+                )
             array = np.asarray(image.convert("RGB"))
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise BadInput(explain(str(error)), remedy="Ask the sender for the file again.") from error
@@ -237,7 +239,9 @@ def colour_names(small: NDArray[np.uint8]) -> list[str]:
     red, green, blue = sample.T
     safe = np.where(spread > 1e-9, spread, 1)
     hue = np.where(
-        high == red, (green - blue) / safe % 6, np.where(high == green, (blue - red) / safe + 2, (red - green) / safe + 4)
+        high == red,
+        (green - blue) / safe % 6,
+        np.where(high == green, (blue - red) / safe + 2, (red - green) / safe + 4),
     )
     degrees = hue * 60
     names = np.select(

@@ -1,0 +1,197 @@
+"""The operators: thin adapters that fail plainly, skip what is not theirs, and lose no answer."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+
+import world
+from dam.review import packages
+
+pytestmark = pytest.mark.usefixtures("airflow_home")
+
+
+@pytest.fixture
+def run(services, monkeypatch):
+    """Point the operators at this test's services, and return a function that makes a context."""
+    from dam_operators import base, create, human, review
+
+    for module in (base, create, human, review):
+        monkeypatch.setattr(module, "get_services", lambda: services)
+
+    def context(run_id="r1", key=None, try_number=1):
+        emitted = []
+        event = SimpleNamespace(add_partitions=emitted.extend)
+        return {
+            "dag_run": SimpleNamespace(dag_id="d", run_id=run_id, partition_key=key),
+            "ti": SimpleNamespace(
+                id="ti", dag_id="d", run_id=run_id, task_id="seat", map_index=0, try_number=try_number,
+                xcom_push=lambda **kwargs: emitted.append(kwargs),
+            ),
+            "task_instance": SimpleNamespace(id="ti"),
+            "outlet_events": {"event": event},
+            "emitted": emitted,
+        }  # fmt: skip
+
+    return context
+
+
+@pytest.fixture
+def seat(services, tmp_path):
+    """A package under review; returns its first seat and its id."""
+    batch_id, complete = world.designers_batch(services, tmp_path)
+    package_id = packages.freeze(services, batch_id=batch_id, version_ids=complete)
+    return packages.seats(services, package_id=package_id)[0]["seat_id"], package_id
+
+
+class TestClaim:
+    def test_the_first_run_gets_the_key_and_keeps_it_when_cleared(self, run):
+        from dam_operators.base import ClaimOperator
+
+        operator = ClaimOperator(task_id="claim", key="bat_1", take_over=False)
+        assert operator.execute(run("r1")) == "bat_1"
+        assert operator.execute(run("r1")) == "bat_1"
+
+    def test_a_second_run_is_skipped_unless_it_takes_over(self, run):
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        from dam_operators.base import ClaimOperator
+
+        ClaimOperator(task_id="claim", key="bat_1", take_over=False).execute(run("r1"))
+        with pytest.raises(AirflowSkipException, match="belongs to d/r1"):
+            ClaimOperator(task_id="claim", key="bat_1", take_over=False).execute(run("r2"))
+        assert ClaimOperator(task_id="claim", key="bat_1", take_over="True").execute(run("r2")) == "bat_1"
+
+    def test_a_run_without_a_key_says_what_to_do(self, run):
+        from airflow.sdk.exceptions import AirflowFailException
+
+        from dam_operators.base import ClaimOperator
+
+        with pytest.raises(AirflowFailException, match="param key"):
+            ClaimOperator(task_id="claim", key="").execute(run())
+
+
+class TestAnnounce:
+    @pytest.mark.parametrize(("keys", "told"), [("a", ["a"]), (["a", "", "b"], ["a", "b"])])
+    def test_tells_each_key(self, run, keys, told):
+        from airflow.sdk import Asset
+
+        from dam_operators.base import AnnounceOperator
+
+        event, context = Asset("x", uri="dam://x"), run()
+        context["outlet_events"] = {event: context["outlet_events"]["event"]}
+        assert AnnounceOperator(task_id="a", event=event, keys=keys).execute(context) == told
+        assert context["emitted"] == told
+
+    @pytest.mark.parametrize("keys", ["", [], [""], None, "None"])
+    def test_without_a_key_nothing_is_told(self, run, keys):
+        from airflow.sdk import Asset
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        from dam_operators.base import AnnounceOperator
+
+        with pytest.raises(AirflowSkipException):
+            AnnounceOperator(task_id="a", event=Asset("x", uri="dam://x"), keys=keys).execute(run())
+
+
+class TestSeat:
+    @pytest.fixture
+    def asked(self, monkeypatch):
+        """Collect what Airflow is asked to ask."""
+        from airflow.providers.standard.operators import hitl
+
+        found = []
+        monkeypatch.setattr(hitl, "upsert_hitl_detail", lambda **kwargs: found.append(kwargs))
+        return found
+
+    def ask(self, seat_id, context):
+        from airflow.sdk.exceptions import TaskAwaitingInput
+
+        from dam_operators.human import SeatOperator
+
+        operator = SeatOperator(task_id="seat", seat_id=seat_id)
+        with pytest.raises(TaskAwaitingInput):
+            operator.execute(context)
+        return operator
+
+    def event(self, person, option, comment="", versions=""):
+        return {
+            "chosen_options": [option],
+            "params_input": {"comment": comment, "versions": versions},
+            "responded_at": datetime.now(UTC),
+            "responded_by_user": {"id": person, "name": person},
+        }
+
+    def test_asks_the_eligible_and_shows_the_hash(self, run, asked, seat):
+        self.ask(seat[0], run())
+        assert asked[0]["assigned_users"] == [{"id": "bea", "name": "bea"}]
+        assert "Manifest `" in asked[0]["body"]
+        assert asked[0]["defaults"] is None
+
+    def test_an_answer_is_recorded_under_the_persons_name(self, run, asked, services, seat):
+        operator = self.ask(seat[0], run())
+        assert operator.execute_complete(run(), self.event("bea", "Approve", "Good.")) == "approve"
+        assert packages.seats(services, package_id=seat[1])[0]["signed_by"] == "bea"
+
+    @pytest.mark.parametrize("person", ["dario", "maya"])
+    def test_an_answer_that_a_rule_refuses_is_asked_again(self, run, asked, services, seat, person):
+        from airflow.sdk.exceptions import TaskAwaitingInput
+
+        operator = self.ask(seat[0], run())
+        with pytest.raises(TaskAwaitingInput):
+            operator.execute_complete(run(), self.event(person, "Approve"))
+        assert packages.seats(services, package_id=seat[1])[0]["status"] == "open"
+
+    def test_silence_expires_and_approves_nothing(self, run, asked, services, seat):
+        operator = self.ask(seat[0], run())
+        event = {"error": "timed out", "error_type": "timeout"}
+        assert operator.execute_complete(run(), event) == "expired"
+        assert packages.seats(services, package_id=seat[1])[0]["status"] == "expired"
+
+    def test_a_package_that_changed_ends_the_seat_as_void(self, run, asked, services, seat):
+        from dam.enrich import contracts
+
+        operator = self.ask(seat[0], run())
+        version_id = packages.versions(services, package_id=seat[1])[0]
+        contracts.fill(services, version_id=version_id, values={"title": "Another"}, person="libby")
+        assert operator.execute_complete(run(), self.event("bea", "Approve")) == "void"
+
+    def test_a_seat_that_is_signed_is_not_asked_again(self, run, asked, services, seat):
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        from dam_operators.human import SeatOperator
+
+        operator = self.ask(seat[0], run())
+        operator.execute_complete(run(), self.event("bea", "Approve"))
+        with pytest.raises(AirflowSkipException):
+            SeatOperator(task_id="seat", seat_id=seat[0]).execute(run())
+
+
+class TestTriggers:
+    @pytest.mark.parametrize(
+        ("name", "arguments"),
+        [
+            ("DeliverablesTrigger", {"batch_id": "bat_1", "poll_seconds": 2.0}),
+            ("VerdictTrigger", {"package_id": "pkg_1", "poll_seconds": 2.0}),
+            ("InboxTrigger", {"poll_seconds": 2.0}),
+        ],
+    )
+    def test_what_is_serialised_makes_the_same_trigger_again(self, name, arguments):
+        from dam_operators import triggers
+
+        made = getattr(triggers, name)(**arguments)
+        path, kwargs = made.serialize()
+        assert (path, kwargs) == (f"dam_operators.triggers.{name}", arguments)
+        again = getattr(triggers, path.rsplit(".", 1)[1])(**kwargs)
+        assert again.serialize() == (path, kwargs)
+
+
+def test_bad_input_fails_at_once_and_plainly(run):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from dam_operators.create import OpenCreatorTasksOperator
+
+    with pytest.raises(AirflowFailException, match="there is no such brief"):
+        OpenCreatorTasksOperator(task_id="t", key="brf_nothing").execute(run())
