@@ -46,9 +46,11 @@ def ingest(batch_id: Any, *, max_bytes: int = 256_000_000) -> Ingested:
     with TaskGroup("ingest", prefix_group_id=False):
         plan = PlanBatchOperator(task_id="plan_chunks", batch_id=batch_id, max_bytes=max_bytes)
         chunks = IngestChunkOperator.partial(task_id="ingest_chunk", batch_id=batch_id).expand(file_ids=plan.output)
-        contract = MetadataContractOperator(task_id="metadata_contract", batch_id=batch_id, trigger_rule="none_failed")
+        contract = MetadataContractOperator(
+            task_id="metadata_contract", batch_id=batch_id, trigger_rule="none_failed_min_one_success"
+        )
         librarian = LibrarianOperator(task_id="librarian", batch_id=batch_id, incomplete=_part(contract, "incomplete"))
-        close = CloseBatchOperator(task_id="close", batch_id=batch_id, trigger_rule="none_failed")
+        close = CloseBatchOperator(task_id="close", batch_id=batch_id, trigger_rule="none_failed_min_one_success")
         chunks >> contract >> librarian >> close
     return Ingested(batch_id=batch_id, complete=_part(contract, "complete"), completed=librarian.output)
 
@@ -65,7 +67,7 @@ def review(package_id: Any) -> VerdictOperator:
     with TaskGroup("review", prefix_group_id=False):
         proofs = ProofsOperator(task_id="proofs", package_id=package_id)
         seats = SeatOperator.partial(task_id="seat").expand(seat_id=proofs.output)
-        verdict = VerdictOperator(task_id="verdict", package_id=package_id, trigger_rule="none_failed")
+        verdict = VerdictOperator(task_id="verdict", package_id=package_id, trigger_rule="none_failed_min_one_success")
         seats >> verdict
     return verdict
 
