@@ -12,6 +12,7 @@ from sqlalchemy import select
 from dam import audit
 from dam.catalog.models import (
     ArchiveConfirmation,
+    AuditEvent,
     Decision,
     Package,
     Publication,
@@ -137,12 +138,13 @@ def test_an_event_told_twice_is_dropped(stack, ada, library):
     """A second event with a batch's key makes a run that ends at its first task and changes nothing."""
     with library.session() as session:
         key = session.scalars(select(StageClaim.key).where(StageClaim.stage == "ingest_batch")).first()
-    before = audit.verify(library).events
     run_id = ada.trigger("ingest_batch", {"key": key})
     ada.finished("ingest_batch", run_id)
     states = {task["task_id"]: task["state"] for task in ada.tasks("ingest_batch", run_id)}
     assert set(states.values()) == {"skipped"}
-    assert audit.verify(library).events == before
+    with library.session() as session:
+        done = session.scalars(select(AuditEvent.action).where(AuditEvent.run == f"ingest_batch/{run_id}")).all()
+    assert done == []
 
 
 def test_a_brief_with_faults_is_told_all_of_them(stack, ada):
