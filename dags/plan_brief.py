@@ -73,6 +73,6 @@ with DAG(
     **dag_settings("plan"),
 ):
     draft = DraftBriefOperator(task_id="draft")
-    check = CheckBriefOperator(task_id="check", brief_id=draft.output, retries=0)
+    check = CheckBriefOperator(task_id="check", brief_id=draft.output)
     sign = SignBriefOperator(task_id="sign", brief_id=check.output)
     AnnounceOperator(task_id="brief_signed", event=BRIEF_SIGNED, keys=sign.output)

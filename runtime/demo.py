@@ -8,7 +8,6 @@ written to ``demo.json`` in the state folder.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -36,6 +35,7 @@ from dam.catalog.models import (
 from dam.demo import photos
 from dam.errors import DamError
 from dam.services import Services
+from dam.settings import Settings
 from runtime.client import Person, wait_for
 from runtime.stack import Stack
 
@@ -77,8 +77,7 @@ class Demo:
     def __init__(self, stack: Stack, say: Callable[[str], None]) -> None:
         self.stack, self.say = stack, say
         self.env = stack.start(say)
-        os.environ.update({key: value for key, value in self.env.items() if key.startswith("DAM_")})
-        self.services = Services.from_env()
+        self.services = Services(Settings.from_env(environ=self.env))
         passwords = wait_for("the sample users", lambda: stack.passwords() or None, 60)
         self.people = {name: Person(stack.url, name, word) for name, word in passwords.items()}
         self.admin = self.people["ada"]
@@ -210,7 +209,7 @@ class Demo:
         stage.answers.append(f"dario put {len(self.own)} photographs into inbox/{location}")
         self.admin.finished("create_assets", run_id)
         stage.products.append(f"batch {batch_id}, complete")
-        stage.look = str(self.stack.state / "storage" / "inbox" / location)
+        stage.look = self.services.storage.inbox.where(location)
         self.close("create")
         return batch_id
 
@@ -494,7 +493,7 @@ class Demo:
             stage.products.append(f"{len(confirmed)} versions in cold storage, each with its confirmation")
         anchor = self.admin.result("archive_nightly", run_id, "anchor_audit")
         stage.products.append(f"audit chain verified, head {anchor['sha256'][:12]}… anchored at {anchor['seq']}")
-        stage.look = str(self.stack.state / "storage" / "reports")
+        stage.look = self.services.storage.reports.where("")
         self.close("archive")
 
     # --------------------------------------------------------------------------------------- report

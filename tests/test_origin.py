@@ -12,6 +12,7 @@ import pytest
 
 from dam.errors import BadInput
 from dam.origin import OriginServer
+from dam.storage.folder import FolderStore
 
 TOKEN = {"Authorization": "Bearer t0p"}
 
@@ -28,7 +29,9 @@ def root(tmp_path):
 
 @pytest.fixture
 def server(root, tmp_path):
-    with OriginServer(root=root, log=tmp_path / "access.log", cms_token="t0p", cms_state=tmp_path / "cms.json") as made:
+    with OriginServer(
+        store=FolderStore("origin", root), log=tmp_path / "access.log", cms_token="t0p", cms_state=tmp_path / "cms.json"
+    ) as made:
         yield made
 
 
@@ -80,7 +83,9 @@ def test_an_entry_lives_once_per_key_until_it_is_deleted(server):
 def test_entries_survive_a_restart(root, tmp_path):
     made = {}
     for turn in range(2):
-        with OriginServer(root=root, cms_token="t0p", cms_state=tmp_path / "cms.json") as server:
+        with OriginServer(
+            store=FolderStore("origin", root), cms_token="t0p", cms_state=tmp_path / "cms.json"
+        ) as server:
             if turn == 0:
                 made = httpx.post(f"{server.url}/api/entries", json={"title": "A"}, headers=TOKEN).json()
             assert httpx.get(f"{server.url}/entries/{made['id']}").status_code == 200
@@ -97,8 +102,8 @@ def test_a_bad_body_is_told(server):
 
 def test_a_taken_port_is_told_plainly(root, server):
     with pytest.raises(BadInput, match="is taken"):
-        OriginServer(root=root, port=server.server_port)
-    command = [sys.executable, "-m", "dam.origin", "--root", str(root), "--port", str(server.server_port)]
+        OriginServer(store=FolderStore("origin", root), port=server.server_port)
+    command = [sys.executable, "-m", "dam.origin", "--storage", str(root.parent), "--port", str(server.server_port)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert "is taken" in done.stderr
@@ -106,7 +111,7 @@ def test_a_taken_port_is_told_plainly(root, server):
 
 
 def test_sigterm_ends_it(root):
-    process = subprocess.Popen([sys.executable, "-m", "dam.origin", "--root", str(root), "--port", "0"])
+    process = subprocess.Popen([sys.executable, "-m", "dam.origin", "--storage", str(root.parent), "--port", "0"])
     try:
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(1.5)

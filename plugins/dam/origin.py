@@ -1,6 +1,6 @@
 """A small public origin and CMS for one machine: real HTTP, for the demo and for tests.
 
-Serves the folder of the origin store and logs in the combined format. With a CMS token it also keeps JSON
+Serves the origin store, in a folder or in S3, and logs in the combined format. With a CMS token it also keeps JSON
 entries, as a content-management system would: idempotent by key, shown as pages, 410 once deleted. In
 production a CDN or web server stands here.
 """
@@ -8,6 +8,7 @@ production a CDN or web server stands here.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import hmac
 import html
 import json
@@ -26,7 +27,9 @@ from types import FrameType, TracebackType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from dam.errors import BadInput, DamError
+from dam.errors import BadInput, DamError, NotFound
+from dam.settings import Settings
+from dam.storage import Storage, Store
 
 TYPES = {".webp": "image/webp", ".avif": "image/avif", ".jpg": "image/jpeg", ".json": "application/json"}
 _ENTRY = re.compile(r"/entries/([0-9a-f]{32})")
@@ -107,21 +110,16 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.entries is not None and (match := _ENTRY.fullmatch(path)):
             self._entry(match[1])
             return
-        file = self.server.find(path)
-        if file is None:
+        body = self.server.find(path)
+        if body is None:
             self._send(HTTPStatus.NOT_FOUND, b"Not found.\n")
             return
-        try:
-            stat = file.stat()
-            tag = f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"'
-            if self.headers.get("If-None-Match") == tag:
-                self._send(HTTPStatus.NOT_MODIFIED, headers={"ETag": tag})
-                return
-            body = file.read_bytes()
-        except FileNotFoundError:  # withdrawn at this very moment
-            self._send(HTTPStatus.NOT_FOUND, b"Not found.\n")
+        tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+        if self.headers.get("If-None-Match") == tag:
+            self._send(HTTPStatus.NOT_MODIFIED, headers={"ETag": tag})
             return
-        media_type = TYPES.get(file.suffix.lower()) or mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+        suffix = Path(path).suffix.lower()
+        media_type = TYPES.get(suffix) or mimetypes.guess_type(f"x{suffix}")[0] or "application/octet-stream"
         self._send(HTTPStatus.OK, body, media_type, {"ETag": tag, "X-Content-Type-Options": "nosniff"})
 
     do_HEAD = do_GET  # noqa: N815 - http.server's name
@@ -188,9 +186,10 @@ class _Handler(BaseHTTPRequestHandler):
 class OriginServer(ThreadingHTTPServer):
     """The server; as a context manager it runs in a thread and ``url`` is its address.
 
-    :param root: folder of the origin store. :param log: access log, appended to.
+    :param store: the origin store. :param log: access log, appended to.
     :param port: 0 takes a free one. :param cms_token: switches the CMS on.
-    :param cms_state: file of its entries. :param cms_fail_first: how many API calls answer 503 first.
+    :param cms_state: file of its entries, needed with a token.
+    :param cms_fail_first: how many API calls answer 503 first.
     :raises BadInput: the port is taken.
     """
 
@@ -200,16 +199,16 @@ class OriginServer(ThreadingHTTPServer):
     def __init__(
         self,
         *,
-        root: Path,
+        store: Store,
         log: Path | None = None,
         port: int = 0,
         cms_token: str = "",
         cms_state: Path | None = None,
         cms_fail_first: int = 0,
     ) -> None:
-        self.root = root.resolve()
+        self.store = store
         self.cms_token = cms_token
-        self.entries = Entries(cms_state or root.parent / "cms.json") if cms_token else None
+        self.entries = Entries(cms_state) if cms_token and cms_state else None
         self._failures = cms_fail_first
         self._lock = threading.Lock()
         self._log = None
@@ -228,13 +227,15 @@ class OriginServer(ThreadingHTTPServer):
         """The server's address."""
         return f"http://127.0.0.1:{self.server_port}"
 
-    def find(self, path: str) -> Path | None:
-        """Return the file a URL path names; None when there is none, it is hidden, or it lies elsewhere."""
+    def find(self, path: str) -> bytes | None:
+        """Return the bytes a URL path names; None when there are none, or it is hidden."""
         parts = path.lstrip("/").split("/")
         if any(part in ("", ".", "..") or part.startswith(".") or "\x00" in part for part in parts):
             return None
-        file = self.root.joinpath(*parts)
-        return file if file.is_file() and file.resolve().is_relative_to(self.root) else None
+        try:
+            return self.store.read("/".join(parts))
+        except (NotFound, BadInput):
+            return None
 
     def fail_once(self) -> bool:
         """Return whether this API call is one of those that fail, and count it."""
@@ -287,15 +288,21 @@ def _page(body: dict[str, Any]) -> str:
 def main() -> int:
     """Run until SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m dam.origin", description=__doc__)
-    parser.add_argument("--root", type=Path, required=True, help="folder of the origin store")
+    parser.add_argument("--storage", help="folder of the stores, or s3://bucket/prefix; default: DAM_STORAGE_URL")
     parser.add_argument("--log", type=Path, help="access log, combined format")
     parser.add_argument("--port", type=int, default=8088)
     parser.add_argument("--cms-token", default="", help="switches the CMS on")
     parser.add_argument("--cms-state", type=Path, help="file of the CMS's entries")
     given = parser.parse_args()
     try:
+        known = {"catalog_url": "not needed"} | ({"storage_url": given.storage} if given.storage else {})
+        settings = Settings.from_env(known)
         server = OriginServer(
-            root=given.root, log=given.log, port=given.port, cms_token=given.cms_token, cms_state=given.cms_state
+            store=Storage(settings.storage_url, settings.storage_options).origin,
+            log=given.log,
+            port=given.port,
+            cms_token=given.cms_token,
+            cms_state=given.cms_state,
         )
     except DamError as error:
         sys.stderr.write(f"{error}\n")

@@ -49,13 +49,15 @@ class Settings:
     signing_key: Path = PROJECT / ".dam" / "anchor.pem"
 
     @classmethod
-    def from_env(cls, known: Mapping[str, Any] | None = None) -> Settings:
+    def from_env(cls, known: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
         """Read ``DAM_*`` variables.
 
         :param known: settings that come from elsewhere and so need no variable.
+        :param environ: where the variables are; the process's environment unless given.
         :raises BadInput: ``DAM_CATALOG_URL`` or ``DAM_STORAGE_URL`` is missing.
         """
-        env = {key[4:].lower(): value for key, value in os.environ.items() if key.startswith("DAM_")}
+        given = os.environ if environ is None else environ
+        env = {key[4:].lower(): value for key, value in given.items() if key.startswith("DAM_")}
         for needed in ("catalog_url", "storage_url"):
             if known and known.get(needed):
                 env.setdefault(needed, str(known[needed]))

@@ -32,6 +32,7 @@ from dam.channels import publish
 from dam.origin import OriginServer
 from dam.review import packages, seats
 from dam.services import Services
+from dam.storage.folder import FolderStore
 
 
 class Scripted:
@@ -158,7 +159,7 @@ def no_wait(seconds: float) -> None:
 @pytest.fixture
 def world(services: Services, tmp_path: Path) -> Iterator[World]:
     served = OriginServer(
-        root=tmp_path / "storage" / "origin",
+        store=FolderStore("origin", tmp_path / "storage" / "origin"),
         log=tmp_path / "access.log",
         cms_token="t0p",
         cms_state=tmp_path / "cms.json",

@@ -13,6 +13,9 @@ import pytest
 from runtime.demo import play
 from runtime.stack import Stack
 
+CHROMIUM = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+            "--disable-component-update", "--disable-sync", "--disable-quic"]  # fmt: skip
+
 
 def free_port() -> int:
     """Return a port that nobody listens on now."""
@@ -44,3 +47,14 @@ def stack():
 def told(stack):
     """What the demo campaign on that stack came to: the content of demo.json."""
     return json.loads(play(stack, say=print).read_text())
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM)
+        yield opened
+        opened.close()

@@ -29,6 +29,7 @@ from dam.catalog.models import (
 )
 from dam.origin import OriginServer
 from dam.services import Services
+from dam.storage.folder import FolderStore
 
 TODAY = utcnow().date()
 STORES = ("inbox", "vault", "renditions", "origin", "cold", "quarantine")
@@ -229,7 +230,9 @@ def library(services: Services, tmp_path: Path) -> Iterator[Library]:
 
     include = tmp_path / "include"
     shutil.copytree(services.settings.include, include)
-    with OriginServer(root=tmp_path / "storage" / "origin", log=tmp_path / "access.log") as origin:
+    with OriginServer(
+        store=FolderStore("origin", tmp_path / "storage" / "origin"), log=tmp_path / "access.log"
+    ) as origin:
         made = Library(Services(replace(services.settings, origin_url=origin.url, include=include)), origin)
         yield made
         made.services.engine.dispose()

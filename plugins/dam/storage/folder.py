@@ -29,6 +29,10 @@ class FolderStore(Store):
     def _path(self, key: str) -> Path:
         return self.root / checked(key)
 
+    def where(self, key: str) -> str:
+        """Return the path."""
+        return str(self.root / key)
+
     def put(self, key: str, source: Source, *, media_type: str | None = None) -> Stored:
         """Store atomically; ``media_type`` is not kept by folders."""
         del media_type

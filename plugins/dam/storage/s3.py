@@ -57,6 +57,10 @@ class S3Store(Store):
     def _key(self, key: str) -> str:
         return self.prefix + checked(key)
 
+    def where(self, key: str) -> str:
+        """Return the object's ``s3://`` address."""
+        return f"s3://{self.bucket}/{self.prefix}{key}"
+
     def put(self, key: str, source: Source, *, media_type: str | None = None) -> Stored:
         """Upload, in parts when it is large; memory stays bounded by the parts under way."""
         extra = {"ContentType": media_type} if media_type else {}

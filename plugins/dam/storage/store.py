@@ -65,6 +65,10 @@ class Store(ABC):
         return f"{self.name}:{key}"
 
     @abstractmethod
+    def where(self, key: str) -> str:
+        """Return where a person finds it with other tools: a path, or an ``s3://`` address."""
+
+    @abstractmethod
     def put(self, key: str, source: Source, *, media_type: str | None = None) -> Stored:
         """Store a file, bytes or a stream under ``key``, replacing what was there; hashes while copying."""
 
