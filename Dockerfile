@@ -8,7 +8,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends curl tini \
 
 WORKDIR /opt/dam
 COPY requirements.txt .
-RUN pip install --no-cache-dir uv && uv pip install --system --no-cache -r requirements.txt
+RUN pip install --no-cache-dir uv && uv pip install --system --no-cache --compile-bytecode -r requirements.txt
 
 COPY dags dags
 COPY plugins plugins

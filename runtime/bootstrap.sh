@@ -51,5 +51,5 @@ if [ ! -x .venv/bin/python ] || ! .venv/bin/python -c '' 2>/dev/null; then
     rm -rf .venv
     "$uv" venv --quiet --no-python-downloads --python "$interpreter" .venv
 fi
-"$uv" pip sync --quiet --python .venv/bin/python requirements.txt
+"$uv" pip sync --quiet --compile-bytecode --python .venv/bin/python requirements.txt
 cp requirements.txt "$stamp"

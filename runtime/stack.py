@@ -178,13 +178,13 @@ class Stack:
             return None
         return process if alive else None
 
-    def _spawn(self, name: str, command: list[str], env: dict[str, str]) -> None:
+    def _spawn(self, name: str, command: list[str], env: dict[str, str], folder: Path = PROJECT) -> None:
         if self.process(name):
             return
         with (self.logs / f"{name}.log").open("ab") as log:
             child = subprocess.Popen(
                 command, env=os.environ | env, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                start_new_session=True, cwd=PROJECT,
+                start_new_session=True, cwd=folder,
             )  # fmt: skip
         file = self.state / "processes.json"
         kept = self._pids() | {name: [child.pid, psutil.Process(child.pid).create_time()]}

@@ -111,7 +111,7 @@ STAGES = ("plan", "create", "ingest", "review", "activate", "measure", "archive"
 def _load(path: Path, _mtime: int) -> Workflow:
     text = path.read_text(encoding="utf-8")
     try:
-        raw = yaml.safe_load(text)
+        raw = yaml.load(text, Loader=yaml.CSafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise BadInput(str(error.problem), where=f"{path}:{line}", remedy="Mend the YAML.") from error

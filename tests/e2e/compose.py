@@ -164,7 +164,9 @@ class Composition(Stack):
     def run(self, name: str, service: str, given: dict[str, str] | None = None) -> None:
         """Start one container of a service unless it runs."""
         asked = self.service(service, given)
-        self._spawn(name, asked["command"], self.container(name, asked.get("environment", {})))
+        env = self.container(name, asked.get("environment", {}))
+        ours = str(asked["image"]).startswith("airflow-dam")
+        self._spawn(name, asked["command"], env, PROJECT if ours else self.state / "containers" / name)
 
     def start_postgres(self) -> None:
         """Start PostgreSQL as its image does: over TCP, with the user and password of the service."""

@@ -80,7 +80,7 @@ class TestAnnounce:
 
         from dam_operators.base import AnnounceOperator
 
-        event, context = Asset("x", uri="dam://x"), run()
+        event, context = Asset("x", uri="x-dam://x"), run()
         context["outlet_events"] = {event: context["outlet_events"]["event"]}
         assert AnnounceOperator(task_id="a", event=event, keys=keys).execute(context) == told
         assert context["emitted"] == told
@@ -93,7 +93,7 @@ class TestAnnounce:
         from dam_operators.base import AnnounceOperator
 
         with pytest.raises(AirflowSkipException):
-            AnnounceOperator(task_id="a", event=Asset("x", uri="dam://x"), keys=keys).execute(run())
+            AnnounceOperator(task_id="a", event=Asset("x", uri="x-dam://x"), keys=keys).execute(run())
 
 
 class TestSeat:

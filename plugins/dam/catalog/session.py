@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, text
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK = 7_316_420_002  # pg_advisory_lock: one migration at a time
@@ -15,13 +13,6 @@ _LOCK = 7_316_420_002  # pg_advisory_lock: one migration at a time
 def make_engine(url: str) -> Engine:
     """Return an engine with a small pool, for a ``postgresql+psycopg://`` URL."""
     return create_engine(url, pool_size=4, max_overflow=4, pool_pre_ping=True)
-
-
-def _config(connection: Connection) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["connection"] = connection
-    return config
 
 
 def upgrade(url: str, revision: str = "head") -> None:
@@ -38,10 +29,16 @@ def downgrade(url: str, revision: str = "base") -> None:
 
 
 def _migrate(url: str, revision: str, *, up: bool) -> None:
+    from alembic import command  # a third of a second that no DAG file should cost
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
     engine = make_engine(url)
     try:
         with engine.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-            (command.upgrade if up else command.downgrade)(_config(connection), revision)
+            config.attributes["connection"] = connection
+            (command.upgrade if up else command.downgrade)(config, revision)
     finally:
         engine.dispose()

@@ -24,7 +24,7 @@ def load(path: Path, model: type[Model]) -> Model:
     except FileNotFoundError:
         raise BadInput("does not exist", where=str(path), remedy="Restore it from the repository.") from None
     try:
-        raw = yaml.safe_load(text)
+        raw = yaml.load(text, Loader=yaml.CSafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise BadInput(f"{error.problem}", where=f"{path}:{line}", remedy="Mend the YAML there.") from error
