@@ -3,8 +3,9 @@
     python benchmarks/bench_parse.py [--rounds 5]
 
 Each file is parsed as the dag-processor does it: in a process of its own that has Airflow loaded (and frozen
-from garbage collection) and nothing of ours, so that what a file imports counts as its own. Rounds alternate; the median counts. "Whole process"
-adds starting Python and loading Airflow, which is what a fresh worker pays before each task.
+from garbage collection) and nothing of ours, so that what a file imports counts as its own. Rounds alternate;
+the median counts. "Whole process" adds starting Python and loading Airflow, which is what a fresh worker pays
+before each task.
 """
 
 from __future__ import annotations

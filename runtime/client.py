@@ -50,13 +50,18 @@ class Person:
 
     def __init__(self, url: str, username: str, password: str) -> None:
         self.username = username
-        self.http = httpx.Client(base_url=url, timeout=60, headers={"X-Requested-With": "dam"})
+        # a server that is being started again is tried for a minute, as people reload a page
+        again = httpx.HTTPTransport(retries=8)
+        self.http = httpx.Client(base_url=url, timeout=60, headers={"X-Requested-With": "dam"}, transport=again)
         reply = self.http.post("/auth/token", json={"username": username, "password": password})
         reply.raise_for_status()
         self.http.headers["Authorization"] = f"Bearer {reply.json()['access_token']}"
 
     def _get(self, path: str, **params: Any) -> dict[str, Any]:
-        reply = self.http.get(path, params=params)
+        try:
+            reply = self.http.get(path, params=params)
+        except (httpx.RemoteProtocolError, httpx.ReadError):  # cut off while it answered
+            reply = self.http.get(path, params=params)
         reply.raise_for_status()
         return dict(reply.json())
 

@@ -45,6 +45,7 @@ class Stack:
     :param origin_port: of the public origin (which also serves the demo CMS).
     :param smtp_port: of the mail catcher, which keeps each message as a file; 0 starts none.
     :param extra_env: further environment for Airflow's processes.
+    :param dags: the folder of the DAG files.
     """
 
     state: Path = PROJECT / ".dam"
@@ -52,6 +53,7 @@ class Stack:
     origin_port: int = 8088
     smtp_port: int = 8025
     extra_env: dict[str, str] = field(default_factory=dict)
+    dags: Path = PROJECT / "dags"
 
     # ------------------------------------------------------------------------------------ addresses
 
@@ -128,7 +130,7 @@ class Stack:
             "DAM_CMS_TOKEN": self.secret("cms"),
             "DAM_SIGNING_KEY": str(self.state / "anchor.pem"),
             "AIRFLOW_HOME": str(self.airflow_home),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
@@ -151,6 +153,9 @@ class Stack:
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(self.port + 713),
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(self.port + 714),
             "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",
+            # what a killed worker or scheduler had in hand is taken up again within two minutes
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
+            "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "30",
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
             "AIRFLOW__WEBSERVER__INSTANCE_NAME": "airflow-dam",
@@ -318,7 +323,7 @@ class Stack:
 
     def _parsed(self) -> bool:
         """Return whether every DAG file was parsed since the stack was started."""
-        files = len(list((PROJECT / "dags").glob("*.py")))
+        files = len(list(self.dags.glob("*.py")))
         with psycopg.connect(self.start_database().replace("/postgres?", "/airflow?")) as connection:
             row = connection.execute("SELECT count(*) FROM dag WHERE NOT is_stale").fetchone()
         return row is not None and row[0] >= files

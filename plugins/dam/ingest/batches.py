@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from dam.services import Services
 
 DROPS = "drops/"
+#: How many chunks a batch is cut into at least, as far as none falls below so many bytes.
+SPREAD, LEAST_CHUNK = 4, 32_000_000
 MARKER, CARD = "_COMPLETE", "batch.yaml"
 _SUMS = re.compile(r"(^|/)(SHA256SUMS|manifest-sha256\.txt|[^/]+\.sha256)$")
 _SUM_LINE = re.compile(r"^([0-9a-fA-F]{64})[ \t]+\*?(.+?)\s*$")
@@ -166,6 +168,9 @@ def upload_owner(services: Services, *, location: str) -> str | None:
 def plan_chunks(services: Services, *, batch_id: str, max_bytes: int = 256_000_000) -> list[list[str]]:
     """List a batch's files and return chunks of pending file ids, each of at most ``max_bytes``.
 
+    A batch too small to fill several chunks is shared among :data:`SPREAD` all the same, so that workers
+    share it, but not into chunks so small that starting a task costs more than the work in it.
+
     Checksums that the sender promised (``SHA256SUMS``, ``*.sha256``, BagIt) are noted; a promised file that
     is not there is noted as well. Planned again, only what is still pending is in a chunk.
     """
@@ -206,12 +211,13 @@ def plan_chunks(services: Services, *, batch_id: str, max_bytes: int = 256_000_0
             .where(BatchFile.batch_id == batch_id, BatchFile.outcome == FileOutcome.PENDING)
             .order_by(BatchFile.path)
         ).all()
+    share = min(max_bytes, max(LEAST_CHUNK, -(-sum(row.bytes for row in pending) // SPREAD)))
     chunks: list[list[str]] = []
     room = 0
     for file_id, length in pending:
         if not chunks or length > room:
             chunks.append([])
-            room = max_bytes
+            room = share
         chunks[-1].append(file_id)
         room -= length
     return chunks

@@ -1,0 +1,146 @@
+"""What 500 approvals cost while they wait for people.
+
+    python benchmarks/bench_waiting.py [--seats 500] [--seconds 60]
+
+Freezes packages and opens their seats as human tasks under the real scheduler. Then compares the CPU time of
+all of Airflow's processes and of the database over a minute with all seats waiting against a minute before the
+first was opened, and counts worker slots, task processes and triggers in use.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plugins"))
+
+import numpy
+import psutil
+import psycopg
+from PIL import Image
+
+from dam.ingest import batches, gate
+from dam.review import packages
+from dam.services import Services
+from dam.settings import PROJECT, Settings
+from runtime.client import Person, wait_for
+from runtime.stack import Stack
+
+DAG = '''"""Many seats at once."""
+
+from airflow.sdk import DAG, Param, task
+
+from dam_operators.human import SeatOperator
+
+with DAG(dag_id="waiting", schedule=None, params={"seats": Param([], type="array")}, max_active_tasks=1000):
+
+    @task
+    def seats(params=None):
+        return params["seats"]
+
+    SeatOperator.partial(task_id="seat").expand(seat_id=seats())
+'''
+
+
+def open_seats(services: Services, folder: Path, count: int) -> list[str]:
+    """Ingest small pictures, freeze a package of each, and return the ids of ``count`` seats."""
+    folder.mkdir()
+    dice = numpy.random.default_rng(1)
+    location = "campaigns/bench"
+    for number in range(-(-count // 2)):
+        pixels = dice.integers(0, 255, (6, 8, 3), dtype=numpy.uint8)
+        path = folder / f"WAIT-{number:04}_ACME_20270301_v01.png"
+        Image.fromarray(pixels).resize((64, 48)).save(path)
+        services.storage.inbox.put(f"{location}/{path.name}", path)
+    batch_id = batches.register(services, location=location, source="inbox", sent_by="dario")
+    for chunk in batches.plan_chunks(services, batch_id=batch_id):
+        gate.ingest_and_enrich(services, batch_id=batch_id, file_ids=chunk)
+    seats: list[str] = []
+    for row in batches.receipt(services, batch_id=batch_id):
+        package = packages.freeze(services, batch_id=batch_id, version_ids=[row["version_id"]])
+        seats += [seat["seat_id"] for seat in packages.seats(services, package_id=package)]
+    return seats[:count]
+
+
+def processes(stack: Stack) -> list[psutil.Process]:
+    """Return Airflow's processes and PostgreSQL's, with all their children."""
+    roots = [stack.process(name) for name in ("api-server", "scheduler", "dag-processor", "triggerer")]
+    database = int((stack.state / "postgres" / "postmaster.pid").read_text().split()[0])
+    roots.append(psutil.Process(database))
+    found: dict[int, psutil.Process] = {}
+    for root in roots:
+        if root is not None:
+            found |= {process.pid: process for process in (root, *root.children(recursive=True))}
+    return list(found.values())
+
+
+def cpu(stack: Stack) -> float:
+    """Return the CPU seconds that all of them have used so far, ended children included."""
+    total = 0.0
+    for process in processes(stack):
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
+def over(stack: Stack, seconds: float) -> float:
+    """Return the share of one core that all of them use, watched for so long."""
+    began, used = time.monotonic(), cpu(stack)
+    time.sleep(seconds)
+    return (cpu(stack) - used) / (time.monotonic() - began)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--seats", type=int, default=500)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--folder", type=Path, default=PROJECT / ".dam" / "bench-waiting")
+    given = parser.parse_args()
+    state = given.folder.resolve()
+    shutil.rmtree(state, ignore_errors=True)
+    (state / "dags").mkdir(parents=True)
+    (state / "dags" / "waiting.py").write_text(DAG)
+    stack = Stack(
+        state=state, port=18580, origin_port=18588, smtp_port=0,
+        dags=state / "dags",
+    )  # fmt: skip
+    try:
+        env = stack.start(say=lambda _: None)
+        services = Services(Settings.from_env(environ=env))
+        seats = open_seats(services, state / "pictures", given.seats)
+        ada = Person(stack.url, "ada", wait_for("the log-ins", lambda: stack.passwords().get("ada"), 60))
+        time.sleep(20)
+        before = over(stack, given.seconds)
+        began = time.monotonic()
+        run_id = ada.trigger("waiting", {"seats": seats})
+        with psycopg.connect(stack.start_database().replace("/postgres?", "/airflow?"), autocommit=True) as airflow:
+
+            def counted(what: str) -> int:
+                row = airflow.execute(what.encode()).fetchone()
+                return int(row[0]) if row else 0
+
+            waiting = "SELECT count(*) FROM task_instance WHERE task_id = 'seat' AND state = 'awaiting_input'"
+            wait_for("all seats", lambda: counted(waiting) == len(seats) or None, 1800, 2.0)
+            opened = time.monotonic() - began
+            time.sleep(20)
+            during = over(stack, given.seconds)
+            slots = counted("SELECT count(*) FROM task_instance WHERE state IN ('queued', 'running')")
+            triggers = counted("SELECT count(*) FROM task_instance WHERE state = 'deferred'")
+        print(f"{len(seats)} seats opened in {opened:.0f} s ({opened / len(seats):.2f} s each), run {run_id}")
+        print(f"worker slots in use: {slots}; tasks in the triggerer: {triggers}")
+        print(f"CPU of Airflow and PostgreSQL: {before * 100:.1f} % of a core with none waiting, "
+              f"{during * 100:.1f} % with {len(seats)}: {during / before:.2f} ×")  # fmt: skip
+    finally:
+        stack.stop()
+        shutil.rmtree(state, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
