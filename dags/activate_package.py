@@ -7,6 +7,11 @@
 rights policy for every version and channel; makes the channel's renditions by recipe; publishes with an
 idempotency key; probes every endpoint. An embargo is waited for without a worker slot.
 
+**When a publication carries a risk** that the rights allow (`policy.risks` in
+`include/templates/workflow.yaml`: a licence that ends soon, a kind of licence with duties, a legal hold), the
+digital team is asked: *Publish* puts the person's name to it, *Hold back* keeps it in, and so does silence.
+Publications without a risk don't wait for the answer.
+
 **When something is refused** the preflight's log and the publication say why, in words: mend the rights
 in *DAM → Asset*, then clear `preflight`.
 

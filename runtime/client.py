@@ -122,11 +122,11 @@ class Person:
                 return f"{task['task_id']} [{task['map_index']}]\n{log.text[-6000:]}"
         return "no task failed"
 
-    def result(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> Any:
+    def result(self, dag_id: str, run_id: str, task_id: str, *, key: str = "return_value") -> Any:
         """Return a task's XCom result, or None when there is none."""
         reply = self.http.get(
-            f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value",
-            params={"map_index": map_index, "deserialize": "true"},
+            f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}",
+            params={"map_index": -1, "deserialize": "true"},
         )
         return reply.json()["value"] if reply.status_code == 200 else None
 

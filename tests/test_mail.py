@@ -24,6 +24,7 @@ CONTEXTS: dict[str, dict[str, Any]] = {
     "brief_to_sign": {"subject": "Spring 2027", "body": "# Spring\n<b>goals</b>", "due_hours": 48},
     "seat_open": {"subject": "Spring 2027, round 1", "body": "six photographs", "due_hours": 24},
     "seat_reminder": {"subject": "Spring 2027, round 1", "body": "six photographs", "due_hours": 4},
+    "risks_to_clear": {"subject": "Clear the risks of 2 publications", "body": "ends soon", "due_hours": 24},
     "librarian_needed": {"subject": "batch 7", "body": "alt_text is missing"},
     "licence_alert": {
         "days": 30,

@@ -61,10 +61,23 @@ class SeatRule(_Strict):
     due_hours: float = Field(gt=0)
 
 
+class Risks(_Strict):
+    """What the digital team clears before it goes out, although the rights allow it.
+
+    :param days_left: a licence that ends sooner than this many days after the start. 0: none.
+    :param licence_kinds: kinds of licences with duties to be checked. :param held: assets under a legal hold.
+    """
+
+    days_left: Annotated[int, Field(ge=0)] = 30
+    licence_kinds: list[str] = []
+    held: bool = True
+
+
 class Policy(_Strict):
-    """House rules that are not negotiable, written down where people look for them."""
+    """House rules: who never signs, and what needs a second look."""
 
     makers_never_sign: Literal[True] = True
+    risks: Risks = Risks()
 
 
 class Workflow(_Strict):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,9 @@ class RightsPreflightOperator(DamOperator):
     """Asks the rights policy for every approved version and channel of a package.
 
     Returns a row for each version that may go out, to map over:
-    ``{"version_id": …, "publication_ids": […]}``. Further XComs: ``refused`` (each refusal with its
-    explanation) and ``next_package`` (the next round, when the approval turned out to be void; then
-    nothing may go out).
+    ``{"version_id": …, "publication_ids": […]}``. Further XComs: ``risky`` (the ids of publications that
+    the digital team must clear first), ``refused`` (each refusal with its explanation) and
+    ``next_package`` (the next round, when the approval turned out to be void; then nothing may go out).
 
     :param package_id: the package (templated).
     :param channels: channels to publish to; the default is what the brief names.
@@ -42,10 +42,17 @@ class RightsPreflightOperator(DamOperator):
             self.log.warning("Refused: %s", refusal["explanation"])
         context["ti"].xcom_push(key="refused", value=plan["refused"])
         context["ti"].xcom_push(key="next_package", value=plan["next_package_id"] or "")
-        by_version: dict[str, list[str]] = {}
-        for row in plan["publications"]:
-            by_version.setdefault(row["version_id"], []).append(row["publication_id"])
-        return [{"version_id": key, "publication_ids": value} for key, value in sorted(by_version.items())]
+        risky = [row["publication_id"] for row in plan["publications"] if row["risks"]]
+        context["ti"].xcom_push(key="risky", value=risky)
+        return by_version(row for row in plan["publications"] if not row["risks"])
+
+
+def by_version(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Gather publications as rows to map over: ``{"version_id": …, "publication_ids": […]}``."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        found.setdefault(row["version_id"], []).append(row["publication_id"])
+    return [{"version_id": key, "publication_ids": value} for key, value in sorted(found.items())]
 
 
 class RenditionOperator(DamOperator):

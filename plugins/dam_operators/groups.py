@@ -10,7 +10,7 @@ from airflow.sdk import TaskGroup
 from dam_operators.activate import PublishOperator, RenditionOperator, RightsPreflightOperator
 from dam_operators.base import AnnounceOperator
 from dam_operators.events import PACKAGE_READY
-from dam_operators.human import LibrarianOperator, SeatOperator
+from dam_operators.human import ClearRisksOperator, LibrarianOperator, SeatOperator
 from dam_operators.ingest import (
     CloseBatchOperator,
     IngestChunkOperator,
@@ -75,16 +75,19 @@ def review(package_id: Any) -> VerdictOperator:
 def activate(package_id: Any, *, channels: list[str] | None = None) -> RightsPreflightOperator:
     """Ask the rights policy, render, publish and probe; return the preflight's task.
 
+    What carries a risk waits for the digital team; everything else does not wait for it.
+
     :param package_id: the approved package. :param channels: the default is what the brief names.
     """
     with TaskGroup("activate", prefix_group_id=False):
         preflight = RightsPreflightOperator(task_id="preflight", package_id=package_id, channels=channels)
-        rows = preflight.output
-        render = RenditionOperator.partial(task_id="render").expand(
-            version_ids=rows.map(lambda row: [row["version_id"]])
-        )
-        publish = PublishOperator.partial(task_id="publish").expand(
-            publication_ids=rows.map(lambda row: row["publication_ids"])
-        )
-        render >> publish
+        cleared = ClearRisksOperator(task_id="clear_risks", publication_ids=_part(preflight, "risky"))
+        for suffix, rows in (("", preflight.output), ("_cleared", cleared.output)):
+            render = RenditionOperator.partial(task_id=f"render{suffix}").expand(
+                version_ids=rows.map(lambda row: [row["version_id"]])
+            )
+            publish = PublishOperator.partial(task_id=f"publish{suffix}").expand(
+                publication_ids=rows.map(lambda row: row["publication_ids"])
+            )
+            render >> publish
     return preflight

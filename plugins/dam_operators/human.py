@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Param
-from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException
+from airflow.sdk.bases.xcom import BaseXCom
+from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException, DownstreamTasksSkipped
 from airflow.sdk.execution_time.hitl import get_hitl_detail_content_detail
 
 from dam.errors import BadInput, Refused
+from dam_operators.activate import by_version
 from dam_operators.base import run_name, told_plainly
 from dam_operators.services import get_services
 from dam_operators.stage import workflow
@@ -285,6 +287,7 @@ class SeatOperator(PersonOperator):
             },
         )
         if self.seat["status"] != "open":
+            self._let_go(context)
             raise AirflowSkipException(f"the seat is {self.seat['status']} already")
         self.subject = self.seat["subject"]
 
@@ -332,6 +335,103 @@ class SeatOperator(PersonOperator):
 
         seats.expire(self.services, seat_id=self.seat_id, run=run_name(context))
         return EXPIRED
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
+        """Record the answer; when it ended the review, nobody else is asked any more."""
+        result = super().execute_complete(context, event)
+        context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=result)  # letting go returns by an exception
+        self._let_go(context)
+        return result
+
+    def _let_go(self, context: Context) -> None:
+        """Skip the other seats of this run that still wait although the package is closed."""
+        from dam.review import seats
+
+        ti = context["ti"]
+        waiting = [
+            (place["task_id"], place["map_index"])
+            for place in seats.left_waiting(self.services, seat_id=self.seat_id)
+            if (place["dag_id"], place["run_id"]) == (ti.dag_id, ti.run_id)
+        ]
+        if waiting:
+            raise DownstreamTasksSkipped(tasks=waiting)  # type: ignore[no-untyped-call]
+
+
+class ClearRisksOperator(PersonOperator):
+    """The digital team clears publications that the rights allow but that carry a risk, or holds them back.
+
+    Skipped when there is none. Returns rows to map over, as the preflight does; none when held back.
+
+    :param publication_ids: the risky publications (templated).
+    """
+
+    stage = "activate"
+    mail_template = "risks_to_clear"
+    template_fields: Sequence[str] = (*HITLOperator.template_fields, "publication_ids")
+    PUBLISH, HOLD_BACK = "Publish", "Hold back"
+
+    def __init__(self, *, publication_ids: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("role", "digital_team")
+        kwargs.setdefault("subject", "Clear the risks of a publication")
+        super().__init__(options=[self.PUBLISH, self.HOLD_BACK], **kwargs)
+        self.publication_ids = publication_ids
+
+    def _ids(self) -> list[str]:
+        return list(self.publication_ids or [])
+
+    def execute(self, context: Context) -> Any:
+        """Ask; what was cleared before (by a run that was cleared or killed since) goes on unasked."""
+        from dam.channels import publish
+
+        if not publish.risky(self.services, publication_ids=self._ids()):
+            cleared = publish.cleared(self.services, publication_ids=self._ids())
+            if cleared:
+                return by_version(cleared)
+        return super().execute(context)
+
+    def ready(self, context: Context) -> None:
+        """Find what is still to be cleared; skip when nothing is."""
+        from dam.channels import publish
+
+        self.rows = publish.risky(self.services, publication_ids=self._ids())
+        if not self.rows:
+            raise AirflowSkipException("no publication carries a risk")
+        assets = len({row["asset"] for row in self.rows})
+        self.subject = f"Clear the risks of {len(self.rows)} publications of {assets} assets"
+
+    def show(self) -> str:
+        """Return each risk once, with the publications it concerns."""
+        concerned: dict[str, list[str]] = {}
+        for row in self.rows:
+            for risk in row["risks"]:
+                concerned.setdefault(risk, []).append(f"{row['asset']} v{row['number']} on {row['channel']}")
+        return "\n\n".join(
+            "\n".join([f"**{risk}**", "", *(f"- {name}" for name in names)]) for risk, names in concerned.items()
+        )
+
+    def record(self, context: Context, *, person: str, answer: str, values: dict[str, Any]) -> list[dict[str, Any]]:
+        """Clear or hold back."""
+        from dam.channels import publish
+
+        known: dict[str, Any] = {"publication_ids": self._ids(), "person": person, "run": run_name(context)}
+        if answer == self.PUBLISH:
+            publish.clear(self.services, **known)
+            return by_version(publish.cleared(self.services, publication_ids=self._ids()))
+        publish.hold_back(self.services, **known, reason=values.get("comment") or "")
+        return []
+
+    def expire(self, context: Context) -> list[dict[str, Any]]:
+        """Hold it back: silence never publishes."""
+        from dam.channels import publish
+
+        publish.hold_back(
+            self.services,
+            publication_ids=self._ids(),
+            person="airflow",
+            reason="Nobody cleared it before the deadline.",
+            run=run_name(context),
+        )
+        return []
 
 
 class LibrarianOperator(PersonOperator):

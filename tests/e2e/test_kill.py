@@ -45,7 +45,7 @@ KILLS = {
     "plan": ("plan_brief", "draft"),
     "create": ("create_assets", "open_tasks"),
     "ingest": ("ingest_batch", "ingest_chunk"),
-    "review": ("review_package", "verdict"),
+    "review": ("review_package", "seat"),
     "render": ("activate_package", "render"),
     "publish": ("activate_package", "publish"),
     "measure": ("measure_nightly", "kpi_report"),

@@ -350,6 +350,7 @@ def test_whatever_happens_to_the_log_each_line_counts_once(site, steps):
     assert hits(site) == written
 
 
+@pytest.mark.slow
 def test_only_paths_that_were_asked_for_are_looked_up(site):
     """Twenty thousand other publications cost nothing: the look-up goes through the index."""
     with site.session() as session:

@@ -87,6 +87,7 @@ def test_what_is_held_or_about_to_go_live_stays(library):
     assert library.get(held).storage_uri in library.files("vault")
 
 
+@pytest.mark.slow
 def test_the_sweep_reads_what_may_be_due_not_the_library(library):
     template = library.version("live")
     with library.services.session() as session:

@@ -282,6 +282,7 @@ def test_a_window_that_ends_with_its_campaign(library):
 # ------------------------------------------------------------------------------------ cost of a sweep
 
 
+@pytest.mark.slow
 def test_the_sweep_reads_what_is_due_not_twenty_thousand_others(library):
     version_id = library.version("live")
     asset_id = library.asset(version_id)

@@ -101,6 +101,7 @@ def check_rules(services, batch_id):
             assert approved
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(actions=st.lists(ACTIONS, max_size=10))
 def test_no_order_of_events_gets_around_the_rules(crowd, drop, actions):

@@ -745,6 +745,8 @@ class Publication(Base):
         CheckConstraint("status <> 'live' OR (live_url IS NOT NULL AND probed_at IS NOT NULL)", name="live_is_probed"),
         CheckConstraint("status <> 'withdrawn' OR takedown IS NOT NULL", name="withdrawn_is_proved"),
         CheckConstraint("ends_at IS NULL OR ends_at > starts_at", name="window_in_order"),
+        CheckConstraint("(cleared_by IS NULL) = (cleared_at IS NULL)", name="clearance_is_signed"),
+        CheckConstraint("status <> 'live' OR risks = '[]'::jsonb OR cleared_by IS NOT NULL", name="live_is_cleared"),
         Index("ix_publications_due", "starts_at", postgresql_where=text("status = 'scheduled'")),
         Index(
             "ix_publications_ending",
@@ -776,6 +778,9 @@ class Publication(Base):
     withdrawn_at: Mapped[datetime | None]
     takedown: Mapped[dict[str, Any] | None]  # the proof: each endpoint, its status, when
     reason: Mapped[str | None]
+    risks: Mapped[list[Any]] = mapped_column(default=list)  # sentences; what the digital team must clear
+    cleared_by: Mapped[str | None]
+    cleared_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
 
     version: Mapped[Version] = relationship(back_populates="publications")

@@ -69,7 +69,7 @@ def load(services: Services) -> dict[str, OriginChannel | JsonChannel]:
     for path in sorted((services.settings.include / "templates" / "channels").glob("*.yaml")):
         where = f"include/templates/channels/{path.name}"
         try:
-            channel = _ADAPTER.validate_python(yaml.safe_load(path.read_text("utf-8")))
+            channel = _ADAPTER.validate_python(yaml.load(path.read_text("utf-8"), Loader=yaml.CSafeLoader))
         except yaml.YAMLError as error:
             raise BadInput(
                 f"is not valid YAML: {error}.", where=where, remedy="Mend the file; web.yaml is an example."

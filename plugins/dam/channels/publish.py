@@ -37,10 +37,11 @@ from dam.channels import JsonChannel, OriginChannel, Window, deliver
 from dam.channels.wire import AGENT, ChannelRefused, Probe, Wait, probe_until
 from dam.errors import DamError, NotFound, Refused
 from dam.review import packages
-from dam.rights import policy
+from dam.rights import policy, risk
 
 if TYPE_CHECKING:
     from dam.services import Services
+    from dam.workflow import Risks
 
 ACTOR = "dam"  # who the audit trail names where no person acted
 
@@ -81,7 +82,8 @@ def plan(
     :param not_before: an embargo; the campaign's first day counts too where the channel says so.
     :returns: ``{"publications": [row], "refused": [row], "void": bool, "next_package_id": str | None}``;
         a row is ``{version_id, asset, channel, allowed, explanation, publication_id, status, starts_at,
-        ends_at}``. When ``void``, nothing was planned: bytes, metadata or rights changed since the
+        ends_at, risks}``; one with ``risks`` goes out only after :func:`clear`.
+        When ``void``, nothing was planned: bytes, metadata or rights changed since the
         approval, and ``next_package_id`` is under review instead.
     :raises NotFound: there is no such package.
     :raises Refused: the package is not approved.
@@ -116,6 +118,7 @@ def plan(
                         channel=name,
                         territories=territories,
                         starts_at=max(now, not_before or now),
+                        rules=services.workflow.policy.risks,
                         run=run,
                     )
                 )
@@ -165,6 +168,7 @@ def _schedule(
     channel: str,
     territories: list[str],
     starts_at: datetime,
+    rules: Risks,
     run: str | None,
 ) -> dict[str, Any]:
     if template is None:
@@ -187,6 +191,7 @@ def _schedule(
         return _row(version, asset, channel, answer.explanation, found)
     if ends_at is not None and ends_at <= starts_at:
         return _row(version, asset, channel, f"The campaign was over on {policy.day(ends_at.date())}.", found)
+    risks = risk.of(session, asset=asset, rules=rules, on=starts_at.date())
     if found is None:
         session.execute(
             insert(Publication)
@@ -200,6 +205,7 @@ def _schedule(
                 starts_at=starts_at,
                 ends_at=ends_at,
                 endpoints=[],
+                risks=risks,
                 created_at=utcnow(),
             )
             .on_conflict_do_nothing(index_elements=["idempotency_key"])
@@ -210,11 +216,18 @@ def _schedule(
             actor=ACTOR,
             action="publication.scheduled",
             subject_id=found.id,
-            data={"version_id": version.id, "channel": channel, "starts_at": found.starts_at.isoformat()},
+            data={
+                "version_id": version.id,
+                "channel": channel,
+                "starts_at": found.starts_at.isoformat(),
+                "risks": risks,
+            },
             run=run,
         )
     elif found.status == PublicationStatus.FAILED:
         found.status, found.starts_at, found.ends_at = PublicationStatus.SCHEDULED, starts_at, ends_at
+    if found.risks != risks:  # another day, another licence, another hold: what was cleared is not this
+        found.risks, found.cleared_by, found.cleared_at = risks, None, None
     return _row(version, asset, channel, "", found, answer.explanation)
 
 
@@ -271,7 +284,102 @@ def _row(
         "status": publication.status if publication else None,
         "starts_at": publication.starts_at.isoformat() if publication else None,
         "ends_at": publication.ends_at.isoformat() if publication and publication.ends_at else None,
+        "risks": publication.risks if publication and publication.cleared_by is None and _is_open(publication) else [],
     }
+
+
+def _is_open(publication: Publication) -> bool:
+    return publication.status in (PublicationStatus.SCHEDULED, PublicationStatus.FAILED)
+
+
+# ------------------------------------------------------------------------------------------- clearing
+
+
+def risky(services: Services, *, publication_ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Return those of the publications that wait to be cleared, with their risks.
+
+    :returns: ``{publication_id, version_id, asset, number, channel, starts_at, risks}``, by asset and channel.
+    """
+    with services.session() as session:
+        rows = session.execute(
+            select(Publication, Version, Asset)
+            .join(Version, Version.id == Publication.version_id)
+            .join(Asset, Asset.id == Version.asset_id)
+            .where(Publication.id.in_(publication_ids), Publication.cleared_by.is_(None), Publication.risks != [])
+            .where(Publication.status == PublicationStatus.SCHEDULED)
+            .order_by(Asset.name, Publication.channel)
+        )
+        return [
+            {
+                "publication_id": publication.id,
+                "version_id": version.id,
+                "asset": asset.name,
+                "number": version.number,
+                "channel": publication.channel,
+                "starts_at": publication.starts_at.isoformat(),
+                "risks": publication.risks,
+            }
+            for publication, version, asset in rows
+        ]
+
+
+def cleared(services: Services, *, publication_ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Return those of the publications that somebody cleared: ``{publication_id, version_id, cleared_by}``."""
+    with services.session() as session:
+        rows = session.scalars(
+            select(Publication)
+            .where(Publication.id.in_(publication_ids), Publication.cleared_by.is_not(None))
+            .order_by(Publication.id)
+        )
+        return [{"publication_id": row.id, "version_id": row.version_id, "cleared_by": row.cleared_by} for row in rows]
+
+
+def clear(services: Services, *, publication_ids: Sequence[str], person: str, run: str | None = None) -> None:
+    """Let risky publications go out, under a person's name; what is cleared already stays as it is.
+
+    :raises Refused: the person is not of the digital team.
+    """
+    _decide(services, publication_ids, person, run, "publication.cleared", "")
+
+
+def hold_back(
+    services: Services, *, publication_ids: Sequence[str], person: str, reason: str, run: str | None = None
+) -> None:
+    """Keep risky publications from going out; planning them again asks again.
+
+    :param person: of the digital team, or ``airflow`` when nobody answered in time.
+    :raises Refused: the person is not of the digital team.
+    """
+    _decide(services, publication_ids, person, run, "publication.held_back", reason or "No reason given.")
+
+
+def _decide(
+    services: Services, publication_ids: Sequence[str], person: str, run: str | None, action: str, reason: str
+) -> None:
+    if not services.workflow.has_role(person, "digital_team") and (person != "airflow" or not reason):
+        raise Refused(
+            f"{person} is not of the digital team.",
+            where="publication",
+            remedy=f"Ask one of: {', '.join(services.workflow.members('digital_team'))}.",
+        )
+    with services.session() as session:
+        for publication_id in sorted(set(publication_ids)):
+            publication = _locked(session, publication_id)
+            if publication.status != PublicationStatus.SCHEDULED or publication.cleared_by or not publication.risks:
+                continue
+            if reason:
+                publication.status = PublicationStatus.FAILED
+                publication.reason = f"Held back by {person}: {reason}"
+            else:
+                publication.cleared_by, publication.cleared_at = person, utcnow()
+            audit.record(
+                session,
+                actor=person,
+                action=action,
+                subject_id=publication.id,
+                data={"version_id": publication.version_id, "risks": publication.risks, "reason": reason},
+                run=run,
+            )
 
 
 # ------------------------------------------------------------------------------------------- publish
@@ -389,6 +497,12 @@ def _cleared(services: Services, publication_id: str, *, now: datetime, run: str
         if not answer.allowed:
             raise Refused(answer.explanation, where=where, remedy="Renew or widen the licence, or let it go.")
         ends_at = _end(answer, asset.campaign, channel.window)
+        if publication.risks and publication.cleared_by is None:
+            raise Refused(
+                f"The digital team has not cleared it. {' '.join(publication.risks)}",
+                where=where,
+                remedy="Plan the package again and answer the question that comes.",
+            )
         if ends_at is not None and ends_at <= now:
             raise Refused(f"Its window ended on {policy.day(ends_at.date())}.", where=where, remedy="Let it go.")
         _locked(session, publication_id).ends_at = ends_at

@@ -111,8 +111,8 @@ def read(path: Path) -> dict[str, Recipe]:
     """
     try:
         content = path.read_text(encoding="utf-8")
-        tree = yaml.compose(content, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(content)
+        tree = yaml.compose(content, Loader=yaml.CSafeLoader)
+        data = yaml.load(content, Loader=yaml.CSafeLoader)
     except FileNotFoundError as error:
         raise BadInput("is missing", where=str(path), remedy="Restore it from the repository.") from error
     except yaml.MarkedYAMLError as error:

@@ -178,6 +178,20 @@ def hitl_of(services: Services, *, seat_id: str) -> dict[str, Any] | None:
         return dict(seat.hitl) if seat.hitl and seat.status != "signed" else None
 
 
+def left_waiting(services: Services, *, seat_id: str) -> list[dict[str, Any]]:
+    """Return where Airflow still waits for other seats of this seat's package, once the package is closed.
+
+    A veto or a void package ends a review before everybody has signed; nobody need be asked then.
+    """
+    with services.session() as session:
+        seat, package = _seat(session, seat_id)
+        if package.status == PackageStatus.IN_REVIEW:
+            return []
+        return [
+            dict(other.hitl) for other in package.seats if other.id != seat.id and other.hitl and not other.decision
+        ]
+
+
 def package_of(services: Services, *, seat_id: str) -> str:
     """Return the id of a seat's package."""
     with services.session() as session:

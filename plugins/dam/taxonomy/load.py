@@ -65,7 +65,7 @@ def _names(model: type[BaseModel]) -> list[str]:
 
 def line_of(text: str, loc: tuple[Any, ...]) -> int:
     """Return the 1-based line of the node at ``loc``, or of its closest parent that is there."""
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    node = yaml.compose(text, Loader=yaml.CSafeLoader)
     line = 1
     for part in loc:
         found = None
