@@ -91,10 +91,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         for name, value in (headers or {}).items():
             self.send_header(name, value)
+        self.server.log(self, status, self._sent)  # before the answer: who has it finds its line
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
-        self.server.log(self, status, self._sent)
 
     def _json(self, status: int, value: Any) -> None:
         self._send(status, json.dumps(value).encode(), "application/json")
