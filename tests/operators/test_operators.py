@@ -168,6 +168,104 @@ class TestSeat:
         with pytest.raises(AirflowSkipException):
             SeatOperator(task_id="seat", seat_id=seat[0]).execute(run())
 
+    @pytest.mark.parametrize("option", ["Reject", "Approve"])
+    def test_a_veto_asks_nobody_else_and_an_approval_does(self, run, asked, services, seat, option):
+        from airflow.sdk.exceptions import DownstreamTasksSkipped
+
+        brand, legal = packages.seats(services, package_id=seat[1])
+        assert brand["seat_id"] == seat[0]
+        context = run()
+        context["ti"].map_index = 1
+        self.ask(legal["seat_id"], context)
+        operator = self.ask(brand["seat_id"], run())
+        context = run()
+        if option == "Approve":
+            assert operator.execute_complete(context, self.event("bea", option, "It is off brand.")) == "approve"
+            return
+        with pytest.raises(DownstreamTasksSkipped) as skipped:
+            operator.execute_complete(context, self.event("bea", option, "It is off brand."))
+        assert skipped.value.tasks == [("seat", 1)]
+        assert context["emitted"] == [{"key": "return_value", "value": "reject"}]
+        with pytest.raises(DownstreamTasksSkipped):  # killed just then, and tried again
+            operator.execute(run())
+
+
+class TestClearRisks:
+    """What the preflight found risky goes out by a person's answer, and by nothing else."""
+
+    @pytest.fixture
+    def publications(self, services, seat):
+        """Publications of an approved package under a legal hold."""
+        from dam.catalog.lifecycle import place_hold
+        from dam.channels import publish
+
+        world.sign_all(services, seat[1])
+        place_hold(services, reason="a lawsuit", person="ada", campaign_slug="spring-2027")
+        plan = publish.plan(services, package_id=seat[1])
+        assert plan["refused"] == []
+        return [row["publication_id"] for row in plan["publications"]]
+
+    @pytest.fixture
+    def asked(self, monkeypatch):
+        from airflow.providers.standard.operators import hitl
+
+        found = []
+        monkeypatch.setattr(hitl, "upsert_hitl_detail", lambda **kwargs: found.append(kwargs))
+        return found
+
+    def operator(self, publications):
+        from dam_operators.human import ClearRisksOperator
+
+        return ClearRisksOperator(task_id="clear_risks", publication_ids=publications)
+
+    def event(self, option):
+        return {
+            "chosen_options": [option],
+            "params_input": {"comment": "Settled."},
+            "responded_at": datetime.now(UTC),
+            "responded_by_user": {"id": "diego", "name": "diego"},
+        }
+
+    def test_the_digital_team_is_shown_each_risk_once(self, run, asked, publications):
+        from airflow.sdk.exceptions import TaskAwaitingInput
+
+        with pytest.raises(TaskAwaitingInput):
+            self.operator(publications).execute(run())
+        assert asked[0]["assigned_users"] == [{"id": "diego", "name": "diego"}]
+        assert asked[0]["subject"] == f"Clear the risks of {len(publications)} publications of 2 assets"
+        assert asked[0]["body"].count("a lawsuit") == 1
+        assert "- SPRING27-HERO-B_ACME v1 on web" in asked[0]["body"]
+
+    def test_what_is_cleared_goes_on_also_when_the_task_is_killed_then(self, run, asked, publications):
+        operator = self.operator(publications)
+        rows = operator.execute_complete(run(), self.event("Publish"))
+        assert sorted(id_ for row in rows for id_ in row["publication_ids"]) == sorted(publications)
+        assert operator.execute(run(try_number=2)) == rows
+
+    def test_what_is_held_back_does_not(self, run, asked, services, publications):
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        operator = self.operator(publications)
+        assert operator.execute_complete(run(), self.event("Hold back")) == []
+        with pytest.raises(AirflowSkipException):
+            operator.execute(run())
+
+    def test_silence_holds_back(self, run, asked, services, publications):
+        from dam.channels import publish
+
+        operator = self.operator(publications)
+        assert operator.execute_complete(run(), {"error": "timed out", "error_type": "timeout"}) == []
+        assert publish.risky(services, publication_ids=publications) == []
+        assert publish.cleared(services, publication_ids=publications) == []
+
+    @pytest.mark.parametrize("nothing", [[], None])
+    def test_without_a_risk_nobody_is_asked(self, run, asked, nothing):
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        with pytest.raises(AirflowSkipException):
+            self.operator(nothing).execute(run())
+        assert asked == []
+
 
 class TestTriggers:
     @pytest.mark.parametrize(
