@@ -43,6 +43,15 @@ def test_a_missing_path_is_told_plainly(dam, tmp_path):
     assert "Traceback" not in done.output
 
 
+def test_a_database_that_is_down_is_told_plainly(dam, monkeypatch):
+    monkeypatch.setenv("DAM_CATALOG_URL", "postgresql+psycopg://dam@127.0.0.1:9/catalog")
+    told = dam("audit", "verify")
+    assert told.exit_code == 2
+    assert "does not answer: connection" in told.stderr
+    assert "make up" in told.stderr
+    assert "Traceback" not in told.output
+
+
 def test_audit_verify_names_the_first_bad_row(dam, services):
     for _ in range(3):
         with services.session() as session:

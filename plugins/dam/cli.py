@@ -1,4 +1,4 @@
-"""The command line: ``python -m dam.cli …`` (after ``source .dam/env``)."""
+"""The command line: ``./dam …`` in the project's folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ import typer
 from dam.errors import BadInput, DamError, NotFound
 from dam.services import Services
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="airflow-dam on the command line.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="airflow-dam on the command line."
+)
 audit_app = typer.Typer(no_args_is_help=True, help="The audit trail.")
 hold_app = typer.Typer(no_args_is_help=True, help="Legal holds.")
 rights_app = typer.Typer(no_args_is_help=True, help="What rights allow.")
@@ -31,10 +33,16 @@ def plainly(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def told(*args: Any, **kwargs: Any) -> Any:
+        from sqlalchemy.exc import OperationalError
+
         try:
             return function(*args, **kwargs)
         except DamError as error:
             typer.echo(str(error), err=True)
+            raise typer.Exit(2) from error
+        except OperationalError as error:
+            reason = str(error.orig).strip().splitlines()[0]
+            typer.echo(f"The catalogue's database does not answer: {reason}\nStart it with: make up", err=True)
             raise typer.Exit(2) from error
 
     return told
@@ -290,4 +298,4 @@ def _known(services: Services, location: str) -> str | None:
 
 
 if __name__ == "__main__":
-    sys.exit(app())
+    sys.exit(app(prog_name="dam"))

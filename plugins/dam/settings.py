@@ -65,7 +65,7 @@ class Settings:
                 raise BadInput(
                     "is not set",
                     where=f"environment variable DAM_{needed.upper()}",
-                    remedy="Run `make up`, which writes .dam/env, and `source .dam/env`.",
+                    remedy="Run `make up`, which writes .dam/env, and use ./dam, which reads it; or `source .dam/env`.",
                 )
         plain: dict[str, Any] = {
             key: env[key]

@@ -6,6 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
+
+from dam.catalog.models import BatchFile, Version
+from dam.services import Services
+from dam.settings import Settings
+from runtime.client import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -110,6 +116,19 @@ def test_a_designer_uploads_and_a_viewer_can_not(as_person, stack, tmp_path):
     page.set_input_files("input[type=file]", str(world.picture(tmp_path, "UPLOAD_ACME_20270301_v01.jpg", seed=77)))
     page.click("button:has-text('Upload')")
     page.wait_for_selector("#live.shown:has-text('Uploaded')", timeout=20000)
+
+    services = Services(Settings.from_env(environ=stack.env(stack.start_database())))
+
+    def ingested() -> BatchFile | None:
+        with services.session() as session:
+            return session.scalar(
+                select(BatchFile)
+                .join(Version, Version.id == BatchFile.version_id)
+                .where(BatchFile.path == "UPLOAD_ACME_20270301_v01.jpg", Version.made_by == "dario")
+            )
+
+    assert wait_for("the upload's ingest", ingested, 120).outcome == "ingested"
+    services.engine.dispose()
     viewer = as_person("vic")
     viewer.goto(f"{stack.url}/dam/upload")
     assert viewer.locator("input[type=file]").count() == 0
