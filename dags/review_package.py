@@ -12,6 +12,9 @@ parallel. A seat signs the SHA-256 of the package's manifest: bytes, metadata an
 *Required Actions*. Who made or uploaded a version can't sign; nobody signs twice; at the deadline the
 seat expires and nothing is approved.
 
+**When the package expired** a marketing lead or the DAM admin asks again on its page in *DAM → Review*:
+the next round is frozen, and this DAG starts for it.
+
 **When the package is void** something was changed after it was frozen: the next round is frozen and its
 event starts this DAG again.
 

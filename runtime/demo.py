@@ -217,8 +217,14 @@ class Demo:
         """Put one file into the inbox; it appears there whole."""
         self.services.storage.inbox.put(f"{location.rstrip('/')}/{name or path.name}", path)
 
-    def supplier_drop(self) -> str:
-        """Let a supplier drop everything else, bad files included, with a card and checksums."""
+    def supplier_drop(self, batch_id: str) -> str:
+        """Let a supplier drop everything else, bad files included, with a card.
+
+        It comes after the designer's batch went through the gate: of the same bytes twice, the first come is
+        the asset and the second its duplicate.
+        """
+        run_id = self.admin.run_of("ingest_batch", batch_id)
+        self.admin.wait_result("ingest_batch", run_id, "metadata_contract")
         location = f"drops/northlight-{self.slug}"
         files = [
             *self.photos.good[len(self.own) :],
@@ -575,7 +581,7 @@ def play(stack: Stack, say: Callable[[str], None]) -> Path:
     say(f"Airflow is up: {stack.url}")
     brief_id = demo.plan()
     batch_id = demo.create(brief_id)
-    supplier_batch_id = demo.supplier_drop()
+    supplier_batch_id = demo.supplier_drop(batch_id)
     own, others = demo.ingest(batch_id, supplier_batch_id)
     packages = demo.review(own, others)
     packages.append(demo.rework(packages[0]))

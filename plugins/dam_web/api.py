@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from dam.enrich import contracts
 from dam.errors import BadInput
 from dam.ingest import batches
-from dam.review import queries, remarks, seats
+from dam.review import packages, queries, remarks, seats
 from dam_web import airflow_api, views
 from dam_web.auth import Asking, Visitor, may
 from dam_web.deps import services
@@ -22,6 +22,7 @@ router = APIRouter(prefix="/api")
 OPTION = {"approve": "Approve", "request_changes": "Request changes", "reject": "Reject"}
 VerdictName = Literal["approve", "request_changes", "reject"]
 Librarian = Annotated[Visitor, may("librarian", "dam_admin")]
+Reopener = Annotated[Visitor, may(*packages.REOPENERS)]
 Uploader = Annotated[Visitor, may("designer", "librarian", "dam_admin")]
 Reviewer = Annotated[
     Visitor, may("brand_reviewer", "legal_reviewer", "marketing_lead", "designer", "librarian", "dam_admin")
@@ -157,6 +158,14 @@ def decide(seat_id: str, given: SeatAnswer, person: Asking) -> dict[str, Any]:
     if waiting:
         airflow_api.answer(person, waiting, OPTION[given.verdict], values)
     return seats.decide(services(), **known, comment=given.comment, via="room")
+
+
+@router.post("/packages/{package_id}/reopen")
+def reopen(package_id: str, person: Reopener) -> dict[str, str]:
+    """Ask again for a package that nobody signed in time: its next round is frozen, and its review starts."""
+    following = packages.reopen_expired(services(), package_id=package_id, person=person.username)
+    airflow_api.start(person, "review_package", {"key": following})
+    return {"next_package_id": following}
 
 
 @router.post("/versions/{version_id}/metadata")

@@ -16,6 +16,7 @@ from dam.enrich import contracts
 from dam.errors import DamError
 from dam.ingest import batches
 from dam.review import queries
+from dam.review.packages import REOPENERS
 from dam.workflow import STAGES
 from dam_web import airflow_api, views
 from dam_web.auth import Asking, Visitor
@@ -113,7 +114,8 @@ def package(request: Request, package_id: str, person: Asking) -> Response:
     )
     if any(decision["person"] == person.username for decision in shown["decisions"]):
         mine = None
-    return _page(request, person, "package.html.j2", package=shown, seat=mine)
+    may_reopen = person.holds(*REOPENERS)
+    return _page(request, person, "package.html.j2", package=shown, seat=mine, may_reopen=may_reopen)
 
 
 @router.get("/assets")

@@ -21,6 +21,7 @@ WRITES = {
     ("POST", "/api/versions/{version_id}/metadata"): ("libby", "bea"),
     ("POST", "/api/packages/{package_id}/annotations"): ("bea", "vic"),
     ("POST", "/api/annotations/{annotation_id}/resolve"): ("bea", "vic"),
+    ("POST", "/api/packages/{package_id}/reopen"): ("maya", "bea"),
     ("POST", "/api/uploads"): ("dario", "bea"),
     ("PUT", "/api/uploads/{upload}/{name}"): ("dario", "bea"),
     ("POST", "/api/uploads/{upload}/complete"): ("dario", "bea"),
@@ -166,7 +167,9 @@ def test_a_write_needs_the_role(site, package, method, path):
         assert reply.status_code in (403, 409), f"{person}: {reply.status_code} {reply.text[:200]}"
     reply = site(right).request(method, concrete(path, package), json=body)
     assert reply.status_code not in (401,), reply.text
-    if path not in ("/api/questions", "/api/uploads/{upload}/{name}", "/api/uploads/{upload}/complete"):
+    if path.endswith("/reopen"):
+        assert reply.status_code == 409  # it did not expire
+    elif path not in ("/api/questions", "/api/uploads/{upload}/{name}", "/api/uploads/{upload}/complete"):
         assert reply.status_code in (200, 404), f"{right}: {reply.status_code} {reply.text[:200]}"
 
 
@@ -178,6 +181,23 @@ def test_a_write_from_another_site_is_refused(site, package, method, path):
     assert foreign.status_code == 403
     del client.headers["X-Requested-With"]
     assert client.request(method, concrete(path, package), json={}).status_code == 403
+
+
+def test_an_expired_review_is_asked_for_again_and_starts_in_airflow(site, services, package, monkeypatch):
+    from dam.review import seats
+    from dam_web import airflow_api
+
+    started = []
+    monkeypatch.setattr(airflow_api, "start", lambda person, *what: started.append((person.username, *what)))
+    for seat in packages.seats(services, package_id=package["package_id"]):
+        seats.expire(services, seat_id=seat["seat_id"])
+    packages.verdict(services, package_id=package["package_id"])
+    assert "data-reopen" in site("maya").get(f"/packages/{package['package_id']}").text
+    assert "A marketing lead can ask again" in site("bea").get(f"/packages/{package['package_id']}").text
+    told = site("maya").post(f"/api/packages/{package['package_id']}/reopen").json()
+    assert started == [("maya", "review_package", {"key": told["next_package_id"]})]
+    assert site("maya").post(f"/api/packages/{package['package_id']}/reopen").json() == told
+    assert f"/packages/{told['next_package_id']}" in site("bea").get(f"/packages/{package['package_id']}").text
 
 
 def test_a_decision_in_the_room_is_recorded_under_the_persons_name(site, services, package):

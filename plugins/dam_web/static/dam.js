@@ -218,6 +218,20 @@ if (fill) {
   });
 }
 
+for (const button of document.querySelectorAll("[data-reopen]")) {
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    try {
+      const told = await send("POST", `/api/packages/${button.dataset.reopen}/reopen`, {});
+      say("Asked again. The next round opens.");
+      goSoon(`/packages/${told.next_package_id}`);
+    } catch (error) {
+      say(error.message);
+      button.disabled = false;
+    }
+  });
+}
+
 // --------------------------------------------------------------------------------------------- upload
 
 const upload = document.getElementById("upload");
