@@ -13,7 +13,7 @@ from dam.catalog.lifecycle import place_hold
 from dam.catalog.models import Asset, Grant, Licence, PublicationStatus, Version, utcnow
 from dam.channels import publish
 from dam.errors import Refused
-from dam.review import packages, seats
+from dam.review import packages, queries, seats
 from dam.rights import risk
 from dam.workflow import Risks
 
@@ -47,6 +47,11 @@ def test_a_risky_publication_waits_for_the_digital_team(world):
         f"The licence CC-ACME-014 from Northlight ends on {risk.day(utcnow().date() + timedelta(days=10))}: "
         "what goes out must come back by then."
     ]
+    [campaign] = queries.board(world.services)
+    assert (campaign["next_move"]["who"], campaign["next_move"]["what"]) == (
+        ["diego"],
+        "clear the risks of 1 publication",
+    )
     publish.clear(world.services, publication_ids=[publication_id], person="diego", run="activate/1")
     assert publish.risky(world.services, publication_ids=[publication_id]) == []
     assert publish.cleared(world.services, publication_ids=[publication_id]) == [

@@ -126,6 +126,16 @@ def _next_move(services: Services, session: Session, campaign: Campaign) -> dict
     A publication that waits for its day is told only when nobody has anything to do.
     """
     workflow = services.workflow
+    risky, since = session.execute(
+        select(func.count(), func.min(Publication.created_at))
+        .join(Version, Version.id == Publication.version_id)
+        .join(Batch, Batch.id == Version.batch_id)
+        .where(Batch.campaign_id == campaign.id, Publication.status == "scheduled")
+        .where(Publication.risks != [], Publication.cleared_by.is_(None))
+    ).one()
+    if risky:
+        who, due = workflow.members("digital_team"), _deadline(services, "activate", since)
+        return _move("activate", who, f"clear the risks of {risky} publication{'s' if risky > 1 else ''}", due)
     seat = session.scalar(
         select(Seat)
         .join(Package)
