@@ -62,6 +62,11 @@ def test_creators_are_told_what_is_missing_and_what_is_misnamed(services, brief_
     assert put(services, opened, HERO_B)["complete"]
 
 
+def test_paperwork_beside_the_files_is_nothing_misnamed(services, opened):
+    state = put(services, opened, HERO_A, HERO_B, "SHA256SUMS", "batch.yaml", "_COMPLETE", "bagit.txt")
+    assert (state["complete"], state["misnamed"]) == (True, [])
+
+
 def test_two_files_for_one_task_are_told(services, opened):
     state = put(services, opened, HERO_A, HERO_A.replace(".jpg", ".tif"), HERO_B)
     assert state["complete"]

@@ -23,6 +23,7 @@ from dam.catalog.models import (
     utcnow,
 )
 from dam.errors import BadInput, NotFound, Refused
+from dam.ingest import batches
 from dam.taxonomy import naming
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ def arrived(services: Services, *, batch_id: str) -> dict[str, Any]:
     misnamed = []
     for entry in services.storage.inbox.list(f"{location}/"):
         name = entry.key.rsplit("/", 1)[-1]
+        if batches.is_paperwork(entry.key.removeprefix(f"{location}/")):
+            continue
         try:
             parts = naming.parse(name)
         except BadInput as fault:

@@ -190,7 +190,7 @@ def plan_chunks(services: Services, *, batch_id: str, max_bytes: int = 256_000_0
             "notes": [],
         }
         for entry in entries
-        if not _is_paperwork(path := entry.key.removeprefix(prefix))
+        if not is_paperwork(path := entry.key.removeprefix(prefix))
     ]
     gone = sorted(set(promised) - {str(row["path"]) for row in rows})
     with services.session() as session:
@@ -223,7 +223,7 @@ def plan_chunks(services: Services, *, batch_id: str, max_bytes: int = 256_000_0
     return chunks
 
 
-def _is_paperwork(path: str) -> bool:
+def is_paperwork(path: str) -> bool:
     """Return whether a file is about the batch rather than of it."""
     name = path.rsplit("/", 1)[-1]
     return name in (MARKER, CARD, ".card") or bool(_SUMS.search(path) or _BAGIT.search(path))
