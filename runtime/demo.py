@@ -202,7 +202,9 @@ class Demo:
             location = session.get_one(Batch, batch_id).location
         names = [f"{self.project}-{name}" for name, _, _ in DELIVERABLES]
         self.say("   making photographs of 12 to 24 megapixels …")
-        self.photos = photos.make(self.stack.state / "photos", project_names=names, client="ACME", today=self.today)
+        self.photos = photos.make(
+            self.stack.state / "photos", project_names=names, client="ACME", today=self.today, job=self.slug
+        )
         self.own = self.photos.good[: len(names)]
         for path in self.own:
             self.drop(path, location)
@@ -306,7 +308,10 @@ class Demo:
                 if row.outcome in ("quarantined", "duplicate", "opaque"):
                     stage.products.append(f"{row.outcome}: {row.path} – {row.reason}")
                 stage.products += [f"noted: {row.path} – {note}" for note in row.notes]
-            near = session.scalars(select(NearDuplicate)).all()
+            mine = select(BatchFile.version_id).where(BatchFile.batch_id.in_([batch_id, supplier_batch_id]))
+            near = session.scalars(
+                select(NearDuplicate).where(NearDuplicate.version_id.in_(mine), NearDuplicate.other_id.in_(mine))
+            ).all()
             stage.products.append(f"{len(near)} near-duplicates linked")
         stage.look = f"{self.stack.url}/dam/batches/{supplier_batch_id}"
         self.close("ingest")

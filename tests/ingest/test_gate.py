@@ -8,6 +8,7 @@ import threading
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from sqlalchemy import func, select
 
 import world
@@ -165,6 +166,31 @@ def test_two_workers_at_one_batch_make_no_doubles(services, tmp_path):
     assert count(services, Version) == 4
     outcomes = [row["outcome"] for row in rows(services, batch_id).values()]
     assert sorted(outcomes) == ["duplicate"] * 4 + ["ingested"] * 4
+
+
+def test_two_alike_at_the_same_moment_are_linked(services, tmp_path, monkeypatch):
+    """Both workers have inserted their version before either looks for others."""
+    one = world.picture(tmp_path, "ONE_ACME_20270301_v01.jpg", seed=5)
+    two = tmp_path / "TWO_ACME_20270301_v01.jpg"
+    Image.open(one).save(two, quality=60)
+    batch_id = world.drop(services, "drops/a", [one, two])
+    together, insert = threading.Barrier(2, timeout=20), gate._insert
+
+    def inserted(session, version):
+        made = insert(session, version)
+        together.wait()
+        return made
+
+    monkeypatch.setattr(gate, "_insert", inserted)
+    [chunk] = batches.plan_chunks(services, batch_id=batch_id)
+    known = {"services": services, "batch_id": batch_id}
+    workers = [threading.Thread(target=gate.ingest_chunk, kwargs=known | {"file_ids": [file_id]}) for file_id in chunk]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(30)
+    assert [row["outcome"] for row in batches.receipt(services, batch_id=batch_id)] == ["ingested"] * 2
+    assert count(services, NearDuplicate) == 1
 
 
 @pytest.mark.parametrize("step", ["_asset", "_insert", "_link_near", "_decode", "change_state"])

@@ -498,7 +498,9 @@ class PhotoSet:
         ]
 
 
-def make(folder: Path, *, today: date, project_names: Sequence[str] = (), client: str = "ACME") -> PhotoSet:
+def make(
+    folder: Path, *, today: date, project_names: Sequence[str] = (), client: str = "ACME", job: str = ""
+) -> PhotoSet:
     """Make the photographs in ``folder``, or return them at once when they are there already.
 
     :param folder: made when missing; a stamp file in it (``.photos.json``) remembers what it holds.
@@ -506,6 +508,7 @@ def make(folder: Path, *, today: date, project_names: Sequence[str] = (), client
     :param project_names: PROJECT parts for the first photographs, e.g. ``SPRING27-HERO-A``; the others are
         named ``STOCK-…``.
     :param client: CLIENT part of every name.
+    :param job: embedded as IPTC Job Id; another job makes other bytes of the same pictures.
     :raises BadInput: more names than there are photographs, a name twice, or scikit-image is missing.
     """
     if len(project_names) > len(_GOOD) or len(set(project_names)) < len(project_names):
@@ -514,7 +517,7 @@ def make(folder: Path, *, today: date, project_names: Sequence[str] = (), client
             where="project_names",
             remedy=f"Give at most {len(_GOOD)} names, each once.",
         )
-    wanted = [today.isoformat(), client, list(project_names), hashlib.sha256(_own_source()).hexdigest()]
+    wanted = [today.isoformat(), client, job, list(project_names), hashlib.sha256(_own_source()).hexdigest()]
     if (known := _from_stamp(folder, wanted)) is not None:
         return known
     folder.mkdir(parents=True, exist_ok=True)
@@ -532,13 +535,13 @@ def make(folder: Path, *, today: date, project_names: Sequence[str] = (), client
         wrong_extension=path(_WRONG_EXTENSION.slug, ".png"),
         without_rights=path(_WITHOUT_RIGHTS.slug),
     )
-    jobs = [
+    shots = [
         *zip(made.good, _GOOD, strict=True),
         (made.wrong_extension, _WRONG_EXTENSION),
         (made.without_rights, _WITHOUT_RIGHTS),
     ]
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda job: _take(job[0], job[1], today, job[1] is not _WITHOUT_RIGHTS), jobs))
+        list(pool.map(lambda one: _take(one[0], one[1], today, job, rights=one[1] is not _WITHOUT_RIGHTS), shots))
     shutil.copyfile(made.good[0], made.duplicate)
     small = pyvips.Image.new_from_file(str(made.good[4]), access="sequential").resize(0.75)
     _write(small, made.near_duplicate, made.good[4], quality=72)
@@ -696,7 +699,7 @@ def _write(image: Any, path: Path, original: Path, *, quality: int = 91) -> None
     partial.replace(path)
 
 
-def _take(path: Path, shot: Shot, today: date, rights: bool) -> None:
+def _take(path: Path, shot: Shot, today: date, job: str, *, rights: bool) -> None:
     """Make one photograph with everything embedded; ``rights``: name creator, credit and terms."""
     image = _picture(shot)
     if shot.turned:
@@ -711,6 +714,9 @@ def _take(path: Path, shot: Shot, today: date, rights: bool) -> None:
         target.modify_exif(_exif(shot, source, taken, number, rights))
         target.modify_iptc(_iptc(shot, source, taken, rights))
         target.modify_xmp(_xmp(shot, source, taken, rights))
+        if job:
+            target.modify_iptc({"Iptc.Application2.TransmissionReference": job})
+            target.modify_xmp({"Xmp.photoshop.TransmissionReference": job})
     partial.replace(path)
 
 

@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from dam.services import Services
 
 
+_LOCK = 7_316_420_003  # pg_advisory_lock: one look for near-duplicates at a time
+
+
 @dataclass
 class _File:
     """One file on its way through the gate."""
@@ -260,13 +263,13 @@ def _accept(
     if version is None:
         _join(file, session.scalars(select(Version).where(Version.sha256 == file.sha256)).one())
         return
-    if picture:
-        _link_near(services, session, version)
     described = embedded.describe(raw, services.taxonomy.metadata)
     session.add(Description(version_id=version.id, updated_by="airflow", **described))
     change_state(
         session, version, VersionState.INGESTED, actor="airflow", why=f"ingested from {file.row.path}", run=run
     )
+    if picture:
+        _link_near(services, session, version)
     file.row.version_id = version.id
     file.row.notes = file.notes
     file.row.outcome = FileOutcome.INGESTED if is_new else FileOutcome.NEW_VERSION
@@ -336,8 +339,10 @@ def _asset(session: Session, batch: Batch, name: str, kind: str) -> tuple[Asset,
 def _link_near(services: Services, session: Session, version: Version) -> None:
     """Link a picture to those that look like it, other assets' only.
 
-    One scan of the hashes in the database; at a million pictures it takes some tenths of a second.
+    One scan of the hashes in the database; at a million pictures it takes some tenths of a second. Workers
+    take turns from here to the commit, so that of two alike at the same moment the second sees the first.
     """
+    session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     rows = session.execute(
         text(
             "SELECT id, bit_count((phash # :phash)::bit(64)) AS distance, pixel_sha256 = :pixels AS same"
