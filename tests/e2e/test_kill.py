@@ -129,39 +129,40 @@ class Killer(threading.Thread):
 
 def end_state(services: Services) -> dict[str, object]:
     """Return what a campaign came to, without the ids and times that differ between two campaigns."""
-    with services.session() as session:
-        said = (
-            select(Asset.name, Version.number, Publication.channel, Publication.status, func.count())
-            .select_from(Publication)
-            .join(Version, Version.id == Publication.version_id)
+
+    def by_version(model: type[Publication | Rendition | Tag], *columns: object) -> list[tuple[object, ...]]:
+        what = (Asset.name, Version.number, *columns)
+        rows = session.execute(
+            select(*what, func.count())
+            .select_from(model)
+            .join(Version, Version.id == model.version_id)
             .join(Asset, Asset.id == Version.asset_id)
-            .group_by(Asset.name, Version.number, Publication.channel, Publication.status)
+            .group_by(*what)
         )
-        named = select(Asset.name, Version.number, func.count()).join(Asset, Asset.id == Version.asset_id)
+        return sorted(map(tuple, rows))
+
+    def rows(*columns: object) -> list[tuple[object, ...]]:
+        return sorted(map(tuple, session.execute(select(*columns))))
+
+    with services.session() as session:
+        versions = (
+            select(func.coalesce(Asset.name, ""), Version.filename, Version.state, Version.tier)
+            .select_from(Version)
+            .outerjoin(Asset, Asset.id == Version.asset_id)
+        )
         return {
-            "briefs": sorted(session.scalars(select(Brief.status))),
-            "versions": sorted(
-                map(tuple, session.execute(
-                    select(func.coalesce(Asset.name, ""), Version.number, Version.state, Version.tier)
-                    .select_from(Version).outerjoin(Asset, Asset.id == Version.asset_id)
-                ))
-            ),
-            "files": sorted(map(tuple, session.execute(select(BatchFile.path, BatchFile.outcome)))),
+            "briefs": rows(Brief.number, Brief.status),
+            "versions": sorted(map(tuple, session.execute(versions))),
+            "files": rows(BatchFile.path, BatchFile.outcome),
             "near duplicates": session.scalar(select(func.count()).select_from(NearDuplicate)),
-            "packages": sorted(map(tuple, session.execute(select(Package.round, Package.status)))),
-            "decisions": sorted(map(tuple, session.execute(select(Decision.person, Decision.verdict)))),
-            "publications": sorted(map(tuple, session.execute(said))),
-            "renditions": sorted(map(tuple, session.execute(
-                named.select_from(Rendition).join(Version, Version.id == Rendition.version_id)
-                .group_by(Asset.name, Version.number)
-            ))),
-            "tags": sorted(map(tuple, session.execute(
-                named.select_from(Tag).join(Version, Version.id == Tag.version_id)
-                .group_by(Asset.name, Version.number)
-            ))),
+            "packages": rows(Package.round, Package.status),
+            "decisions": rows(Decision.person, Decision.verdict),
+            "publications": by_version(Publication, Publication.channel, Publication.status),
+            "renditions": by_version(Rendition),
+            "tags": by_version(Tag),
             "confirmations": session.scalar(select(func.count()).select_from(ArchiveConfirmation)),
             "audit": Counter(session.scalars(select(AuditEvent.action))),
-        }  # fmt: skip
+        }
 
 
 @pytest.fixture(scope="module")
