@@ -41,7 +41,7 @@ from runtime.client import Person, wait_for
 from runtime.stack import Stack
 
 WIDTH, HEIGHT = 4000, 3000
-CHUNK = 256_000_000
+CHUNK = 512_000_000
 CARD = {
     "campaign": "bench",
     "supplier": "Northlight",

@@ -38,7 +38,7 @@ def _part(task: Any, key: str) -> Any:
     return task.output[key]
 
 
-def ingest(batch_id: Any, *, max_bytes: int = 256_000_000) -> Ingested:
+def ingest(batch_id: Any, *, max_bytes: int = 512_000_000) -> Ingested:
     """Take a batch through the gate, chunk by chunk, then hold it to its metadata contract.
 
     :param batch_id: the batch's id or an XCom of it. :param max_bytes: most bytes in a chunk.

@@ -47,7 +47,7 @@ class PlanBatchOperator(DamOperator):
 
     template_fields: Sequence[str] = ("batch_id",)
 
-    def __init__(self, *, batch_id: str, max_bytes: int = 256_000_000, **kwargs: Any) -> None:
+    def __init__(self, *, batch_id: str, max_bytes: int = 512_000_000, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.batch_id = batch_id
         self.max_bytes = max_bytes

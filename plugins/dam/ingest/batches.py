@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DROPS = "drops/"
 #: How many chunks a batch is cut into at least, as far as none falls below so many bytes.
-SPREAD, LEAST_CHUNK = 4, 32_000_000
+SPREAD, LEAST_CHUNK = 4, 64_000_000
 MARKER, CARD = "_COMPLETE", "batch.yaml"
 _SUMS = re.compile(r"(^|/)(SHA256SUMS|manifest-sha256\.txt|[^/]+\.sha256)$")
 _SUM_LINE = re.compile(r"^([0-9a-fA-F]{64})[ \t]+\*?(.+?)\s*$")
@@ -165,7 +165,7 @@ def upload_owner(services: Services, *, location: str) -> str | None:
     return str(yaml.safe_load(services.storage.inbox.read(key))["sent_by"])
 
 
-def plan_chunks(services: Services, *, batch_id: str, max_bytes: int = 256_000_000) -> list[list[str]]:
+def plan_chunks(services: Services, *, batch_id: str, max_bytes: int = 512_000_000) -> list[list[str]]:
     """List a batch's files and return chunks of pending file ids, each of at most ``max_bytes``.
 
     A batch too small to fill several chunks is shared among :data:`SPREAD` all the same, so that workers
