@@ -2,7 +2,8 @@
 
     python benchmarks/bench_waiting.py [--seats 500] [--seconds 60]
 
-Freezes packages and opens their seats as human tasks under the real scheduler. Then compares the CPU time of
+Freezes packages and opens their two seats each as human tasks under the real scheduler, one run a package as
+in ``review_package``. Then compares the CPU time of
 all of Airflow's processes and of the database over a minute with all seats waiting against a minute before the
 first was opened, and counts worker slots, task processes and triggers in use.
 """
@@ -30,13 +31,16 @@ from dam.settings import PROJECT, Settings
 from runtime.client import Person, wait_for
 from runtime.stack import Stack
 
-DAG = '''"""Many seats at once."""
+DAG = '''"""The seats of a package."""
 
 from airflow.sdk import DAG, Param, task
 
 from dam_operators.human import SeatOperator
 
-with DAG(dag_id="waiting", schedule=None, params={"seats": Param([], type="array")}, max_active_tasks=1000):
+with DAG(
+    dag_id="waiting", schedule=None, params={"seats": Param([], type="array")}, max_active_tasks=1000,
+    max_active_runs=1000,
+):
 
     @task
     def seats(params=None):
@@ -46,8 +50,8 @@ with DAG(dag_id="waiting", schedule=None, params={"seats": Param([], type="array
 '''
 
 
-def open_seats(services: Services, folder: Path, count: int) -> list[str]:
-    """Ingest small pictures, freeze a package of each, and return the ids of ``count`` seats."""
+def open_seats(services: Services, folder: Path, count: int) -> list[list[str]]:
+    """Ingest small pictures, freeze a package of each, and return the ids of each one's seats."""
     folder.mkdir()
     dice = numpy.random.default_rng(1)
     location = "campaigns/bench"
@@ -59,42 +63,34 @@ def open_seats(services: Services, folder: Path, count: int) -> list[str]:
     batch_id = batches.register(services, location=location, source="inbox", sent_by="dario")
     for chunk in batches.plan_chunks(services, batch_id=batch_id):
         gate.ingest_and_enrich(services, batch_id=batch_id, file_ids=chunk)
-    seats: list[str] = []
+    seats: list[list[str]] = []
     for row in batches.receipt(services, batch_id=batch_id):
         package = packages.freeze(services, batch_id=batch_id, version_ids=[row["version_id"]])
-        seats += [seat["seat_id"] for seat in packages.seats(services, package_id=package)]
-    return seats[:count]
+        seats.append([seat["seat_id"] for seat in packages.seats(services, package_id=package)])
+    return seats
 
 
-def processes(stack: Stack) -> list[psutil.Process]:
-    """Return Airflow's processes and PostgreSQL's, with all their children."""
-    roots = [stack.process(name) for name in ("api-server", "scheduler", "dag-processor", "triggerer")]
+def by_process(stack: Stack) -> dict[str, float]:
+    """Return the CPU seconds that each part has used so far, its children and those that ended included."""
+    roots = {name: stack.process(name) for name in ("api-server", "scheduler", "dag-processor", "triggerer")}
     database = int((stack.state / "postgres" / "postmaster.pid").read_text().split()[0])
-    roots.append(psutil.Process(database))
-    found: dict[int, psutil.Process] = {}
-    for root in roots:
-        if root is not None:
-            found |= {process.pid: process for process in (root, *root.children(recursive=True))}
-    return list(found.values())
-
-
-def cpu(stack: Stack) -> float:
-    """Return the CPU seconds that all of them have used so far, ended children included."""
-    total = 0.0
-    for process in processes(stack):
-        try:
-            times = process.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        total += times.user + times.system + times.children_user + times.children_system
-    return total
+    roots["PostgreSQL"] = psutil.Process(database)
+    used = dict.fromkeys(roots, 0.0)
+    for name, root in roots.items():
+        for process in [root, *root.children(recursive=True)] if root else []:
+            try:
+                times = process.cpu_times()
+            except psutil.NoSuchProcess:
+                continue
+            used[name] += times.user + times.system + times.children_user + times.children_system
+    return used
 
 
 def over(stack: Stack, seconds: float) -> float:
     """Return the share of one core that all of them use, watched for so long."""
-    began, used = time.monotonic(), cpu(stack)
+    began, used = time.monotonic(), sum(by_process(stack).values())
     time.sleep(seconds)
-    return (cpu(stack) - used) / (time.monotonic() - began)
+    return (sum(by_process(stack).values()) - used) / (time.monotonic() - began)
 
 
 def main() -> None:
@@ -119,7 +115,9 @@ def main() -> None:
         time.sleep(20)
         before = over(stack, given.seconds)
         began = time.monotonic()
-        run_id = ada.trigger("waiting", {"seats": seats})
+        for asked in seats:
+            ada.trigger("waiting", {"seats": asked})
+        count = sum(map(len, seats))
         with psycopg.connect(stack.start_database().replace("/postgres?", "/airflow?"), autocommit=True) as airflow:
 
             def counted(what: str) -> int:
@@ -127,16 +125,21 @@ def main() -> None:
                 return int(row[0]) if row else 0
 
             waiting = "SELECT count(*) FROM task_instance WHERE task_id = 'seat' AND state = 'awaiting_input'"
-            wait_for("all seats", lambda: counted(waiting) == len(seats) or None, 1800, 2.0)
+            wait_for("all seats", lambda: counted(waiting) == count or None, 1800, 2.0)
             opened = time.monotonic() - began
             time.sleep(20)
+            parts = by_process(stack)
             during = over(stack, given.seconds)
+            parts = {name: seconds - parts[name] for name, seconds in by_process(stack).items()}
             slots = counted("SELECT count(*) FROM task_instance WHERE state IN ('queued', 'running')")
             triggers = counted("SELECT count(*) FROM task_instance WHERE state = 'deferred'")
-        print(f"{len(seats)} seats opened in {opened:.0f} s ({opened / len(seats):.2f} s each), run {run_id}")
+        print(f"{count} seats of {len(seats)} packages opened in {opened:.0f} s ({opened / count:.2f} s each)")
         print(f"worker slots in use: {slots}; tasks in the triggerer: {triggers}")
         print(f"CPU of Airflow and PostgreSQL: {before * 100:.1f} % of a core with none waiting, "
-              f"{during * 100:.1f} % with {len(seats)}: {during / before:.2f} ×")  # fmt: skip
+              f"{during * 100:.1f} % with {count}: {during / before:.2f} ×")  # fmt: skip
+        print("with all waiting: " + ", ".join(
+            f"{name} {seconds / given.seconds * 100:.1f} %" for name, seconds in parts.items()
+        ))  # fmt: skip
     finally:
         stack.stop()
         shutil.rmtree(state, ignore_errors=True)

@@ -17,8 +17,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
 @pytest.fixture
-def as_person(browser, stack):
-    """Return a function that logs a person in through Airflow's own form and returns a page."""
+def as_person(browser, stack, told):
+    """After the campaign: return a function that logs a person in through Airflow's own form, and returns a page."""
     contexts = []
 
     def open_page(name, **viewport):
