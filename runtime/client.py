@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import httpx
@@ -42,6 +43,25 @@ def wait_for(what: str, look: Callable[[], Answer | None], seconds: float = 240,
     raise TookTooLong(f"{what} did not happen within {seconds:.0f} s")
 
 
+class Patient(httpx.HTTPTransport):
+    """Asks again for a minute when the server is away, as people reload a page.
+
+    Every request this module makes may be sent twice: answers, decisions and metadata come to the same, and
+    a DAG run carries an id of our own.
+    """
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request; each try has a connection of its own when the last one broke."""
+        end = time.monotonic() + 60
+        while True:
+            try:
+                return super().handle_request(request)
+            except httpx.TransportError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.5)
+
+
 class Person:
     """One logged-in person.
 
@@ -50,18 +70,13 @@ class Person:
 
     def __init__(self, url: str, username: str, password: str) -> None:
         self.username = username
-        # a server that is being started again is tried for a minute, as people reload a page
-        again = httpx.HTTPTransport(retries=8)
-        self.http = httpx.Client(base_url=url, timeout=60, headers={"X-Requested-With": "dam"}, transport=again)
+        self.http = httpx.Client(base_url=url, timeout=60, headers={"X-Requested-With": "dam"}, transport=Patient())
         reply = self.http.post("/auth/token", json={"username": username, "password": password})
         reply.raise_for_status()
         self.http.headers["Authorization"] = f"Bearer {reply.json()['access_token']}"
 
     def _get(self, path: str, **params: Any) -> dict[str, Any]:
-        try:
-            reply = self.http.get(path, params=params)
-        except (httpx.RemoteProtocolError, httpx.ReadError):  # cut off while it answered
-            reply = self.http.get(path, params=params)
+        reply = self.http.get(path, params=params)
         reply.raise_for_status()
         return dict(reply.json())
 
@@ -69,10 +84,12 @@ class Person:
 
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
         """Start a DAG by hand and return the run's id."""
-        reply = self.http.post(f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf or {}})
-        if reply.status_code >= 400:
+        run_id = f"manual__{datetime.now(UTC).isoformat()}"
+        asked = {"dag_run_id": run_id, "logical_date": None, "conf": conf or {}}
+        reply = self.http.post(f"/api/v2/dags/{dag_id}/dagRuns", json=asked)
+        if reply.status_code >= 400 and reply.status_code != 409:  # 409: an answer was lost, the run is there
             raise RunFailed(f"{dag_id} could not be started: {reply.text}", where=self.username)
-        return str(reply.json()["dag_run_id"])
+        return run_id
 
     def runs(self, dag_id: str) -> list[dict[str, Any]]:
         """Return the DAG's newest runs."""
