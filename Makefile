@@ -34,7 +34,8 @@ test-fast: .venv/.installed   ## the quick tests only, in less than a minute
 lint: .venv/.installed   ## ruff and mypy
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
 
-lock: .venv/.installed   ## compile requirements.txt from pyproject.toml
+lock:           ## compile requirements.txt from pyproject.toml
+	@[ -x $(PY) ] || sh runtime/bootstrap.sh
 	@$(PY) -m runtime lock
 
 docs: .venv/.installed   ## write DAGS.md from the DAGs' docstrings
