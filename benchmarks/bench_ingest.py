@@ -108,7 +108,7 @@ def drop(services: Services, files: Iterable[Path]) -> str:
 def ingest(job: tuple[Settings, str, list[str]]) -> None:
     """Take one chunk through the gate, as the mapped task does."""
     settings, batch_id, file_ids = job
-    gate.ingest_and_enrich(Services(settings), batch_id=batch_id, file_ids=file_ids)
+    gate.ingest_chunk(Services(settings), batch_id=batch_id, file_ids=file_ids)
 
 
 def plain(settings: Settings, files: list[Path], workers: int) -> float:

@@ -62,7 +62,7 @@ def open_seats(services: Services, folder: Path, count: int) -> list[list[str]]:
         services.storage.inbox.put(f"{location}/{path.name}", path)
     batch_id = batches.register(services, location=location, source="inbox", sent_by="dario")
     for chunk in batches.plan_chunks(services, batch_id=batch_id):
-        gate.ingest_and_enrich(services, batch_id=batch_id, file_ids=chunk)
+        gate.ingest_chunk(services, batch_id=batch_id, file_ids=chunk)
     seats: list[list[str]] = []
     for row in batches.receipt(services, batch_id=batch_id):
         package = packages.freeze(services, batch_id=batch_id, version_ids=[row["version_id"]])

@@ -14,10 +14,15 @@ from PIL import Image
 
 from dam.create import deliverables
 from dam.enrich import contracts
-from dam.ingest import batches, gate
+from dam.ingest import batches, gate, sandbox
+from dam.ingest import look as looking
+from dam.ingest.inspection import Job
 from dam.plan import briefs
 from dam.review import packages, seats
 from dam.services import Services
+from dam.settings import PROJECT
+from dam.taxonomy import Limits
+from dam.taxonomy.load import load
 
 TODAY = date.today()
 METADATA = {
@@ -96,9 +101,20 @@ def ingest(services: Services, batch_id: str) -> dict[str, int]:
     """Take a batch through the gate; return counts by outcome."""
     total: dict[str, int] = {}
     for chunk in batches.plan_chunks(services, batch_id=batch_id):
-        for outcome, count in gate.ingest_and_enrich(services, batch_id=batch_id, file_ids=chunk).items():
+        for outcome, count in gate.ingest_chunk(services, batch_id=batch_id, file_ids=chunk).items():
             total[outcome] = total.get(outcome, 0) + count
     return total
+
+
+def look(path: Path, **limits: Any) -> dict[str, Any]:
+    """Look into a file as the decoding process does, in this process; ``proofs`` hold their bytes as ``data``."""
+    known = load(PROJECT / "include" / "taxonomy" / "limits.yaml", Limits).model_dump()
+    with sandbox.scratch() as scratch:
+        recipes = PROJECT / "include" / "templates" / "recipes.yaml"
+        answer = looking.look(Job(path, path.name, scratch, known | limits, recipes))
+        for proof in answer.get("told", {}).get("proofs", []):
+            proof["data"] = (scratch / proof["file"]).read_bytes()
+    return answer
 
 
 def designers_batch(services: Services, tmp_path: Path) -> tuple[str, list[str]]:

@@ -244,7 +244,7 @@ def ingest(
         )
     for chunk in batches.plan_chunks(services, batch_id=batch_id):
         for file_id in chunk:
-            gate.ingest_and_enrich(services, batch_id=batch_id, file_ids=[file_id])
+            gate.ingest_chunk(services, batch_id=batch_id, file_ids=[file_id])
             if not as_json:
                 typer.echo(".", nl=False)
     report = contracts.check(services, batch_id=batch_id)

@@ -79,7 +79,7 @@ class IngestChunkOperator(DamOperator):
         """Ingest and enrich the chunk."""
         from dam.ingest import gate
 
-        return gate.ingest_and_enrich(
+        return gate.ingest_chunk(
             self.services, batch_id=self.batch_id, file_ids=list(self.file_ids), run=run_name(context)
         )
 

@@ -296,7 +296,7 @@ class BatchFile(Base):
     batch_id: Mapped[str] = mapped_column(ForeignKey("batches.id"), index=True)
     path: Mapped[str]  # relative to the batch's location, as sent
     bytes: Mapped[int] = mapped_column(BigInteger)
-    promised_sha256: Mapped[str | None] = mapped_column(String(64))  # None: self-attested
+    promised: Mapped[dict[str, Any]] = mapped_column(default=dict)  # algorithm -> hex; empty: self-attested
     sha256: Mapped[str | None] = mapped_column(String(64), index=True)
     outcome: Mapped[str] = mapped_column(default=FileOutcome.PENDING)
     reason: Mapped[str | None]
@@ -387,6 +387,8 @@ class Version(Base):
     seconds: Mapped[float | None]
     pixel_sha256: Mapped[str | None] = mapped_column(String(64))
     phash: Mapped[int | None] = mapped_column(BigInteger)  # 64 bits, signed as PostgreSQL stores it
+    fingerprints: Mapped[dict[str, Any]] = mapped_column(default=dict)  # key_frames, chromaprint
+    words: Mapped[str | None]  # text inside: pages, slides, drawings
     technical: Mapped[dict[str, Any]] = mapped_column(default=dict)
     embedded: Mapped[dict[str, Any]] = mapped_column(default=dict)
     made_by: Mapped[str]  # username of the uploader or maker; separation of duties

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from dam import audit
-from dam.catalog.models import Asset, Batch, BatchFile, Grant, Licence, Version, new_id, utcnow
+from dam.catalog.models import Asset, Batch, Grant, Licence, Version, new_id, utcnow
 from dam.errors import BadInput
 from dam.ingest import embedded
 
@@ -22,46 +22,39 @@ if TYPE_CHECKING:
 RELEASES = ("not_needed", "signed", "missing")
 
 
-def apply_rights(services: Services, *, batch_id: str, version_ids: list[str], run: str | None = None) -> int:
-    """Note the rights of versions whose assets have none yet; return how many grants were made.
+def note(
+    services: Services, session: Session, version: Version, batch: Batch, path: str, *, run: str | None = None
+) -> bool:
+    """Note the rights of a version whose asset has none yet, in ``session``; return whether a grant was made.
 
     The batch card goes before the file, the file before the sender's default. Where none of them says
     anything, nothing is noted, and the contract shows that the licence is missing.
+
+    :param path: of the file in its batch.
     """
-    made = 0
-    for version_id in version_ids:
-        with services.session() as session:
-            version = session.get_one(Version, version_id)
-            batch = session.get_one(Batch, batch_id)
-            if session.scalar(select(Grant.id).where(Grant.asset_id == version.asset_id).limit(1)):
-                continue
-            found = (
-                _from_card(session, batch, version) or _from_file(services, version) or _from_sender(services, batch)
-            )
-            if found is None:
-                continue
-            terms, source = found
-            grant_asset(session, asset_id=str(version.asset_id), terms=terms, source=source)
-            made += 1
-            audit.record(
-                session,
-                actor="airflow",
-                action="rights.noted",
-                subject_id=version_id,
-                data={"licence": terms["licence"], "source": source},
-                run=run,
-            )
-    return made
+    if session.scalar(select(Grant.id).where(Grant.asset_id == version.asset_id).limit(1)):
+        return False
+    found = _from_card(batch, path) or _from_file(services, version) or _from_sender(services, batch)
+    if found is None:
+        return False
+    terms, source = found
+    grant_asset(session, asset_id=str(version.asset_id), terms=terms, source=source)
+    audit.record(
+        session,
+        actor="airflow",
+        action="rights.noted",
+        subject_id=version.id,
+        data={"licence": terms["licence"], "source": source},
+        run=run,
+    )
+    return True
 
 
-def _from_card(session: Session, batch: Batch, version: Version) -> tuple[dict[str, Any], str] | None:
+def _from_card(batch: Batch, path: str) -> tuple[dict[str, Any], str] | None:
     if not batch.rights.get("licence"):
         return None
-    paths = session.scalars(
-        select(BatchFile.path).where(BatchFile.batch_id == batch.id, BatchFile.version_id == version.id)
-    ).all()
     excluded = set(batch.rights.get("except") or [])
-    if any(path in excluded or path.rsplit("/", 1)[-1] in excluded for path in paths):
+    if path in excluded or path.rsplit("/", 1)[-1] in excluded:
         return None
     return dict(batch.rights), "batch"
 

@@ -16,6 +16,8 @@ from dam.ingest import embedded
 from dam.taxonomy import Taxonomy, sync_terms
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from dam.services import Services
 
 #: Version of these taggers together; part of every tag, so that a later tagger's work can be told apart.
@@ -32,47 +34,51 @@ class Said:
 
 
 def tag_versions(services: Services, *, version_ids: list[str], run: str | None = None) -> int:
-    """Tag versions from their embedded keywords, names, campaign words and visible attributes.
+    """Tag versions that are in the catalogue; see :func:`tag`. Returns how many tags were added."""
+    if not version_ids:
+        return 0
+    sync_terms(services)
+    added = 0
+    for version_id in version_ids:
+        with services.session() as session:
+            added += tag(services, session, session.get_one(Version, version_id), run=run)
+    return added
+
+
+def tag(services: Services, session: Session, version: Version, *, run: str | None = None) -> int:
+    """Tag a version from embedded keywords, names, campaign words and visible attributes, in ``session``.
 
     A tag below the threshold is a suggestion. Tags that are there already, a person's among them, stay.
 
     :returns: how many tags were added.
     """
-    if not version_ids:
-        return 0
-    sync_terms(services)
     threshold = services.taxonomy.limits.tag_threshold
-    added = 0
-    for version_id in version_ids:
-        with services.session() as session:
-            version = session.get_one(Version, version_id)
-            rows = [
-                {
-                    "id": new_id("tag"),
-                    "version_id": version_id,
-                    "term_id": said.term_id,
-                    "source": said.source,
-                    "model_version": MODEL_VERSION,
-                    "confidence": said.confidence,
-                    "status": "applied" if said.confidence >= threshold else "suggested",
-                    "created_at": utcnow(),
-                }
-                for said in _all(services.taxonomy, version)
-            ]
-            if not rows:
-                continue
-            made = session.scalars(insert(Tag).values(rows).on_conflict_do_nothing().returning(Tag.term_id)).all()
-            if made:
-                added += len(made)
-                audit.record(
-                    session,
-                    actor="airflow",
-                    action="version.tagged",
-                    subject_id=version_id,
-                    data={"terms": sorted(set(made))},
-                    run=run,
-                )
-    return added
+    rows = [
+        {
+            "id": new_id("tag"),
+            "version_id": version.id,
+            "term_id": said.term_id,
+            "source": said.source,
+            "model_version": MODEL_VERSION,
+            "confidence": said.confidence,
+            "status": "applied" if said.confidence >= threshold else "suggested",
+            "created_at": utcnow(),
+        }
+        for said in _all(services.taxonomy, version)
+    ]
+    if not rows:
+        return 0
+    made = session.scalars(insert(Tag).values(rows).on_conflict_do_nothing().returning(Tag.term_id)).all()
+    if made:
+        audit.record(
+            session,
+            actor="airflow",
+            action="version.tagged",
+            subject_id=version.id,
+            data={"terms": sorted(set(made))},
+            run=run,
+        )
+    return len(made)
 
 
 def _all(taxonomy: Taxonomy, version: Version) -> Iterator[Said]:

@@ -185,7 +185,7 @@ def plan_chunks(services: Services, *, batch_id: str, max_bytes: int = 512_000_0
             "batch_id": batch_id,
             "path": path,
             "bytes": entry.bytes,
-            "promised_sha256": promised.get(path),
+            "promised": {"sha256": promised[path]} if path in promised else {},
             "outcome": FileOutcome.PENDING,
             "notes": [],
         }
@@ -305,7 +305,7 @@ def receipt(services: Services, *, batch_id: str) -> list[dict[str, Any]]:
                 "asset_id": row.version.asset_id if row.version else None,
                 "version_id": row.version_id,
                 "version": row.version.number if row.version else None,
-                "self_attested": row.promised_sha256 is None,
+                "self_attested": not row.promised,
                 "seconds": row.seconds,
             }
             for row in rows

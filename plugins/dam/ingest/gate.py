@@ -1,18 +1,22 @@
 """The gate: every file of a batch becomes a version in the vault, or is set aside with its reason.
 
-In order: checksum, size, format by content, exact duplicate, full decode, fingerprints, near-duplicates,
-embedded metadata, vault, asset and version. Each file is one transaction that holds its row's lock: a
+In order: checksum, size, exact duplicate, then a look inside (:mod:`dam.ingest.look`: format by content,
+safety, full decode, fingerprints, embedded metadata, preview), near-duplicates, vault, asset and version, tags
+and rights. A file is read once and decoded once. Each file is one transaction that holds its row's lock: a
 worker that is killed leaves the file pending, and two workers at one batch never take the same file.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
@@ -36,70 +40,76 @@ from dam.catalog.models import (
     utcnow,
 )
 from dam.errors import BadInput, NotFound
-from dam.ingest import embedded, formats
+from dam.ingest import embedded, sandbox
+from dam.ingest.inspection import Inspection
 from dam.taxonomy import naming
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from dam.ingest.pixels import Picture
     from dam.services import Services
+    from dam.storage import Store
 
 
 _LOCK = 7_316_420_003  # pg_advisory_lock: one look for near-duplicates at a time
+#: Files up to so many bytes are read into memory once; larger ones are read from disk.
+IN_MEMORY = 256_000_000
+_BLOCK = 1 << 20
+#: A look at a file may take so many seconds, and one more for so many bytes of it.
+_PATIENCE, _BYTES_A_SECOND = 60.0, 2_000_000
 
 
 @dataclass
 class _File:
-    """One file on its way through the gate."""
+    """One file on its way through the gate.
+
+    :param path: of its bytes, valid until the gate is done with it. :param digests: hex, by algorithm.
+    """
 
     row: BatchFile
     batch: Batch
     path: Path
-    sha256: str
+    digests: dict[str, str]
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def sha256(self) -> str:
+        return self.digests["sha256"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the look inside told: its format, and what was found in it."""
+
+    media_type: str
+    kind: str
+    extensions: tuple[str, ...]
+    told: Inspection
+    scratch: Path
 
 
 class _Refusal(Exception):
     """The file is set aside; the message is for people."""
+
+    def __init__(self, why: str, media_type: str = "application/octet-stream") -> None:
+        super().__init__(why)
+        self.media_type = media_type
 
 
 class _Unknown(_Refusal):
     """The file is kept as it is until a person says what it is."""
 
 
-def ingest_and_enrich(
-    services: Services, *, batch_id: str, file_ids: list[str], run: str | None = None
-) -> dict[str, int]:
-    """Take files through the gate, then tag what came through and note its rights.
-
-    :returns: counts by outcome.
-    """
-    from dam.enrich.rights import apply_rights
-    from dam.enrich.tags import tag_versions
-
-    counts = ingest_chunk(services, batch_id=batch_id, file_ids=file_ids, run=run)
-    with services.session() as session:
-        version_ids = list(
-            session.scalars(
-                select(BatchFile.version_id)
-                .where(BatchFile.id.in_(file_ids), BatchFile.version_id.is_not(None))
-                .where(BatchFile.outcome.in_([FileOutcome.INGESTED, FileOutcome.NEW_VERSION]))
-            )
-        )
-    ids = [version_id for version_id in version_ids if version_id]
-    tag_versions(services, version_ids=ids, run=run)
-    apply_rights(services, batch_id=batch_id, version_ids=ids, run=run)
-    return counts
-
-
 def ingest_chunk(services: Services, *, batch_id: str, file_ids: list[str], run: str | None = None) -> dict[str, int]:
-    """Take files through the gate; one bad file never stops the others.
+    """Take files through the gate, tag them and note their rights; one bad file never stops the others.
 
     Files that are done, or that another worker has in hand, are left alone.
 
     :returns: counts by outcome of the files that this call brought to an end.
     """
+    from dam.taxonomy import sync_terms
+
+    sync_terms(services)
     counts: Counter[str] = Counter()
     for file_id in file_ids:
         outcome = _ingest_file(services, batch_id, file_id, run)
@@ -109,81 +119,135 @@ def ingest_chunk(services: Services, *, batch_id: str, file_ids: list[str], run:
 
 
 def _ingest_file(services: Services, batch_id: str, file_id: str, run: str | None) -> str | None:
+    """Take one file through; whatever about it can't be handled sets it aside, and it alone."""
+    try:
+        return _attempt(services, batch_id, file_id, run)
+    except (BadInput, UnicodeError, ValueError) as error:
+        with services.session() as session:
+            row = _pending(session, file_id)
+            if row is None:
+                return None
+            row.outcome, row.reason = FileOutcome.OPAQUE, f"It could not be taken in: {error} It stays in the inbox."
+            _record(session, row, run)
+            return str(row.outcome)
+
+
+def _attempt(services: Services, batch_id: str, file_id: str, run: str | None) -> str | None:
     begun = time.monotonic()
     with services.session() as session:
-        row = session.scalar(
-            select(BatchFile)
-            .where(BatchFile.id == file_id, BatchFile.outcome == FileOutcome.PENDING)
-            .with_for_update(skip_locked=True, of=BatchFile)
-        )
+        row = _pending(session, file_id)
         if row is None:
             return None
         batch = session.get_one(Batch, batch_id)
         key = f"{batch.location}/{row.path}"
         try:
-            with services.storage.inbox.local(key) as path, path.open("rb") as stream:
-                sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-                _through(services, session, _File(row, batch, path, sha256), run)
+            with _read_once(services.storage.inbox, key, set(row.promised)) as (path, digests):
+                row.sha256, row.bytes = digests["sha256"], path.stat().st_size
+                with sandbox.scratch() as scratch:
+                    _through(services, session, _File(row, batch, path, digests), scratch, run)
         except NotFound:
             row.outcome, row.reason = FileOutcome.OPAQUE, "The file vanished from the inbox before it was read."
         row.seconds = round(time.monotonic() - begun, 3)
-        audit.record(
-            session,
-            actor="airflow",
-            action=f"file.{row.outcome}",
-            subject_id=row.version_id or row.id,
-            data={"batch_id": batch_id, "path": row.path, "sha256": row.sha256, "reason": row.reason},
-            run=run,
-        )
+        _record(session, row, run)
         return str(row.outcome)
 
 
-def _through(services: Services, session: Session, file: _File, run: str | None) -> None:
+def _pending(session: Session, file_id: str) -> BatchFile | None:
+    return session.scalar(
+        select(BatchFile)
+        .where(BatchFile.id == file_id, BatchFile.outcome == FileOutcome.PENDING)
+        .with_for_update(skip_locked=True, of=BatchFile)
+    )
+
+
+def _record(session: Session, row: BatchFile, run: str | None) -> None:
+    audit.record(
+        session,
+        actor="airflow",
+        action=f"file.{row.outcome}",
+        subject_id=row.version_id or row.id,
+        data={"batch_id": row.batch_id, "path": row.path, "sha256": row.sha256, "reason": row.reason},
+        run=run,
+    )
+
+
+@contextmanager
+def _read_once(store: Store, key: str, promised: set[str]) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Read a file from its store, once, and give a path to its bytes and their digests by algorithm.
+
+    :param promised: algorithms beside SHA-256 that the sender promised a digest in.
+    """
+    digests = {name: hashlib.new(name, usedforsecurity=name.startswith("sha")) for name in {"sha256", *promised}}
+    if store.size(key) > IN_MEMORY:
+        with store.local(key) as path:
+            with path.open("rb") as stream:
+                while block := stream.read(_BLOCK):
+                    for digest in digests.values():
+                        digest.update(block)
+            yield path, {name: digest.hexdigest() for name, digest in digests.items()}
+        return
+    # a nameless file in memory: the decoding process opens it by our number of it, nothing is read again
+    number = os.memfd_create("file")
+    try:
+        with store.open(key) as stream:
+            while block := stream.read(_BLOCK):
+                for digest in digests.values():
+                    digest.update(block)
+                os.write(number, block)
+        yield Path(f"/proc/{os.getpid()}/fd/{number}"), {name: digest.hexdigest() for name, digest in digests.items()}
+    finally:
+        os.close(number)
+
+
+def _through(services: Services, session: Session, file: _File, scratch: Path, run: str | None) -> None:
     """Take one file through; whatever is wrong with it ends in quarantine with its reason."""
-    row = file.row
-    row.sha256 = file.sha256
-    row.bytes = file.path.stat().st_size
     known = session.scalar(
         select(Version).where(Version.sha256 == file.sha256, Version.state != VersionState.DESTROYED)
     )
     if known is not None:
         _join(file, known)
         return
-    found = formats.OPAQUE
     try:
         _check_bytes(services, file)
-        found = formats.identify(file.path)
-        if found.kind == "opaque":
-            raise _Unknown("The format is not known here, so the file was kept as it is; a person must say what it is.")
-        picture = _decode(services, file, found)
+        seen = _look(services, file, scratch)
     except _Refusal as refusal:
-        _set_aside(services, session, file, found, refusal, run)
+        _set_aside(services, session, file, refusal, run)
         return
-    _accept(services, session, file, found, picture, run)
+    _accept(services, session, file, seen, run)
 
 
 def _check_bytes(services: Services, file: _File) -> None:
     limits = services.taxonomy.limits
-    if file.row.promised_sha256 and file.row.promised_sha256 != file.sha256:
-        raise _Refusal(
-            "The checksum is not what the sender promised: the file was changed on its way. "
-            f"(promised {file.row.promised_sha256[:12]}…, got {file.sha256[:12]}…)"
-        )
+    for name, promised in file.row.promised.items():
+        if promised != file.digests[name]:
+            raise _Refusal(
+                "The checksum is not what the sender promised: the file was changed on its way. "
+                f"(promised {name} {promised[:12]}…, got {file.digests[name][:12]}…)"
+            )
     if file.row.bytes == 0:
         raise _Refusal("The file is empty.")
     if file.row.bytes > limits.max_bytes:
         raise _Refusal(f"The file is larger than {limits.max_bytes / 1e9:g} GB.")
 
 
-def _decode(services: Services, file: _File, found: formats.Format) -> Picture | None:
-    if found.kind != "image":
-        return None
-    from dam.ingest import pixels
-
-    try:
-        return pixels.decode(file.path, max_megapixels=services.taxonomy.limits.max_megapixels)
-    except BadInput as error:
-        raise _Refusal(f"{error.what} {error.remedy}".strip()) from error
+def _look(services: Services, file: _File, scratch: Path) -> _Seen:
+    """Look into a file, in the decoding process."""
+    limits = services.taxonomy.limits
+    answer = sandbox.shared().look(
+        file.path,
+        name=file.row.path,
+        limits=limits.model_dump(),
+        recipes=services.settings.include / "templates" / "recipes.yaml",
+        scratch=scratch,
+        bounds=sandbox.Bounds(limits.decoder_bytes, _PATIENCE + file.row.bytes / _BYTES_A_SECOND),
+    )
+    if "unusable" in answer:
+        raise _Refusal(answer["unusable"], answer["media_type"])
+    if "opaque" in answer:
+        raise _Unknown(answer["opaque"], answer["media_type"])
+    told = Inspection.from_dict(answer["told"])
+    file.notes += told.notes
+    return _Seen(answer["media_type"], answer["kind"], tuple(answer["extensions"]), told, scratch)
 
 
 def _join(file: _File, known: Version) -> None:
@@ -194,12 +258,10 @@ def _join(file: _File, known: Version) -> None:
     file.row.reason = f"The same bytes are in the library already, as {name}."
 
 
-def _set_aside(
-    services: Services, session: Session, file: _File, found: formats.Format, refusal: _Refusal, run: str | None
-) -> None:
+def _set_aside(services: Services, session: Session, file: _File, refusal: _Refusal, run: str | None) -> None:
     """Keep a refused file in quarantine, with its reason."""
     reason = str(refusal)
-    stored = services.storage.quarantine.put_content(file.path)
+    stored = services.storage.quarantine.put_content(file.path, sha256=file.sha256)
     version = _insert(
         session,
         Version(
@@ -209,7 +271,7 @@ def _set_aside(
             filename=file.row.path.rsplit("/", 1)[-1],
             sha256=file.sha256,
             bytes=file.row.bytes,
-            media_type=found.media_type,
+            media_type=refusal.media_type,
             storage_uri=stored.uri,
             tier=Tier.QUARANTINE,
             made_by=file.batch.sent_by,
@@ -225,54 +287,59 @@ def _set_aside(
     file.row.outcome = FileOutcome.OPAQUE if isinstance(refusal, _Unknown) else FileOutcome.QUARANTINED
 
 
-def _accept(
-    services: Services,
-    session: Session,
-    file: _File,
-    found: formats.Format,
-    picture: Picture | None,
-    run: str | None,
-) -> None:
-    """Store an accepted file in the vault, and give it its asset and number."""
-    name, filename = _names(file, found)
-    stored = services.storage.vault.put_content(file.path)
-    raw = embedded.read(file.path) if found.kind == "image" else {}
-    asset, is_new = _asset(session, file.batch, name, found.kind)
+def _accept(services: Services, session: Session, file: _File, seen: _Seen, run: str | None) -> None:
+    """Store an accepted file in the vault, give it its asset and number, its tags and its rights."""
+    from dam.enrich import rights, tags
+    from dam.renditions import render
+
+    name, filename = _names(file, seen)
+    stored = services.storage.vault.put_content(file.path, sha256=file.sha256)
+    asset, is_new = _asset(session, file.batch, name, seen.kind)
     last = session.scalar(select(func.max(Version.number)).where(Version.asset_id == asset.id))
-    version = _insert(
-        session,
-        Version(
-            asset_id=asset.id,
-            number=(last or 0) + 1,
-            batch_id=file.batch.id,
-            filename=filename,
-            sha256=file.sha256,
-            bytes=file.row.bytes,
-            media_type=found.media_type,
-            storage_uri=stored.uri,
-            tier=Tier.HOT,
-            width=picture.width if picture else None,
-            height=picture.height if picture else None,
-            pixel_sha256=picture.pixel_sha256 if picture else None,
-            phash=picture.phash if picture else None,
-            technical=(picture.technical | {"colours": picture.colours}) if picture else {},
-            embedded=raw,
-            made_by=file.batch.sent_by,
-        ),
-    )
+    version = _insert(session, _version(file, seen, asset, (last or 0) + 1, filename, stored.uri))
     if version is None:
         _join(file, session.scalars(select(Version).where(Version.sha256 == file.sha256)).one())
         return
-    described = embedded.describe(raw, services.taxonomy.metadata)
+    file.row.version_id = version.id
+    file.row.outcome = FileOutcome.INGESTED if is_new else FileOutcome.NEW_VERSION
+    file.row.notes = file.notes
+    described = embedded.describe(seen.told.embedded, services.taxonomy.metadata)
     session.add(Description(version_id=version.id, updated_by="airflow", **described))
+    render.keep_proofs(services, session, version, seen.told.proofs, seen.scratch)
+    session.flush()
+    tags.tag(services, session, version, run=run)
+    rights.note(services, session, version, file.batch, file.row.path, run=run)
     change_state(
         session, version, VersionState.INGESTED, actor="airflow", why=f"ingested from {file.row.path}", run=run
     )
-    if picture:
+    if version.phash is not None:
         _link_near(services, session, version)
-    file.row.version_id = version.id
-    file.row.notes = file.notes
-    file.row.outcome = FileOutcome.INGESTED if is_new else FileOutcome.NEW_VERSION
+
+
+def _version(file: _File, seen: _Seen, asset: Asset, number: int, filename: str, uri: str) -> Version:
+    told = seen.told
+    fingerprints: dict[str, Any] = {"key_frames": told.key_frames, "chromaprint": told.chromaprint}
+    return Version(
+        asset_id=asset.id,
+        number=number,
+        batch_id=file.batch.id,
+        filename=filename,
+        sha256=file.sha256,
+        bytes=file.row.bytes,
+        media_type=seen.media_type,
+        storage_uri=uri,
+        tier=Tier.HOT,
+        width=told.width,
+        height=told.height,
+        seconds=told.seconds,
+        pixel_sha256=told.pixel_sha256,
+        phash=told.phash,
+        fingerprints={name: value for name, value in fingerprints.items() if value},
+        technical=told.technical | {"colours": told.colours},
+        embedded=told.embedded,
+        words=told.words or None,
+        made_by=file.batch.sent_by,
+    )
 
 
 def _insert(session: Session, version: Version) -> Version | None:
@@ -288,7 +355,7 @@ def _insert(session: Session, version: Version) -> Version | None:
     return version
 
 
-def _names(file: _File, found: formats.Format) -> tuple[str, str]:
+def _names(file: _File, found: _Seen) -> tuple[str, str]:
     """Return the asset's name and the name the file is served under, its extension mended."""
     given = file.row.path.rsplit("/", 1)[-1]
     stem, dot, extension = given.rpartition(".")

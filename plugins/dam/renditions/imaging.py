@@ -27,6 +27,7 @@ import pyexiv2
 import pyvips
 
 from dam.errors import BadInput
+from dam.renditions import pictures
 from dam.renditions.recipes import Avif, Jpeg, Recipe, Webp
 
 _OWN_VERSION = 1  # raise it when this module makes other bytes than before
@@ -67,9 +68,8 @@ def make(path: Path, wanted: Iterable[str], recipes: Mapping[str, Recipe]) -> di
     pyvips.concurrency_set(1)
     pyvips.cache_set_max(0)
     try:
-        source = _Source(path)
-        return {name: _encode(source.picture(name, recipes), recipes[name], source.rights) for name in wanted}
-    except pyvips.Error as error:
+        return Source(path).make(wanted, recipes)
+    except (pyvips.Error, pictures.Broken, pictures.NoDecoder) as error:
         raise Unreadable(
             f"can't be rendered: {_first_line(error)}",
             where=path.name,
@@ -77,22 +77,34 @@ def make(path: Path, wanted: Iterable[str], recipes: Mapping[str, Recipe]) -> di
         ) from error
 
 
-def _first_line(error: pyvips.Error) -> str:
-    return str(error.detail or error.message).strip().splitlines()[0]
+def _first_line(error: Exception) -> str:
+    told = (error.detail or error.message) if isinstance(error, pyvips.Error) else error
+    return (str(told).strip().splitlines() or ["no detail"])[0]
 
 
-class _Source:
-    """One source file: its upright decodes by scale, point of attention, pictures, rights metadata."""
+class Source:
+    """One source file: its upright decodes by scale, point of attention, pictures, rights metadata.
 
-    def __init__(self, path: Path) -> None:
+    :param path: of the file. :param decoded: its picture where it was decoded before (a video's poster, a page).
+    """
+
+    def __init__(self, path: Path, decoded: Any = None) -> None:
         self._path = path
-        header = pyvips.Image.new_from_file(str(path), access="sequential")
-        self._loader = str(header.get("vips-loader"))
+        self._decoded = decoded
+        header = self.open() if decoded is None else decoded
         sideways = header.get_typeof("orientation") != 0 and header.get("orientation") >= 5
         self.width, self.height = (header.height, header.width) if sideways else (header.width, header.height)
         self._levels: dict[int, Any] = {}
         self._focus: dict[int, tuple[float, float]] = {}
         self._pictures: dict[str, Any] = {}
+
+    def open(self, scale: int = 1) -> Any:
+        """Open the picture, decoded at 1/``scale`` where its decoder can do so."""
+        return pictures.open_picture(self._path, shrink=scale)
+
+    def make(self, wanted: Iterable[str], recipes: Mapping[str, Recipe]) -> dict[str, Made]:
+        """Make renditions by recipe name. :raises pyvips.Error: the file can't be decoded."""
+        return {name: _encode(self.picture(name, recipes), recipes[name], self.rights) for name in wanted}
 
     def scale_for(self, recipe: Recipe) -> int:
         """Return 1, 2, 4 or 8: how far the source may be shrunk while decoding."""
@@ -104,18 +116,13 @@ class _Source:
     def level(self, scale: int) -> Any:
         """Return the upright picture at 1/``scale``, in memory, alpha premultiplied."""
         if scale not in self._levels:
-            options: dict[str, Any] = {}
-            if self._loader.startswith("jpegload"):
-                options["shrink"] = scale
-            elif self._loader.startswith("webpload"):
-                options["scale"] = 1 / scale
-            image = pyvips.Image.new_from_file(str(self._path), access="sequential", fail_on="error", **options)
-            if image.hasalpha():
-                image = image.premultiply().cast(image.format).copy(interpretation=image.interpretation)
-            if scale > 1 and not options:
-                image = image.shrink(scale, scale)
-            self._levels[scale] = image.copy_memory().autorot()
+            self._levels[scale] = self.decode(scale).copy_memory().autorot()
         return self._levels[scale]
+
+    def decode(self, scale: int) -> Any:
+        """Return the picture at 1/``scale``, alpha premultiplied, not upright yet."""
+        image = self.open(scale) if self._decoded is None else self._decoded
+        return shrunk(image, 1 if self._decoded is None and pictures.shrinks_on_load(self._path) else scale)
 
     def focus(self, scale: int) -> tuple[float, float]:
         """Return the point of attention as fractions of width and height."""
@@ -143,7 +150,14 @@ class _Source:
         return _read_rights(self._path)
 
 
-def _picture(source: _Source, recipe: Recipe, parent: Any) -> Any:
+def shrunk(image: Any, scale: int) -> Any:
+    """Return an image or a strip of one, box-shrunk by a whole number, alpha premultiplied."""
+    if image.hasalpha():
+        image = image.premultiply().cast(image.format).copy(interpretation=image.interpretation)
+    return image.shrink(scale, scale) if scale > 1 else image
+
+
+def _picture(source: Source, recipe: Recipe, parent: Any) -> Any:
     """Return the recipe's pixels: sRGB, 8 bits, alpha (if any) not premultiplied, in memory."""
     scale = source.scale_for(recipe)
     image = source.level(scale) if parent is None else parent

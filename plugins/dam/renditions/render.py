@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import mimetypes
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
@@ -18,6 +19,10 @@ from dam.errors import BadInput, NotFound
 from dam.renditions import imaging
 from dam.renditions.recipes import Recipe, load
 from dam.services import Services
+
+if TYPE_CHECKING:
+    from dam.ingest.inspection import Proof
+    from dam.storage import Stored
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +123,23 @@ def _why_not(version: Version) -> str | None:
     return None
 
 
+def keep_proofs(services: Services, session: Session, version: Version, proofs: Sequence[Proof], folder: Path) -> None:
+    """Keep what ingest made of a version for people to look at, in the transaction of ``session``.
+
+    :param folder: where the proofs' files are.
+    """
+    values = []
+    for proof in proofs:
+        key = imaging.rendition_key(version.sha256, proof.recipe or {"proof": proof.name})
+        suffix = mimetypes.guess_extension(proof.media_type) or ""
+        stored = services.storage.renditions.put(
+            f"{key[:2]}/{key[2:4]}/{key}{suffix}", folder / proof.file, media_type=proof.media_type
+        )
+        values.append(_row(version, proof.name, key, proof, stored))
+    if values:
+        _insert(session, values)
+
+
 def _intact(services: Services, row: Rendition | None) -> bool:
     """Tell whether a rendition's bytes are stored and are the ones its row names."""
     if row is None:
@@ -140,21 +162,7 @@ def _keep(
         key = keys[name]
         place = f"{key[:2]}/{key[2:4]}/{key}{known[name].suffix}"
         stored = services.storage.renditions.put(place, one.data, media_type=one.media_type)
-        values.append(
-            {
-                "id": new_id("ren"),
-                "version_id": version.id,
-                "recipe": name,
-                "key": key,
-                "imaging_version": imaging.imaging_version(),
-                "media_type": one.media_type,
-                "width": one.width,
-                "height": one.height,
-                "bytes": stored.bytes,
-                "sha256": stored.sha256,
-                "storage_uri": stored.uri,
-            }
-        )
+        values.append(_row(version, name, key, one, stored))
     with services.session() as session:
         fresh = _insert(session, values)
         if fresh:
@@ -170,6 +178,22 @@ def _keep(
             select(Rendition).where(Rendition.version_id == version.id, Rendition.key.in_(keys.values()))
         )
         return {(row.recipe, row.key): row for row in found}
+
+
+def _row(version: Version, recipe: str, key: str, one: imaging.Made | Proof, stored: Stored) -> dict[str, Any]:
+    return {
+        "id": new_id("ren"),
+        "version_id": version.id,
+        "recipe": recipe,
+        "key": key,
+        "imaging_version": imaging.imaging_version(),
+        "media_type": one.media_type,
+        "width": one.width,
+        "height": one.height,
+        "bytes": stored.bytes,
+        "sha256": stored.sha256,
+        "storage_uri": stored.uri,
+    }
 
 
 def _insert(session: Session, values: list[dict[str, Any]]) -> set[str]:

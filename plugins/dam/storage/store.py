@@ -109,21 +109,24 @@ class Store(ABC):
                 digest.update(chunk)
         return digest.hexdigest()
 
-    def put_content(self, source: Source, *, suffix: str = "") -> Stored:
+    def put_content(self, source: Source, *, suffix: str = "", sha256: str | None = None) -> Stored:
         """Store content under a key made of its SHA-256, ``ab/cd/<sha256>``; what is there stays.
 
         :param suffix: appended to the key, e.g. ``.json``.
+        :param sha256: of the content, where it is known; the copy is held against it.
+        :raises Corrupt: the content is not what it was when it was hashed.
         """
         if isinstance(source, bytes):
-            sha256, length = hashlib.sha256(source).hexdigest(), len(source)
+            sha256, length = sha256 or hashlib.sha256(source).hexdigest(), len(source)
         elif isinstance(source, Path):
-            with source.open("rb") as stream:
-                sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+            if sha256 is None:
+                with source.open("rb") as stream:
+                    sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
             length = source.stat().st_size
         else:
-            return self.put_content(source.read(), suffix=suffix)
+            return self.put_content(source.read(), suffix=suffix, sha256=sha256)
         key = f"{sha256[:2]}/{sha256[2:4]}/{sha256}{suffix}"
-        if self.exists(key) and self.size(key) == length:
+        if self.exists(key) and self.size(key) == length and self.digest(key) == sha256:
             return Stored(self.uri(key), sha256, length)
         stored = self.put(key, source)
         if stored.sha256 != sha256:

@@ -84,6 +84,7 @@ class Limits(_Strict):
 
     max_megapixels: float = Field(gt=0)
     max_bytes: int = Field(gt=0)
+    decoder_bytes: int = Field(gt=0)
     near_duplicate_bits: int = Field(ge=0, le=32)
     quiet_seconds: float = Field(ge=0)
     tag_threshold: float = Field(ge=0, le=1)

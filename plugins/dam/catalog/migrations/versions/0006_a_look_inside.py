@@ -1,0 +1,36 @@
+"""What a look inside a file tells, and checksums in any algorithm."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision = "0006"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add fingerprints and words; promised checksums by algorithm."""
+    empty = sa.text("'{}'::jsonb")
+    op.add_column("versions", sa.Column("fingerprints", postgresql.JSONB(), nullable=False, server_default=empty))
+    op.alter_column("versions", "fingerprints", server_default=None)
+    op.add_column("versions", sa.Column("words", sa.Text(), nullable=True))
+    op.add_column("batch_files", sa.Column("promised", postgresql.JSONB(), nullable=False, server_default=empty))
+    op.alter_column("batch_files", "promised", server_default=None)
+    op.execute(
+        "UPDATE batch_files SET promised = jsonb_build_object('sha256', promised_sha256)"
+        " WHERE promised_sha256 IS NOT NULL"
+    )
+    op.drop_column("batch_files", "promised_sha256")
+
+
+def downgrade() -> None:
+    """Keep what SHA-256 promised."""
+    op.add_column("batch_files", sa.Column("promised_sha256", sa.String(length=64), nullable=True))
+    op.execute("UPDATE batch_files SET promised_sha256 = promised ->> 'sha256'")
+    op.drop_column("batch_files", "promised")
+    op.drop_column("versions", "words")
+    op.drop_column("versions", "fingerprints")
