@@ -351,7 +351,7 @@ class Version(Base):
             name="accepted_has_asset",
         ),
         CheckConstraint("(asset_id IS NULL) = (number IS NULL)", name="numbered_in_asset"),
-        Index("ix_versions_pixel_sha256", "pixel_sha256"),
+        Index("ix_versions_pixel_hash", "pixel_hash"),
         Index("ix_versions_phash", "phash", postgresql_where=text("phash IS NOT NULL")),
         Index("ix_versions_state", "state", "state_changed_at"),
         Index(
@@ -385,7 +385,7 @@ class Version(Base):
     width: Mapped[int | None]
     height: Mapped[int | None]
     seconds: Mapped[float | None]
-    pixel_sha256: Mapped[str | None] = mapped_column(String(64))
+    pixel_hash: Mapped[str | None] = mapped_column(String(32))  # XXH3 of the pixels: a hint, not an identity
     phash: Mapped[int | None] = mapped_column(BigInteger)  # 64 bits, signed as PostgreSQL stores it
     fingerprints: Mapped[dict[str, Any]] = mapped_column(default=dict)  # key_frames, chromaprint
     words: Mapped[str | None]  # text inside: pages, slides, drawings

@@ -332,7 +332,7 @@ def _version(file: _File, seen: _Seen, asset: Asset, number: int, filename: str,
         width=told.width,
         height=told.height,
         seconds=told.seconds,
-        pixel_sha256=told.pixel_sha256,
+        pixel_hash=told.pixel_hash,
         phash=told.phash,
         fingerprints={name: value for name, value in fingerprints.items() if value},
         technical=told.technical | {"colours": told.colours},
@@ -412,13 +412,13 @@ def _link_near(services: Services, session: Session, version: Version) -> None:
     session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     rows = session.execute(
         text(
-            "SELECT id, bit_count((phash # :phash)::bit(64)) AS distance, pixel_sha256 = :pixels AS same"
+            "SELECT id, bit_count((phash # :phash)::bit(64)) AS distance, pixel_hash = :pixels AS same"
             " FROM versions WHERE phash IS NOT NULL AND id <> :id AND asset_id <> :asset"
             " AND bit_count((phash # :phash)::bit(64)) <= :bits ORDER BY distance, id LIMIT 20"
         ),
         {
             "phash": version.phash,
-            "pixels": version.pixel_sha256,
+            "pixels": version.pixel_hash,
             "id": version.id,
             "asset": version.asset_id,
             "bits": services.taxonomy.limits.near_duplicate_bits,

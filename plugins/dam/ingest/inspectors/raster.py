@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pyvips
+import xxhash
 
 from dam.ingest import embedded, proofs
 from dam.ingest.formats import Format
@@ -55,7 +56,7 @@ def inspect(job: Job, found: Format) -> Inspection:
             explain(complaint, _reached(job.path, progress)), remedy="Ask the sender for it again."
         ) from error
     told.width, told.height = source.width, source.height
-    told.pixel_sha256 = source.pixel_sha256
+    told.pixel_hash = source.pixel_hash
     told.technical = _technical(source) | told.technical
     told.embedded = embedded.read(job.path)
     return told
@@ -82,7 +83,7 @@ class _Proved(imaging.Source):
         self._path = path
         self._at_once = pictures.shrinks_on_load(path)
         self.progress = progress
-        self.pixel_sha256: str | None = None
+        self.pixel_hash: str | None = None
         # the header is that of the very image that is decoded next, where that is possible
         self.header = pictures.open_picture(path, fail_on="warning")
         self.pages = self.header.get("n-pages") if self.header.get_typeof("n-pages") else 1
@@ -94,10 +95,10 @@ class _Proved(imaging.Source):
     def decode(self, scale: int) -> Any:
         """Decode the whole picture and hash its pixels on the way."""
         if self._at_once:
-            image = pictures.open_picture(self._path, fail_on="warning", shrink=scale).copy_memory()
+            image = pictures.open_picture(self._path, fail_on="warning", shrink=scale)
             data = image.write_to_memory()
-            self.pixel_sha256 = _hash(image, data, scale).hexdigest()
-            return imaging.shrunk(image, 1)
+            self.pixel_hash = _hash(image, data, scale).hexdigest()
+            return imaging.shrunk(_in_memory(data, image.width, image.height, image), 1)
         image = self.header
         digest, parts = _hash(image, b"", 1), []
         rows = max(scale, STRIP // scale * scale)
@@ -110,28 +111,32 @@ class _Proved(imaging.Source):
             part = pyvips.Image.new_from_memory(strip, image.width, count, image.bands, image.format)
             part = imaging.shrunk(part.copy(interpretation=image.interpretation), min(scale, count, image.width))
             parts.append(part.copy_memory())
-        self.pixel_sha256 = digest.hexdigest()
+        self.pixel_hash = digest.hexdigest()
         return _stacked(parts, image)
 
 
 def _hash(image: Any, data: bytes, scale: int) -> Any:
     shape = f"{image.width}x{image.height}x{image.bands}:{image.format}:{scale}:"
-    digest = hashlib.sha256(shape.encode())
+    digest = xxhash.xxh3_128(shape.encode())
     digest.update(data)
     return digest
 
 
 def _stacked(parts: list[Any], like: Any) -> Any:
     """Return strips as one image, with the profile and orientation of ``like``."""
-    data = b"".join(part.write_to_memory() for part in parts)
     first = parts[0]
-    made = pyvips.Image.new_from_memory(
-        data, first.width, sum(part.height for part in parts), first.bands, first.format
-    ).copy(interpretation=first.interpretation)
-    if like.get_typeof("icc-profile-data"):
-        made.set_type(pyvips.GValue.blob_type, "icc-profile-data", like.get("icc-profile-data"))
-    if like.get_typeof("orientation"):
-        made.set_type(pyvips.GValue.gint_type, "orientation", like.get("orientation"))
+    data = b"".join(part.write_to_memory() for part in parts)
+    made = _in_memory(data, first.width, sum(part.height for part in parts), like, bands=first.bands)
+    return made.copy(interpretation=first.interpretation)
+
+
+def _in_memory(data: Any, width: int, height: int, like: Any, bands: int = 0) -> Any:
+    """Return pixels as an image that means the same as ``like``: its colours, its profile, its orientation."""
+    made = pyvips.Image.new_from_memory(data, width, height, bands or like.bands, like.format)
+    made = made.copy(interpretation=like.interpretation)
+    for kind, name in ((pyvips.GValue.blob_type, "icc-profile-data"), (pyvips.GValue.gint_type, "orientation")):
+        if like.get_typeof(name):
+            made.set_type(kind, name, like.get(name))
     return made
 
 

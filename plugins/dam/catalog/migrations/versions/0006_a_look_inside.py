@@ -25,6 +25,11 @@ def upgrade() -> None:
         " WHERE promised_sha256 IS NOT NULL"
     )
     op.drop_column("batch_files", "promised_sha256")
+    # another hash of the pixels: what is there can't be compared with what comes
+    op.drop_index("ix_versions_pixel_sha256", table_name="versions")
+    op.drop_column("versions", "pixel_sha256")
+    op.add_column("versions", sa.Column("pixel_hash", sa.String(length=32), nullable=True))
+    op.create_index("ix_versions_pixel_hash", "versions", ["pixel_hash"])
 
 
 def downgrade() -> None:
@@ -32,5 +37,9 @@ def downgrade() -> None:
     op.add_column("batch_files", sa.Column("promised_sha256", sa.String(length=64), nullable=True))
     op.execute("UPDATE batch_files SET promised_sha256 = promised ->> 'sha256'")
     op.drop_column("batch_files", "promised")
+    op.drop_index("ix_versions_pixel_hash", table_name="versions")
+    op.drop_column("versions", "pixel_hash")
+    op.add_column("versions", sa.Column("pixel_sha256", sa.String(length=64), nullable=True))
+    op.create_index("ix_versions_pixel_sha256", "versions", ["pixel_sha256"])
     op.drop_column("versions", "words")
     op.drop_column("versions", "fingerprints")
