@@ -352,7 +352,14 @@ class Version(Base):
         ),
         CheckConstraint("(asset_id IS NULL) = (number IS NULL)", name="numbered_in_asset"),
         Index("ix_versions_pixel_hash", "pixel_hash"),
-        Index("ix_versions_phash", "phash", postgresql_where=text("phash IS NOT NULL")),
+        *(
+            Index(
+                f"ix_versions_phash_{shift}",
+                text(f"((phash >> {shift}) & 65535)"),
+                postgresql_where=text("phash IS NOT NULL"),
+            )
+            for shift in (0, 16, 32, 48)  # see dam.ingest.gate.near_duplicates
+        ),
         Index("ix_versions_state", "state", "state_changed_at"),
         Index(
             "ix_versions_to_archive",

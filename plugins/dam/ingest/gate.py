@@ -15,6 +15,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -406,28 +408,60 @@ def _asset(session: Session, batch: Batch, name: str, kind: str) -> tuple[Asset,
 def _link_near(services: Services, session: Session, version: Version) -> None:
     """Link a picture to those that look like it, other assets' only.
 
-    One scan of the hashes in the database; at a million pictures it takes some tenths of a second. Workers
-    take turns from here to the commit, so that of two alike at the same moment the second sees the first.
+    Workers take turns from here to the commit, so that of two alike at the same moment the second sees the
+    first.
     """
     session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-    rows = session.execute(
-        text(
-            "SELECT id, bit_count((phash # :phash)::bit(64)) AS distance, pixel_hash = :pixels AS same"
-            " FROM versions WHERE phash IS NOT NULL AND id <> :id AND asset_id <> :asset"
-            " AND bit_count((phash # :phash)::bit(64)) <= :bits ORDER BY distance, id LIMIT 20"
-        ),
-        {
-            "phash": version.phash,
-            "pixels": version.pixel_hash,
-            "id": version.id,
-            "asset": version.asset_id,
-            "bits": services.taxonomy.limits.near_duplicate_bits,
-        },
-    ).all()
-    for other, distance, same in rows:
+    found = near_duplicates(
+        session,
+        phash=int(version.phash or 0),
+        asset_id=str(version.asset_id),
+        version_id=version.id,
+        bits=services.taxonomy.limits.near_duplicate_bits,
+    )
+    for other, distance, other_hash in found:
         later, earlier = max(version.id, other), min(version.id, other)
+        same = other_hash is not None and other_hash == version.pixel_hash
         session.execute(
             insert(NearDuplicate)
             .values(version_id=later, other_id=earlier, distance=distance, same_pixels=same, found_at=utcnow())
             .on_conflict_do_nothing()
         )
+
+
+_QUARTERS = [f"((phash >> {shift}) & 65535)" for shift in (0, 16, 32, 48)]
+_NEAR = text(
+    "SELECT id, bit_count((phash # :phash)::bit(64)) AS distance, pixel_hash FROM versions"
+    f" WHERE phash IS NOT NULL AND ({' OR '.join(f'{part} = ANY(:q{n})' for n, part in enumerate(_QUARTERS))})"
+    " AND id <> :id AND asset_id <> :asset AND bit_count((phash # :phash)::bit(64)) <= :bits"
+    " ORDER BY distance, id LIMIT 20"
+)
+
+
+def near_duplicates(
+    session: Session, *, phash: int, asset_id: str, version_id: str, bits: int
+) -> list[tuple[str, int, str | None]]:
+    """Return up to 20 pictures of other assets whose perceptual hash is within ``bits``, the nearest first.
+
+    Multi-index hashing (Norouzi, Punjani, Fleet: Fast Search in Hamming Space with Multi-Index Hashing, 2012):
+    of two hashes that differ in few bits, one of the four quarters differs in at most a quarter as many. Each
+    quarter has an index, and is asked for all values that near.
+
+    :returns: rows of version id, distance in bits, pixel hash.
+    """
+    quarters = {
+        f"q{n}": [((phash >> shift) & 65535) ^ mask for mask in _masks(bits // 4)]
+        for n, shift in enumerate((0, 16, 32, 48))
+    }
+    rows = session.execute(
+        _NEAR, {"phash": phash, "id": version_id, "asset": asset_id, "bits": bits} | quarters
+    )
+    return [(row.id, row.distance, row.pixel_hash) for row in rows]
+
+
+@cache
+def _masks(bits: int) -> list[int]:
+    """Return every 16-bit number with at most ``bits`` bits set."""
+    return [
+        sum(1 << at for at in places) for count in range(bits + 1) for places in combinations(range(16), count)
+    ]
