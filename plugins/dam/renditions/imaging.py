@@ -118,14 +118,14 @@ class Source:
         if scale not in self._levels:
             image = self.decode(scale)
             turned = image.get_typeof("orientation") != 0 and image.get("orientation") > 1
-            self._levels[scale] = image.autorot().copy_memory() if turned else image
+            self._levels[scale] = in_memory(image.autorot()) if turned else image
         return self._levels[scale]
 
     def decode(self, scale: int) -> Any:
         """Return the picture at 1/``scale`` in memory, alpha premultiplied, not upright yet."""
         image = self.open(scale) if self._decoded is None else self._decoded
         at_once = self._decoded is None and pictures.shrinks_on_load(self._path)
-        return shrunk(image, 1 if at_once else scale).copy_memory()
+        return in_memory(shrunk(image, 1 if at_once else scale))
 
     def focus(self, scale: int) -> tuple[float, float]:
         """Return the point of attention as fractions of width and height."""
@@ -158,6 +158,24 @@ def shrunk(image: Any, scale: int) -> Any:
     if image.hasalpha():
         image = image.premultiply().cast(image.format).copy(interpretation=image.interpretation)
     return image.shrink(scale, scale) if scale > 1 else image
+
+
+def in_memory(image: Any, data: Any = None, width: int = 0, height: int = 0) -> Any:
+    """Return an image in memory with what its pixels mean: colours, profile, orientation.
+
+    libvips resizes tile by tile, and rounds a little differently by how the tiles lie, which depends on where an
+    image comes from. Whatever is resized comes from here, so that the same pixels always give the same bytes.
+
+    :param data: pixels to take in place of the image's own, ``width`` × ``height`` of them.
+    """
+    if data is None:
+        data, width, height = image.write_to_memory(), image.width, image.height
+    made = pyvips.Image.new_from_memory(data, width, height, image.bands, image.format)
+    made = made.copy(interpretation=image.interpretation)
+    for kind, name in ((pyvips.GValue.blob_type, "icc-profile-data"), (pyvips.GValue.gint_type, "orientation")):
+        if image.get_typeof(name):
+            made.set_type(kind, name, image.get(name))
+    return made
 
 
 def _picture(source: Source, recipe: Recipe, parent: Any) -> Any:

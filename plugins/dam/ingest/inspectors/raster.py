@@ -41,6 +41,7 @@ def inspect(job: Job, found: Format) -> Inspection:
     progress = _Progress()
     told = Inspection()
     try:
+        _whole(job.path)
         source = _Proved(job.path, most, progress)
         proofs.of_picture(job, source, told)
         for page in range(1, min(source.pages, MOST_PAGES)):
@@ -60,6 +61,19 @@ def inspect(job: Job, found: Format) -> Inspection:
     told.technical = _technical(source) | told.technical
     told.embedded = embedded.read(job.path)
     return told
+
+
+def _whole(path: Path) -> None:
+    """Refuse a cut-off WebP by the length it states (RIFF): its decoder fills up what is missing, silently."""
+    with path.open("rb") as stream:
+        head = stream.read(12)
+    if head[:4] == b"RIFF" and head[8:] == b"WEBP":
+        stated, there = int.from_bytes(head[4:8], "little") + 8, path.stat().st_size
+        if there < stated:
+            raise Unusable(
+                f"The file is cut off: {there:,} of its {stated:,} bytes are there.",
+                remedy="Ask the sender for the file again.",
+            )
 
 
 class _Progress:
@@ -98,7 +112,7 @@ class _Proved(imaging.Source):
             image = pictures.open_picture(self._path, fail_on="warning", shrink=scale)
             data = image.write_to_memory()
             self.pixel_hash = _hash(image, data, scale).hexdigest()
-            return imaging.shrunk(_in_memory(data, image.width, image.height, image), 1)
+            return imaging.shrunk(imaging.in_memory(image, data, image.width, image.height), 1)
         image = self.header
         digest, parts = _hash(image, b"", 1), []
         rows = max(scale, STRIP // scale * scale)
@@ -110,7 +124,7 @@ class _Proved(imaging.Source):
             self.progress.row = top + count
             part = pyvips.Image.new_from_memory(strip, image.width, count, image.bands, image.format)
             part = imaging.shrunk(part.copy(interpretation=image.interpretation), min(scale, count, image.width))
-            parts.append(part.copy_memory())
+            parts.append(imaging.in_memory(part))
         self.pixel_hash = digest.hexdigest()
         return _stacked(parts, image)
 
@@ -124,20 +138,11 @@ def _hash(image: Any, data: bytes, scale: int) -> Any:
 
 def _stacked(parts: list[Any], like: Any) -> Any:
     """Return strips as one image, with the profile and orientation of ``like``."""
-    first = parts[0]
-    data = b"".join(part.write_to_memory() for part in parts)
-    made = _in_memory(data, first.width, sum(part.height for part in parts), like, bands=first.bands)
-    return made.copy(interpretation=first.interpretation)
-
-
-def _in_memory(data: Any, width: int, height: int, like: Any, bands: int = 0) -> Any:
-    """Return pixels as an image that means the same as ``like``: its colours, its profile, its orientation."""
-    made = pyvips.Image.new_from_memory(data, width, height, bands or like.bands, like.format)
-    made = made.copy(interpretation=like.interpretation)
-    for kind, name in ((pyvips.GValue.blob_type, "icc-profile-data"), (pyvips.GValue.gint_type, "orientation")):
+    for name in ("icc-profile-data", "orientation"):
         if like.get_typeof(name):
-            made.set_type(kind, name, like.get(name))
-    return made
+            parts[0].set_type(like.get_typeof(name), name, like.get(name))
+    data = b"".join(part.write_to_memory() for part in parts)
+    return imaging.in_memory(parts[0], data, parts[0].width, sum(part.height for part in parts))
 
 
 def _reached(path: Path, progress: _Progress) -> str:

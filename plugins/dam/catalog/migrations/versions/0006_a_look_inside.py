@@ -34,8 +34,7 @@ def upgrade() -> None:
     op.drop_index("ix_versions_phash", table_name="versions")
     for shift in (0, 16, 32, 48):
         op.execute(
-            f"CREATE INDEX ix_versions_phash_{shift} ON versions (((phash >> {shift}) & 65535))"
-            " WHERE phash IS NOT NULL"
+            f"CREATE INDEX ix_versions_phash_{shift} ON versions (((phash >> {shift}) & 65535)) WHERE phash IS NOT NULL"
         )
 
 
