@@ -74,10 +74,11 @@ class Risks(_Strict):
 
 
 class Policy(_Strict):
-    """House rules: who never signs, and what needs a second look."""
+    """House rules: who never signs, what needs a second look, and which roles see where a picture was taken."""
 
     makers_never_sign: Literal[True] = True
     risks: Risks = Risks()
+    see_place: list[str] = []
 
 
 class Workflow(_Strict):
@@ -154,6 +155,7 @@ def _check(workflow: Workflow, path: Path, text: str) -> None:
         (("stages", name, "owner"), stage.owner) for name, stage in workflow.stages.items()
     ]
     asked += [(("seats", index, "role"), rule.role) for index, rule in enumerate(workflow.seats)]
+    asked += [(("policy", "see_place", index), role) for index, role in enumerate(workflow.policy.see_place)]
     for name, stage in workflow.stages.items():
         for part, roles in stage.raci:
             asked += [(("stages", name, "raci", part, index), role) for index, role in enumerate(roles)]

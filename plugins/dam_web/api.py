@@ -15,7 +15,7 @@ from dam.errors import BadInput
 from dam.ingest import batches
 from dam.review import packages, queries, remarks, seats
 from dam_web import airflow_api, views
-from dam_web.auth import Asking, Visitor, may
+from dam_web.auth import Asking, Visitor, may, sees_place
 from dam_web.deps import services
 
 router = APIRouter(prefix="/api")
@@ -101,9 +101,9 @@ def assets(q: str = "", limit: Annotated[int, Field(ge=1, le=200)] = 60, offset:
 
 
 @router.get("/assets/{asset_id}")
-def asset(asset_id: str) -> dict[str, Any]:
+def asset(asset_id: str, person: Asking) -> dict[str, Any]:
     """Return an asset."""
-    return views.asset(services(), asset_id)
+    return views.asset(services(), asset_id, see_place=sees_place(person))
 
 
 @router.get("/batches/{batch_id}")

@@ -13,7 +13,8 @@ from sqlalchemy import select
 
 from dam.catalog.models import Rendition, Version
 from dam.errors import NotFound
-from dam_web.auth import Asking
+from dam.ingest import embedded
+from dam_web.auth import Asking, sees_place
 from dam_web.deps import services
 
 router = APIRouter()
@@ -57,6 +58,8 @@ def original(version_id: str, person: Asking) -> Response:
         version = session.get(Version, version_id)
         if version is None or version.asset_id is None:
             raise NotFound("there is no such version", where=version_id)
+        if embedded.tells_place(version.embedded) and not sees_place(person):
+            raise HTTPException(403, "The original tells where it was taken; ask the librarian for it.")
         uri, name = version.storage_uri, version.filename
     store, key = services().storage.resolve(uri)
     ascii_name = "".join(

@@ -19,7 +19,7 @@ from dam.review import queries
 from dam.review.packages import REOPENERS
 from dam.workflow import STAGES
 from dam_web import airflow_api, views
-from dam_web.auth import Asking, Visitor
+from dam_web.auth import Asking, Visitor, sees_place
 from dam_web.deps import services
 
 router = APIRouter(default_response_class=HTMLResponse)
@@ -129,7 +129,9 @@ def assets(request: Request, person: Asking, q: str = "", page: int = 1) -> Resp
 @router.get("/assets/{asset_id}")
 def asset(request: Request, asset_id: str, person: Asking) -> Response:
     """One asset."""
-    return _page(request, person, "asset.html.j2", asset=views.asset(services(), asset_id))
+    return _page(
+        request, person, "asset.html.j2", asset=views.asset(services(), asset_id, see_place=sees_place(person))
+    )
 
 
 @router.get("/batches")

@@ -24,6 +24,7 @@ from dam.catalog.models import (
     VersionState,
 )
 from dam.errors import NotFound
+from dam.ingest import embedded
 from dam.review import packages, remarks
 from dam.rights import policy
 from dam.services import Services
@@ -82,8 +83,11 @@ def _version(services: Services, row: PackageVersion) -> dict[str, Any]:
     return version_row(services, version) | {"verdict": row.verdict}
 
 
-def version_row(services: Services, version: Version) -> dict[str, Any]:
-    """Return a version with metadata, tags, rights and look-alikes; its session must be open."""
+def version_row(services: Services, version: Version, *, see_place: bool = False) -> dict[str, Any]:
+    """Return a version with metadata, tags, rights and look-alikes; its session must be open.
+
+    :param see_place: whether coordinates of where it was taken are shown.
+    """
     from sqlalchemy.orm import object_session
 
     session = object_session(version)
@@ -108,6 +112,8 @@ def version_row(services: Services, version: Version) -> dict[str, Any]:
         "filename": version.filename,
         "state": version.state,
         "state_reason": version.state_reason,
+        "embedded": version.embedded if see_place else embedded.without_place(version.embedded),
+        "place_hidden": not see_place and embedded.tells_place(version.embedded),
         "tier": version.tier,
         "media_type": version.media_type,
         "bytes": version.bytes,
@@ -156,8 +162,11 @@ def _near(_services: Services, pair: NearDuplicate, own_id: str) -> dict[str, An
     }
 
 
-def asset(services: Services, asset_id: str) -> dict[str, Any]:
-    """Return an asset with its versions, publications, holds and history."""
+def asset(services: Services, asset_id: str, *, see_place: bool = False) -> dict[str, Any]:
+    """Return an asset with its versions, publications, holds and history.
+
+    :param see_place: whether coordinates of where it was taken are shown.
+    """
     with services.session() as session:
         found = session.get(Asset, asset_id)
         if found is None:
@@ -171,7 +180,7 @@ def asset(services: Services, asset_id: str) -> dict[str, Any]:
             "kind": found.kind,
             "campaign": found.campaign.name if found.campaign else None,
             "deliverable": found.deliverable.title if found.deliverable else None,
-            "versions": [version_row(services, version) for version in versions],
+            "versions": [version_row(services, version, see_place=see_place) for version in versions],
             "publications": [
                 {
                     "publication_id": row.id,

@@ -304,9 +304,9 @@ def _accept(services: Services, session: Session, file: _File, seen: _Seen, run:
         return
     file.row.version_id = version.id
     file.row.outcome = FileOutcome.INGESTED if is_new else FileOutcome.NEW_VERSION
-    file.row.notes = file.notes
     described = embedded.describe(seen.told.embedded, services.taxonomy.metadata)
-    session.add(Description(version_id=version.id, updated_by="airflow", **described))
+    file.row.notes = file.notes + described.remarks
+    session.add(_description(version.id, described.fields))
     render.keep_proofs(services, session, version, seen.told.proofs, seen.scratch)
     session.flush()
     tags.tag(services, session, version, run=run)
@@ -316,6 +316,13 @@ def _accept(services: Services, session: Session, file: _File, seen: _Seen, run:
     )
     if version.phash is not None:
         _link_near(services, session, version)
+
+
+def _description(version_id: str, fields: dict[str, Any]) -> Description:
+    """Return a description; what has no column of its own is kept as ``custom``."""
+    columns = {name: value for name, value in fields.items() if name in Description.__table__.columns}
+    custom = {name: value for name, value in fields.items() if name not in columns}
+    return Description(version_id=version_id, updated_by="airflow", custom=custom, **columns)
 
 
 def _version(file: _File, seen: _Seen, asset: Asset, number: int, filename: str, uri: str) -> Version:

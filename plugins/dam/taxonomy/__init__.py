@@ -65,18 +65,32 @@ class Vocabulary(_Strict):
 
 
 class FieldData(_Strict):
-    """A descriptive field: its IPTC name and its sources in a file, the first filled one wins."""
+    """A descriptive field: its IPTC name, and the keys of raw metadata it stands under, by family."""
 
     iptc: str
-    sources: list[str] = Field(alias="from", min_length=1)
+    exif: list[str] = []
+    xmp: list[str] = []
+    iim: list[str] = []
+    other: list[str] = []
 
 
 class MetadataSchema(_Strict):
-    """All descriptive fields, and where keywords and licence stand."""
+    """All descriptive fields, what values say nothing, and where keywords and licence stand."""
 
     fields: dict[str, FieldData]
+    meaningless: list[str] = []
     keywords: list[str]
     licence: list[str]
+
+    @field_validator("meaningless")
+    @classmethod
+    def _are_patterns(cls, values: list[str]) -> list[str]:
+        for value in values:
+            try:
+                re.compile(value)
+            except re.error as error:
+                raise ValueError(f"{value!r} is no regular expression: {error}") from error
+        return values
 
 
 class Limits(_Strict):
