@@ -95,8 +95,12 @@ def test_the_sweep_reads_what_may_be_due_not_the_library(library):
             "INSERT INTO assets (id, name, kind, created_at)"
             " SELECT 'ast_' || n, 'BULK' || n, 'image', now() FROM generate_series(1, 20000) n",
             "INSERT INTO versions SELECT (jsonb_populate_record(v, jsonb_build_object("
-            " 'id', 'ver_' || n, 'asset_id', 'ast_' || n, 'sha256', lpad(n::text, 64, '0')))).*"
+            " 'id', 'ver_' || n, 'asset_id', 'ast_' || n, 'sha256', lpad(n::text, 64, '0'), 'state', 'received'))).*"
             f" FROM versions v, generate_series(1, 20000) n WHERE v.id = '{template}'",
+            *(
+                f"UPDATE versions SET state = '{state}' WHERE id ~ '^ver_[0-9]+$'"
+                for state in ("ingested", "in_review", "approved", "live")
+            ),
             "ANALYZE",
         ):
             session.execute(text(statement))
