@@ -10,8 +10,9 @@ probes each of them dead; the receipt is kept.
 **When `takedown` fails** an endpoint still answers: the log names its URL. Everything else is withdrawn;
 clear the task to try again.
 
-The param `today` looks from another day, for a rehearsal. Idempotent: marks are sent once, a publication
-that is withdrawn stays so.
+The param `today` looks from another day. One that has not come is a rehearsal: the tasks return what would
+be mailed and withdrawn, and nothing is. Idempotent: marks are sent once, a publication that is withdrawn
+stays so.
 """
 
 from airflow.sdk import DAG, Param

@@ -129,6 +129,8 @@ class Stack:
             "DAM_CMS_URL": origin,
             "DAM_CMS_TOKEN": self.secret("cms"),
             "DAM_SIGNING_KEY": str(self.state / "anchor.pem"),
+            # the demo plays a licence's end a week ahead, on this machine's own catalogue
+            "DAM_CLOCK_MAY_RUN_AHEAD": "1",
             "AIRFLOW_HOME": str(self.airflow_home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),

@@ -492,37 +492,56 @@ class LibrarianOperator(PersonOperator):
 
 
 class SignDestructionOperator(PersonOperator):
-    """The DAM admin signs the frozen destruction list by its hash. Returns the signer, else ``None``.
+    """The DAM admin signs the destruction list that this run froze, by its hash, or keeps everything.
 
-    :param due: the list, from :class:`DestructionListOperator` (templated).
+    The list is read from the catalogue, where the signature goes too; the result only tells who signed. Skipped
+    when nothing is due, and for a rehearsal. Returns the signer, else ``None``.
     """
 
     stage = "archive"
-    template_fields: Sequence[str] = (*HITLOperator.template_fields, "due")
     SIGN, KEEP = "Destroy", "Keep"
 
-    def __init__(self, *, due: Any, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("role", "dam_admin")
         kwargs.setdefault("subject", "Sign the destruction list")
         super().__init__(options=[self.SIGN, self.KEEP], defaults=None, **kwargs)
-        self.due = due
+
+    def execute(self, context: Context) -> Any:
+        """Ask; what was signed before (by a run that was cleared or killed since) is not asked again."""
+        from dam.retention import destruction
+
+        with told_plainly():
+            self.listed = destruction.of_run(self.services, run=run_name(context))
+        if signed_by := destruction.signer(self.services, list_id=self.listed["list_id"]):
+            return signed_by
+        return super().execute(context)
 
     def ready(self, context: Context) -> None:
-        """Skip when nothing is due."""
-        if not self.due["due"]:
+        """Skip when nothing is due, or not yet."""
+        if not self.listed["due"]:
             raise AirflowSkipException("nothing is due for destruction")
+        if self.listed["rehearsal"]:
+            count, today = len(self.listed["due"]), self.listed["today"]
+            raise AirflowSkipException(f"a rehearsal: {count} versions will be due on {today}; nothing is signed")
 
     def show(self) -> str:
         """Return the list with the policy that makes each version due, what is held, and the hash."""
-        lines = [f"- {row['name']} (`{row['version_id']}`): {row['policy']}" for row in self.due["due"]]
-        held = [f"- {row['name']}: {row['reason']}" for row in self.due.get("held", [])]
+        lines = [f"- {row['name']} (`{row['version_id']}`): {row['policy']}" for row in self.listed["due"]]
+        held = [f"- {row['name']}: {row['reason']}" for row in self.listed["held"]]
         return "\n".join(
-            [f"List `{self.due['sha256']}`", "", *lines, *(["", "**On hold, kept:**", *held] if held else [])]
+            [f"List `{self.listed['sha256']}`", "", *lines, *(["", "**On hold, kept:**", *held] if held else [])]
         )
 
     def record(self, context: Context, *, person: str, answer: str, values: dict[str, Any]) -> str | None:
-        """Return who signed."""
-        return person if answer == self.SIGN else None
+        """Write the signature to the catalogue, or note that everything is kept."""
+        from dam.retention import destruction
+
+        run = run_name(context)
+        list_id = destruction.of_run(self.services, run=run)["list_id"]
+        if answer == self.SIGN:
+            return destruction.sign(self.services, list_id=list_id, person=person, run=run)
+        destruction.keep(self.services, list_id=list_id, person=person, reason=values.get("comment") or "", run=run)
+        return None
 
     def expire(self, context: Context) -> None:
         """Destroy nothing: silence never signs."""

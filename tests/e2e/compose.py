@@ -160,7 +160,9 @@ class Composition(Stack):
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(self.port + 1000 + number),
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(self.port + 1500 + number),
         }
-        return bare | inside | ports | self.extra_env | {"PATH": path}
+        # not in production's environment: the campaign plays a licence's end a week ahead
+        ahead = {"DAM_CLOCK_MAY_RUN_AHEAD": "1"}
+        return bare | inside | ports | ahead | self.extra_env | {"PATH": path}
 
     def run(self, name: str, service: str, given: dict[str, str] | None = None) -> None:
         """Start one container of a service unless it runs."""

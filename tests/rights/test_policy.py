@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import world
 from dam.catalog.models import (
     Asset,
     Batch,
@@ -253,9 +254,9 @@ def package(services: Services) -> dict[str, str]:
                 bytes=1,
                 media_type="image/jpeg",
                 storage_uri="vault:x",
-                state=VersionState.APPROVED,
                 made_by="dario",
             )
+            world.bring_to(session, version, VersionState.APPROVED)
             verdict = Verdict.REJECT if name == "HERO-C_ACME" else Verdict.APPROVE
             session.add(PackageVersion(package=package, version=version, entry_sha256="0" * 64, verdict=verdict))
             if number == 1:
@@ -298,10 +299,8 @@ def test_a_file_that_was_not_accepted_has_no_rights(services: Services):
             media_type="image/jpeg",
             storage_uri="quarantine:x",
             tier="quarantine",
-            state=VersionState.QUARANTINED,
             made_by="dario",
         )
-        session.add(version)
-        session.flush()
+        world.bring_to(session, version, VersionState.QUARANTINED)
         answer = policy.ask(session, version_id=version.id, channel="web", territories=["DE"], on=TODAY)
     assert answer.reasons == ["The file broken.jpg was not accepted, so it has no rights."]

@@ -2,7 +2,7 @@
 
 Every rule that a row must obey on its own stands here as a constraint, so that it holds for every
 writer; rules over several rows (allowed state changes, append-only tables, the audit chain) are
-triggers made by the first migration. Identifiers are short prefixed strings (``ver_…``, ``pkg_…``)
+triggers made by the migrations. Identifiers are short prefixed strings (``ver_…``, ``pkg_…``)
 that sort by creation time, so they can be shown to people, put in URLs and used as partition keys.
 """
 
@@ -854,6 +854,32 @@ class ArchiveConfirmation(Base):
     bytes: Mapped[int] = mapped_column(BigInteger)
     reason: Mapped[str]
     confirmed_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+class DestructionList(Base):
+    """What was due for destruction when a run looked, frozen with its SHA-256. Append-only."""
+
+    __tablename__ = "destruction_lists"
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("dst"))
+    run: Mapped[str | None] = mapped_column(unique=True)  # dag_id/run_id: the same run has one list
+    sha256: Mapped[str] = mapped_column(String(64))  # over today and due
+    today: Mapped[date]  # the day it looks from
+    due: Mapped[list[Any]]
+    held: Mapped[list[Any]]
+    listed_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+class DestructionSignature(Base):
+    """A DAM admin's signature over a destruction list's hash. Append-only; one a list."""
+
+    __tablename__ = "destruction_signatures"
+
+    list_id: Mapped[str] = mapped_column(ForeignKey("destruction_lists.id"), primary_key=True)
+    list_sha256: Mapped[str] = mapped_column(String(64))
+    person: Mapped[str]
+    signed_at: Mapped[datetime] = mapped_column(default=utcnow)
+    run: Mapped[str | None]
 
 
 class DestructionCertificate(Base):

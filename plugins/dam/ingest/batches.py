@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from dam.services import Services
+    from dam.storage import Moving
 
 DROPS = "drops/"
 #: How many chunks a batch is cut into at least, as far as none falls below so many bytes.
 SPREAD, LEAST_CHUNK = 4, 64_000_000
 MARKER, CARD = "_COMPLETE", "batch.yaml"
+OVERWRITTEN = "The file in the inbox is another one by now: it was overwritten after it was ingested, and stays there."
 _SUMS = re.compile(r"(^|/)(SHA256SUMS|manifest-sha256\.txt|[^/]+\.sha256)$")
 _SUM_LINE = re.compile(r"^([0-9a-fA-F]{64})[ \t]+\*?(.+?)\s*$")
 _BAGIT = re.compile(r"(^|/)(bagit\.txt|bag-info\.txt|tagmanifest-[^/]+|manifest-[^/]+)$")
@@ -247,12 +249,15 @@ def _promised(services: Services, prefix: str, entries: list[Entry]) -> dict[str
 def close(services: Services, *, batch_id: str, run: str | None = None) -> dict[str, int]:
     """Close a batch: its files leave the inbox once their copies were read back; return counts by outcome.
 
+    A file that its sender overwrote after it was ingested is not the one in the library: it stays in the inbox,
+    with a note in the receipt.
+
     :raises BadInput: files are still pending; plan and ingest them first.
+    :raises Corrupt: a copy in the library is not what was ingested; the batch stays open, and all files stay.
     """
     with services.session() as session:
         batch = _batch(session, batch_id)
-        prefix = f"{batch.location}/"
-        rows = session.scalars(select(BatchFile).where(BatchFile.batch_id == batch_id)).all()
+        rows = session.scalars(select(BatchFile).where(BatchFile.batch_id == batch_id).order_by(BatchFile.path)).all()
         counts = Counter(row.outcome for row in rows)
         if counts[FileOutcome.PENDING]:
             raise BadInput(
@@ -260,27 +265,39 @@ def close(services: Services, *, batch_id: str, run: str | None = None) -> dict[
                 where=f"batch {batch_id}",
                 remedy="Run the ingest again; it goes on where it stopped.",
             )
-        kept = [(row.path, row.version.storage_uri if row.version else None, row.sha256) for row in rows]
-        done = batch.status == "done"
-    if not done:
-        for path, uri, sha256 in kept:
-            if uri is not None and services.storage.inbox.exists(prefix + path):
-                store, key = services.storage.resolve(uri)
-                if store.exists(key) and store.digest(key) == sha256:
-                    services.storage.inbox.delete(prefix + path)
-        with services.session() as session:
-            batch = _batch(session, batch_id, lock=True)
-            if batch.status != "done":
-                batch.status, batch.done_at = "done", utcnow()
-                audit.record(
-                    session,
-                    actor="airflow",
-                    action="batch.closed",
-                    subject_id=batch_id,
-                    data={str(outcome): count for outcome, count in counts.items()},
-                    run=run,
-                )
+        kept = [(row, row.version.storage_uri) for row in rows if row.version]
+    with services.storage.moving() as moving:
+        overwritten = [row for row, copy in kept if not _leave(services, moving, f"{batch.location}/", row, copy)]
+        _note_closed(services, batch_id, counts, overwritten, run)
     return {str(outcome): count for outcome, count in sorted(counts.items())}
+
+
+def _leave(services: Services, moving: Moving, prefix: str, row: BatchFile, copy: str) -> bool:
+    """Let a file leave the inbox, unless it is not the one that was ingested any more."""
+    inbox, key, sha256 = services.storage.inbox, prefix + row.path, str(row.sha256)
+    if not inbox.exists(key):
+        return True
+    if not inbox.holds(key, sha256):
+        return False
+    moving.leave(inbox.uri(key), copy=copy, sha256=sha256)
+    return True
+
+
+def _note_closed(
+    services: Services, batch_id: str, counts: Counter[str], overwritten: list[BatchFile], run: str | None
+) -> None:
+    """Write down that a batch is closed, and which of its files stay in the inbox."""
+    told: dict[str, Any] = {str(outcome): count for outcome, count in counts.items()}
+    if overwritten:
+        told["overwritten"] = [row.path for row in overwritten]
+    with services.session() as session:
+        batch = _batch(session, batch_id, lock=True)
+        if batch.status == "done":
+            return
+        batch.status, batch.done_at = "done", utcnow()
+        for row in session.scalars(select(BatchFile).where(BatchFile.id.in_([row.id for row in overwritten]))):
+            row.notes = [*row.notes, OVERWRITTEN]
+        audit.record(session, actor="airflow", action="batch.closed", subject_id=batch_id, data=told, run=run)
 
 
 def receipt(services: Services, *, batch_id: str) -> list[dict[str, Any]]:
