@@ -66,11 +66,13 @@ class Risks(_Strict):
 
     :param days_left: a licence that ends sooner than this many days after the start. 0: none.
     :param licence_kinds: kinds of licences with duties to be checked. :param held: assets under a legal hold.
+    :param made_by_ai: assets that say of themselves that a trained model made them, or a part of them.
     """
 
     days_left: Annotated[int, Field(ge=0)] = 30
     licence_kinds: list[str] = []
     held: bool = True
+    made_by_ai: bool = True
 
 
 class Policy(_Strict):

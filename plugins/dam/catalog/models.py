@@ -541,14 +541,18 @@ class Licence(Base):
 
 
 class Grant(Base):
-    """What a licence allows for one asset. Territory ``*`` or channel ``*`` means all; ``ends_on`` is
-    the last day of use, inclusive; ``None`` means without end."""
+    """What a licence allows for one asset, in the words of ODRL 2.2 and RightsML.
+
+    Permission, territory or channel ``*`` means all; ``ends_on`` is the last day of use, inclusive; ``None`` means
+    without end. ``max_count`` is how many places the asset may be published at.
+    """
 
     __tablename__ = "grants"
     __table_args__ = (
         CheckConstraint("ends_on IS NULL OR ends_on >= starts_on", name="dates_in_order"),
         CheckConstraint("model_release IN ('not_needed', 'signed', 'missing')", name="model_release"),
         CheckConstraint("property_release IN ('not_needed', 'signed', 'missing')", name="property_release"),
+        CheckConstraint("max_count > 0", name="count_positive"),
         UniqueConstraint("asset_id", "licence_id"),
         Index("ix_grants_due", "ends_on", postgresql_where=text("ends_on IS NOT NULL AND closed_at IS NULL")),
     )
@@ -562,6 +566,9 @@ class Grant(Base):
     ends_on: Mapped[date | None]
     model_release: Mapped[str] = mapped_column(default="not_needed")
     property_release: Mapped[str] = mapped_column(default="not_needed")
+    permissions: Mapped[list[str]] = mapped_column(default=lambda: ["*"])  # distribute, modify, derive
+    duties: Mapped[list[str]] = mapped_column(default=list)  # attribute, inform, compensate, obtainConsent
+    max_count: Mapped[int | None]
     source: Mapped[str] = mapped_column(default="batch")  # batch, embedded, person:<username>
     closed_at: Mapped[datetime | None]  # the sweep has finished its takedown
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 DESCRIBED = ("title", "description", "alt_text", "creator", "credit_line", "copyright_notice", "language")
 RIGHTS = (
     "licence", "holder", "kind", "territories", "channels", "starts_on", "ends_on", "model_release", "property_release",
+    "permissions", "duties", "max_count",
 )  # fmt: skip
 
 

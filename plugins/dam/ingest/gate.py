@@ -305,12 +305,12 @@ def _accept(services: Services, session: Session, file: _File, seen: _Seen, run:
     file.row.version_id = version.id
     file.row.outcome = FileOutcome.INGESTED if is_new else FileOutcome.NEW_VERSION
     described = embedded.describe(seen.told.embedded, services.taxonomy.metadata)
-    file.row.notes = file.notes + described.remarks
     session.add(_description(version.id, described.fields))
     render.keep_proofs(services, session, version, seen.told.proofs, seen.scratch)
     session.flush()
     tags.tag(services, session, version, run=run)
-    rights.note(services, session, version, file.batch, file.row.path, run=run)
+    remarks = rights.note(services, session, version, file.batch, file.row.path, run=run)
+    file.row.notes = [*file.notes, *described.remarks, *remarks]
     change_state(
         session, version, VersionState.INGESTED, actor="airflow", why=f"ingested from {file.row.path}", run=run
     )

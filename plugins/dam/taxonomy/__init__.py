@@ -112,6 +112,9 @@ class LicenceData(_Strict):
     kind: Literal["owned", "rights_managed", "royalty_free", "public_domain", "creative_commons"]
     territories: list[str] = ["*"]
     channels: list[str] = ["*"]
+    permissions: list[Literal["*", "distribute", "modify", "derive"]] = ["*"]
+    duties: list[Literal["attribute", "inform", "compensate", "obtainConsent"]] = []
+    max_count: int | None = Field(default=None, gt=0)
     pattern: str = ""
 
     @field_validator("pattern")
@@ -124,10 +127,18 @@ class LicenceData(_Strict):
         return value
 
 
+class Commissioned(_Strict):
+    """What a campaign's own people make: by which roles of its owners, and under which licence."""
+
+    roles: list[str]
+    licence: LicenceData
+
+
 class RightsData(_Strict):
     """Known licences."""
 
     embedded: list[LicenceData] = []
+    commissioned: Commissioned | None = None
     senders: dict[str, LicenceData] = {}
 
 
