@@ -127,7 +127,7 @@ def test_a_designer_uploads_and_a_viewer_can_not(as_person, stack, tmp_path):
                 .where(BatchFile.path == "UPLOAD_ACME_20270301_v01.jpg", Version.made_by == "dario")
             )
 
-    assert wait_for("the upload's ingest", ingested, 120).outcome == "ingested"
+    assert wait_for("the upload's ingest", ingested).outcome == "ingested"
     services.engine.dispose()
     viewer = as_person("vic")
     viewer.goto(f"{stack.url}/dam/upload")
