@@ -48,6 +48,15 @@ def test_all_seven_stages_succeed(told):
         assert stage["state"] == "success", name
         assert stage["dag_runs"], name
         assert stage["products"], name
+        assert stage["seconds"] > 0, name
+
+
+def test_the_picture_that_had_to_change_is_part_of_the_story(told):
+    """Create and ingest ran once more after they had been told of."""
+    create, ingest = told["stages"]["create"], told["stages"]["ingest"]
+    assert (len(create["dag_runs"]), len(ingest["dag_runs"])) == (2, 3)
+    assert create["products"][-1].endswith("one picture, version 2")
+    assert "1 file: 1 new_version" in ingest["products"]
 
 
 def test_every_refused_file_has_its_reason(told):
