@@ -256,7 +256,7 @@ class Stack:
         """End what a killed process of ours left listening: a log server outlives its scheduler."""
         session = self._pids().get(name, [0])[0]
         for found in psutil.net_connections("tcp"):
-            if found.status == psutil.CONN_LISTEN and found.laddr.port == port and found.pid:
+            if found.status == psutil.CONN_LISTEN and found.laddr and found.laddr.port == port and found.pid:
                 with contextlib.suppress(ProcessLookupError):
                     if os.getsid(found.pid) == session:
                         os.kill(found.pid, signal.SIGKILL)

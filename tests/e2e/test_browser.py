@@ -219,7 +219,8 @@ def test_people_fill_in_answer_and_decide_in_the_browser(as_person, stack, libra
     page.click(f"a.title:has-text('{location}')")
     values = {
         "title": "A bare cup", "description": "A cup.", "alt_text": "A cup", "creator": "East",
-        "tags": "subject/coffee", "copyright_notice": "© East", "licence": "EAST-1", "holder": "Eastlight", "territories": "*", "channels": "*",
+        "tags": "subject/coffee",
+        "copyright_notice": "East", "licence": "EAST-1", "holder": "Eastlight", "territories": "*", "channels": "*",
     }  # fmt: skip
     for field in page.locator("#fill tbody input").all():
         if (name := field.get_attribute("name")) in values:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 from collections import Counter
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -172,3 +173,18 @@ def test_a_brief_with_faults_is_told_all_of_them(stack, ada):
     for field in ("owners.designer", "deliverables[0].project", "deliverables[0].title", "deliverables[0].channels",
                   "deliverables[0].markets", "deliverables[0].due_on"):  # fmt: skip
         assert field in log
+
+
+def test_the_clock_is_off_here_and_make_up_switches_it_on(stack, ada):
+    """The last test here: what was due begins as soon as the clock is on."""
+
+    def by_the_clock() -> set[str]:
+        dags = ada.http.get("/api/v2/dags", params={"limit": 100}).json()["dags"]
+        return {dag["dag_id"] for dag in dags if "*" in (dag["timetable_summary"] or "")}
+
+    assert by_the_clock() == set()
+    replace(stack, extra_env={}).start(say=print)
+    nightly = {"measure_nightly", "archive_nightly", "licence_expiry_sweep", "retention_sweep"}
+    wait_for("the schedules", lambda: by_the_clock() >= nightly or None)
+    stack.start(say=print)
+    assert by_the_clock() == set()
