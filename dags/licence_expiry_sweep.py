@@ -18,13 +18,13 @@ stays so.
 from airflow.sdk import DAG, Param
 
 from dam_operators.retention import ExpiryTakedownOperator, LicenceAlertOperator
-from dam_operators.stage import dag_settings
+from dam_operators.stage import clock, dag_settings
 
 TODAY = "{{ params.today or dag_run.run_after.date().isoformat() }}"
 
 with DAG(
     dag_id="licence_expiry_sweep",
-    schedule="0 4 * * *",
+    schedule=clock("0 4 * * *"),
     doc_md=__doc__,
     params={"today": Param("", type=["string", "null"], title="Today", description="ISO date; empty: now.")},
     **dag_settings("archive", max_active_runs=1),

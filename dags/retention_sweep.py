@@ -21,11 +21,11 @@ from airflow.sdk import DAG, Param
 
 from dam_operators.human import SignDestructionOperator
 from dam_operators.retention import DestroyOperator, DestructionListOperator
-from dam_operators.stage import dag_settings
+from dam_operators.stage import clock, dag_settings
 
 with DAG(
     dag_id="retention_sweep",
-    schedule="0 5 1 1,4,7,10 *",
+    schedule=clock("0 5 1 1,4,7,10 *"),
     doc_md=__doc__,
     params={"today": Param("", type=["string", "null"], title="Today", description="ISO date; empty: now.")},
     **dag_settings("archive", max_active_runs=4),

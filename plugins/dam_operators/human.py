@@ -7,7 +7,7 @@ Nobody answering never approves: the deadline ends the task as ``expired``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,8 @@ class PersonOperator(HITLOperator):
 
     stage = "review"
     mail_template: str | None = None
+    #: What the person fills in beside choosing an option.
+    form: Mapping[str, Param] = {"comment": COMMENT}
 
     def __init__(
         self,
@@ -53,13 +55,13 @@ class PersonOperator(HITLOperator):
         subject: str,
         options: list[str],
         deadline_hours: float | None = None,
-        params: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         hours = deadline_hours or workflow().stages[self.stage].deadline_hours
         kwargs.setdefault("response_timeout", timedelta(hours=hours))
         kwargs.setdefault("retry_delay", timedelta(seconds=1))
-        super().__init__(subject=subject, options=options, params=params or {"comment": COMMENT}, **kwargs)
+        # Airflow hands the DAG's own params to every task; they are no part of the question
+        super().__init__(subject=subject, options=options, **kwargs | {"params": dict(self.form)})
         self.role = role
 
     @property
@@ -254,20 +256,19 @@ class SeatOperator(PersonOperator):
 
     mail_template = "seat_open"
     template_fields: Sequence[str] = (*HITLOperator.template_fields, "seat_id")
+    form = {  # noqa: RUF012
+        "comment": COMMENT,
+        "versions": Param(
+            "",
+            type=["string", "null"],
+            title="Single versions",
+            description="Verdicts that differ from the package's, as JSON; the review room fills it.",
+        ),
+    }
     OPTIONS = {"Approve": "approve", "Request changes": "request_changes", "Reject": "reject"}  # noqa: RUF012
 
     def __init__(self, *, seat_id: str, **kwargs: Any) -> None:
         kwargs.setdefault("subject", "Review a package")
-        # a mapped task is made with params of its own, so they are set here and not passed beside
-        kwargs["params"] = {
-            "comment": COMMENT,
-            "versions": Param(
-                "",
-                type=["string", "null"],
-                title="Single versions",
-                description="Verdicts that differ from the package's, as JSON; the review room fills it.",
-            ),
-        }
         super().__init__(role="seat", options=list(self.OPTIONS), **kwargs)
         self.seat_id = seat_id
 

@@ -144,7 +144,8 @@ def all_batches(request: Request, person: Asking) -> Response:
 def batch(request: Request, batch_id: str, person: Asking) -> Response:
     """A batch's receipt."""
     rows = batches.receipt(services(), batch_id=batch_id)
-    return _page(request, person, "batch.html.j2", batch_id=batch_id, rows=rows)
+    late = batches.came_late(services(), batch_id=batch_id)
+    return _page(request, person, "batch.html.j2", batch_id=batch_id, rows=rows, late=late)
 
 
 @router.get("/librarian")

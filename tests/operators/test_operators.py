@@ -388,7 +388,7 @@ class TestTriggers:
         [
             ("DeliverablesTrigger", {"batch_id": "bat_1", "poll_seconds": 2.0}),
             ("VerdictTrigger", {"package_id": "pkg_1", "poll_seconds": 2.0}),
-            ("InboxTrigger", {"poll_seconds": 2.0}),
+            ("InboxTrigger", {"poll_seconds": 2.0, "again_seconds": 30.0}),
         ],
     )
     def test_what_is_serialised_makes_the_same_trigger_again(self, name, arguments):
@@ -399,6 +399,80 @@ class TestTriggers:
         assert (path, kwargs) == (f"dam_operators.triggers.{name}", arguments)
         again = getattr(triggers, path.rsplit(".", 1)[1])(**kwargs)
         assert again.serialize() == (path, kwargs)
+
+    def test_a_drop_whose_run_failed_is_told_again_and_one_that_is_taken_up_is_not(self, services, monkeypatch):
+        import asyncio
+
+        from dam.catalog.claims import claim
+        from dam.ingest import batches
+        from dam_operators import triggers
+
+        class Enough(Exception):
+            pass
+
+        def told(*, again_seconds):
+            """Return what the trigger tells in four looks."""
+            looks, heard = iter(range(4)), []
+
+            def look(_services):
+                if next(looks, None) is None:
+                    raise Enough
+                return discover(services)
+
+            async def listen():
+                async for event in triggers.InboxTrigger(poll_seconds=0, again_seconds=again_seconds).run():
+                    heard.append(event.payload["locations"])
+
+            monkeypatch.setattr(batches, "discover", look)
+            with pytest.raises(Enough):
+                asyncio.run(listen())
+            return heard
+
+        discover = batches.discover
+        monkeypatch.setattr(triggers, "get_services", lambda: services)
+        services.storage.inbox.put("drops/x/_COMPLETE", b"")
+        assert told(again_seconds=3600) == [["drops/x"]]
+        assert told(again_seconds=0) == [["drops/x"]] * 4
+        batch_id = batches.register(services, location="drops/x", source="inbox", sent_by="airflow")
+        assert told(again_seconds=3600) == [["drops/x"]]
+        claim(services, stage="ingest_batch", key=batch_id, run="ingest_batch/r1")
+        assert told(again_seconds=0) == []
+
+
+class TestRegisterDrops:
+    @pytest.fixture
+    def register(self, run):
+        from dam_operators.ingest import RegisterDropsOperator
+
+        return lambda: RegisterDropsOperator(task_id="register").execute(run())
+
+    def test_a_run_that_died_after_registering_is_made_good_by_the_next(self, register, services):
+        from dam.ingest import batches
+
+        services.storage.inbox.put("drops/x/_COMPLETE", b"")
+        services.storage.inbox.put("drops/partners/y/_COMPLETE", b"")
+        x, y = (
+            batches.register(services, location=location, source="inbox", sent_by="airflow")
+            for location in ("drops/x", "drops/partners/y")
+        )
+        assert register() == {"default": [x], "partners": [y]}
+
+    def test_late_files_are_a_batch_of_the_same_workflow(self, register, services, tmp_path):
+        import os
+
+        from dam.catalog.claims import claim
+        from dam.ingest import batches
+
+        folder = "drops/partners/y"
+        first = world.drop(services, folder, [world.picture(tmp_path, "A_ACME_20270301_v01.jpg")])
+        claim(services, stage="partner_drop", key=first, run="partner_drop/r1")
+        world.ingest(services, first)
+        batches.close(services, batch_id=first)
+        services.storage.inbox.put(f"{folder}/B.jpg", world.picture(tmp_path, "B.jpg", seed=2))
+        os.utime(services.storage.inbox.root / folder / "B.jpg", (0, 0))
+        [second] = register()["partners"]
+        assert second != first
+        assert world.ingest(services, second) == {"ingested": 1}
 
 
 def test_bad_input_fails_at_once_and_plainly(run):
