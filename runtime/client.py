@@ -99,14 +99,19 @@ class Person:
         return list(self._get(f"/api/v2/dags/{dag_id}/dagRuns", limit=100, order_by="-run_after")["dag_runs"])
 
     def run_of(self, dag_id: str, key: str, seconds: float = PATIENCE) -> str:
-        """Wait for the run that an event with this key started, and return its id: the first one's.
+        """Wait for the run that an event with this key started, and return its id.
 
-        An event that was told twice starts a second run, which finds the key claimed and ends.
+        An event that was told twice starts a second run, which finds the key claimed and ends; of several runs,
+        it is the one that claimed the key.
         """
+
+        def claimed(run_id: str) -> bool:
+            tasks = self.tasks(dag_id, run_id)
+            return any(task["task_id"] == "claim" and task["state"] == "success" for task in tasks)
 
         def look() -> str | None:
             found = [str(run["dag_run_id"]) for run in self.runs(dag_id) if run["partition_key"] == key]
-            return found[-1] if found else None
+            return found[0] if len(found) == 1 else next(filter(claimed, found), None)
 
         return wait_for(f"{dag_id} for {key}", look, seconds)
 
