@@ -14,6 +14,7 @@ import pytest
 
 from dam.catalog.models import Batch, Grant, Package, Publication, VersionState, utcnow
 from dam.channels import deliver, publish, wire
+from dam.enrich import contracts
 from dam.errors import NotFound, Refused
 from dam.services import Services
 
@@ -446,3 +447,50 @@ def test_bytes_that_rotted_are_never_published(world):
         world.publish(publication_id)
     assert world.files() == []
     assert world.publication(publication_id).status == "failed"
+
+
+# ------------------------------------------------------------------------- approvals, up to the last moment
+
+
+def _retitle(world: Any, title: str) -> None:
+    contracts.fill(world.services, version_id=world.version_id, values={"title": title}, person="libby")
+
+
+@pytest.mark.parametrize("again", [1, 2])
+def test_a_change_while_one_channel_is_live_keeps_the_other_from_going_out(world, scripted, again: int):
+    web, cms = world.planned("web"), world.planned("cms")
+    world.publish(web)
+    scripted.answers = [(503, b"")]
+    world.at(cms_url=scripted.url)
+    with pytest.raises(wire.ChannelUnavailable):
+        world.publish(cms)
+    _retitle(world, "Nobody approved this")
+    scripted.answers = [(201, {"id": "e1", "url": "/e1"}), (404, {})]
+    scripted.seen.clear()
+    for _ in range(again):
+        with pytest.raises(Refused, match=r"approval is void.*Withdraw the version"):
+            world.publish(cms)
+    assert "Nobody approved this" not in str(scripted.seen)
+    assert world.publication(cms).status == "failed"
+    assert world.publication(web).status == "live"
+    with pytest.raises(Refused, match="package is void"):
+        publish.plan(world.services, package_id=world.package_id)
+
+
+@pytest.mark.parametrize("step", ["_announce", "_deliver"])
+def test_a_change_at_the_last_moment_is_not_sent(world, scripted, monkeypatch, step: str):
+    cms = world.planned("cms")
+    scripted.answers = [(201, {"id": "e1", "url": "/e1"}), (404, {})]
+    world.at(cms_url=scripted.url)
+    real = getattr(publish, step)
+
+    def changed_just_before(*args: Any, **kwargs: Any) -> Any:
+        _retitle(world, "Nobody approved this")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(publish, step, changed_just_before)
+    with pytest.raises(Refused, match="approval is void"):
+        world.publish(cms)
+    assert "Nobody approved this" not in str(scripted.seen)
+    assert world.publication(cms).status == "failed"
+    assert world.files() == []

@@ -46,6 +46,10 @@ if TYPE_CHECKING:
 ACTOR = "dam"  # who the audit trail names where no person acted
 
 
+class ApprovalVoid(Refused):
+    """What was approved is not what is there now, so it may not go out."""
+
+
 class NotSeen(DamError):
     """A publication was delivered, but its endpoints do not answer with the right bytes (yet)."""
 
@@ -94,13 +98,6 @@ def plan(
     templates = _templates(services)
     rows: list[dict[str, Any]] = []
     with services.session() as session:
-        package = session.get_one(Package, package_id)
-        if package.status != PackageStatus.APPROVED:
-            raise Refused(
-                f"The package is {package.status}, not approved.",
-                where=f"package {package_id}",
-                remedy="Wait for its seats to be signed.",
-            )
         for version, asset in policy.package_versions(session, package_id):
             meant, territories = policy.destinations(asset)
             wanted = meant if channels is None else list(channels)
@@ -135,27 +132,31 @@ def _templates(services: Services) -> dict[str, OriginChannel | JsonChannel]:
 
 
 def _void(services: Services, package_id: str, run: str | None) -> str | None:
-    """Return the package that took an approval's place, or ``None`` while the approval holds."""
+    """Return the package that took an approval's place, or ``None`` while the approval holds.
+
+    :raises Refused: the package is not approved, or is void and nothing of it can be reviewed again.
+    """
     with services.session() as session:
-        package = session.get(Package, package_id)
-        if package is None:
+        if session.get(Package, package_id) is None:
             raise NotFound(f"There is no package {package_id}.", where="publish")
-        status, batch_id, number = package.status, package.batch_id, package.round
-        if status == PackageStatus.VOID:
-            newest = session.scalars(
-                select(Package.id)
-                .where(Package.batch_id == batch_id, Package.round > number)
-                .order_by(Package.round.desc())
-                .limit(1)
-            ).first()
-            if newest is None:
-                raise Refused(
-                    f"The package is void: {package.void_reason or 'its versions changed'}.",
-                    where=f"package {package_id}",
-                    remedy="Freeze a new package and have it reviewed.",
-                )
-            return newest
-    return packages.revalidate(services, package_id=package_id, run=run)
+    following = packages.revalidate(services, package_id=package_id, run=run)
+    if following is not None:
+        return following
+    with services.session() as session:
+        package = session.get_one(Package, package_id)
+        if package.status == PackageStatus.VOID:
+            raise Refused(
+                f"The package is void: {package.void_reason or 'its versions changed'}.",
+                where=f"package {package_id}",
+                remedy="Withdraw its versions and have them reviewed again.",
+            )
+        if package.status != PackageStatus.APPROVED:
+            raise Refused(
+                f"The package is {package.status}, not approved.",
+                where=f"package {package_id}",
+                remedy="Wait for its seats to be signed.",
+            )
+    return None
 
 
 def _schedule(
@@ -474,15 +475,12 @@ def _cleared(services: Services, publication_id: str, *, now: datetime, run: str
     with services.session() as session:
         publication = session.get_one(Publication, publication_id)
         package_id, name = publication.package_id, publication.channel
-    if package_id is not None and (next_id := _void(services, package_id, run)) is not None:
-        raise Refused(
-            "The approval is void: bytes, metadata or rights changed after it.",
-            where=where,
-            remedy=f"Wait for the review of package {next_id}.",
-        )
+    if package_id is not None:
+        packages.revalidate(services, package_id=package_id, run=run)
     channel = _channel(services, name)
     with services.session() as session:
         publication = session.get_one(Publication, publication_id)
+        _check_approval(session, publication)
         version = publication.version
         if reason := _not_publishable(version):
             raise Refused(reason, where=where, remedy="Have it reviewed first.")
@@ -509,6 +507,20 @@ def _cleared(services: Services, publication_id: str, *, now: datetime, run: str
     return channel
 
 
+def _check_approval(session: Session, publication: Publication) -> None:
+    """Raise ApprovalVoid unless the publication's package approves the version as it is at this moment."""
+    if publication.package_id is None or packages.approves(session, publication.package_id, publication.version_id):
+        return
+    following = packages.next_round(session, session.get_one(Package, publication.package_id))
+    raise ApprovalVoid(
+        "The approval is void: bytes, metadata or rights changed after it.",
+        where=f"publication {publication.id}",
+        remedy=f"Wait for the review of package {following}."
+        if following
+        else "Withdraw the version and have it reviewed again.",
+    )
+
+
 def _channel(services: Services, name: str) -> OriginChannel | JsonChannel:
     templates = _templates(services)
     if name not in templates:
@@ -530,8 +542,11 @@ def _announce(services: Services, publication_id: str, sent: list[deliver.Item])
         for old in publication.endpoints:
             if old.get("key") and old["key"] not in keys:
                 services.storage.origin.delete(old["key"])
+        # read before the approval is checked: what was checked, and nothing newer, is what will be sent
+        said = deliver.content(publication, sent)
+        _check_approval(session, publication)
         publication.endpoints = [item.endpoint() for item in sent]
-        publication.receipt = {"delivery_began": utcnow().isoformat()}
+        publication.receipt = {"delivery_began": utcnow().isoformat(), "content": said}
         publication.status = PublicationStatus.SCHEDULED
 
 
@@ -548,12 +563,13 @@ def _deliver(
         publication = _locked(session, publication_id)
         if publication.status != PublicationStatus.SCHEDULED:
             return _result(publication)  # another worker was faster
+        _check_approval(session, publication)
         for item in sent:
             deliver.put(services, item)
         endpoints = [item.endpoint() for item in sent]
         live_url, remote_id = sent[0].url, None
         if isinstance(channel, JsonChannel):
-            known = deliver.values(services, publication, sent)
+            known = deliver.values(services, _content(publication))
             remote_id, live_url = deliver.post(channel, known, key=publication.idempotency_key, wait=wait)
             endpoints.append({"kind": "entry", "name": channel.name, "url": live_url, "sha256": None})
         probes = _prove_seen(publication_id, endpoints, wait=wait)
@@ -586,6 +602,11 @@ def _deliver(
             run=run,
         )
         return _result(publication)
+
+
+def _content(publication: Publication) -> dict[str, Any]:
+    """Return what was approved and announced to be sent; a publication of old may not remember it."""
+    return deliver.content(publication, []) | dict((publication.receipt or {}).get("content", {}))
 
 
 def _prove_seen(publication_id: str, endpoints: list[dict[str, Any]], *, wait: Wait) -> list[Probe]:
@@ -706,17 +727,17 @@ def _remove(services: Services, publication: Publication, *, wait: Wait, may_be_
     channel = _channel(services, publication.channel)
     if isinstance(channel, OriginChannel):
         return urls
-    key, remote_id = publication.idempotency_key, publication.remote_id
+    key, remote_id, said = publication.idempotency_key, publication.remote_id, _content(publication)
     if remote_id is None and may_be_there:
         # The delivery was cut off, so the entry may be there without our knowing its name. The same key
         # sent again names it.
         try:
-            remote_id, url = deliver.post(channel, deliver.values(services, publication, []), key=key, wait=wait)
+            remote_id, url = deliver.post(channel, deliver.values(services, said), key=key, wait=wait)
             urls.append(url)
         except ChannelRefused:
             remote_id = None  # the channel takes nothing by this key, so it holds nothing either
     if remote_id is not None:
-        known = deliver.values(services, publication, [], remote_id=remote_id)
+        known = deliver.values(services, said, remote_id=remote_id)
         deliver.remove_entry(channel, known, key=key, wait=wait)
     return list(dict.fromkeys(urls))
 

@@ -281,6 +281,15 @@ def changed_versions(session: Session, package: Package) -> list[str]:
     return [entry.version_id for entry in entries if _sha256(now[entry.version_id]) != entry.entry_sha256]
 
 
+def approves(session: Session, package_id: str, version_id: str) -> bool:
+    """Return whether a package is approved and its approval is of what one of its versions is now."""
+    entry = session.get(PackageVersion, (package_id, version_id), populate_existing=True)
+    status = session.scalar(select(Package.status).where(Package.id == package_id))
+    if entry is None or status != PackageStatus.APPROVED or entry.verdict != Verdict.APPROVE:
+        return False
+    return _sha256(manifest(session, [version_id])[version_id]) == entry.entry_sha256
+
+
 def revalidate(services: Services, *, package_id: str, run: str | None = None) -> str | None:
     """Compare a package with what its versions are now.
 
