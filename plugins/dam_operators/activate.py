@@ -84,7 +84,8 @@ class PublishOperator(DamOperator):
     """Publishes a version's publications at their channels and probes every live URL.
 
     Returns one result a publication. An embargo is waited for in the triggerer. Run again, it publishes
-    nothing twice.
+    nothing twice. A further XCom, ``next_packages``, names the next rounds of approvals that turned out to be
+    void, whose reviews are to be started.
 
     :param publication_ids: the publications (templated; map over the preflight's rows).
     """
@@ -103,6 +104,8 @@ class PublishOperator(DamOperator):
             dict(publish.publish(self.services, publication_id=publication_id, run=run_name(context)))
             for publication_id in self.publication_ids
         ]
+        void = sorted({row["next_package_id"] for row in results if row["status"] == "void"})
+        context["ti"].xcom_push(key="next_packages", value=void)
         starts = [datetime.fromisoformat(row["starts_at"]) for row in results if row["status"] == "scheduled"]
         if starts:
             self.defer(trigger=DateTimeTrigger(moment=min(starts)), method_name="execute_complete")

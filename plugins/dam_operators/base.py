@@ -98,11 +98,21 @@ class ClaimOperator(DamOperator):
         return self.key
 
 
+def _flat(keys: Any) -> Iterator[str]:
+    """Yield the keys in a key, in a list of keys or in a list of lists; empty ones are none."""
+    if isinstance(keys, str):
+        if keys and keys != "None":
+            yield keys
+    else:
+        for key in keys or ():
+            yield from _flat(key)
+
+
 class AnnounceOperator(DamOperator):
     """Tells the next stage: emits one event per key. Without a key it is skipped and nothing is told.
 
     :param event: one of :mod:`dam_operators.events`.
-    :param keys: a key or a list of keys (templated; empty ones are left out).
+    :param keys: a key, or a list of keys, also of mapped tasks' lists (templated; empty ones are left out).
     """
 
     template_fields: Sequence[str] = ("keys",)
@@ -114,8 +124,7 @@ class AnnounceOperator(DamOperator):
 
     def work(self, context: Context) -> list[str]:
         """Emit the events."""
-        given = [self.keys] if isinstance(self.keys, str) else list(self.keys or [])
-        keys = [key for key in given if key and key != "None"]
+        keys = list(dict.fromkeys(_flat(self.keys)))
         if not keys:
             raise AirflowSkipException("nothing to announce")
         context["outlet_events"][self.event].add_partitions(keys)

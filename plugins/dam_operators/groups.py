@@ -75,12 +75,14 @@ def review(package_id: Any) -> VerdictOperator:
 def activate(package_id: Any, *, channels: list[str] | None = None) -> RightsPreflightOperator:
     """Ask the rights policy, render, publish and probe; return the preflight's task.
 
-    What carries a risk waits for the digital team; everything else does not wait for it.
+    What carries a risk waits for the digital team; everything else does not wait for it. When the approval
+    turns out to be void, before or while it is published, the next round is announced for review.
 
     :param package_id: the approved package. :param channels: the default is what the brief names.
     """
     with TaskGroup("activate", prefix_group_id=False):
         preflight = RightsPreflightOperator(task_id="preflight", package_id=package_id, channels=channels)
+        AnnounceOperator(task_id="next_round", event=PACKAGE_READY, keys=_part(preflight, "next_package"))
         cleared = ClearRisksOperator(task_id="clear_risks", publication_ids=_part(preflight, "risky"))
         for suffix, rows in (("", preflight.output), ("_cleared", cleared.output)):
             render = RenditionOperator.partial(task_id=f"render{suffix}").expand(
@@ -90,4 +92,8 @@ def activate(package_id: Any, *, channels: list[str] | None = None) -> RightsPre
                 publication_ids=rows.map(lambda row: row["publication_ids"])
             )
             render >> publish
+            # a teardown: it runs also after a publication that failed, and leaves the run failed then
+            AnnounceOperator(
+                task_id=f"review_again{suffix}", event=PACKAGE_READY, keys=_part(publish, "next_packages")
+            ).as_teardown()
     return preflight

@@ -64,9 +64,12 @@ class ProofsOperator(DamOperator):
 
     def work(self, context: Context) -> list[str]:
         """Render the proofs, then name the seats."""
+        from dam.catalog.claims import claim
         from dam.renditions import render
         from dam.review import packages
 
+        # a workflow of one's own has claimed its batch only: the room must know that a run is on this package
+        claim(self.services, stage=packages.STAGE, key=self.package_id, run=run_name(context))
         render.proofs(
             self.services,
             version_ids=packages.versions(self.services, package_id=self.package_id),

@@ -135,3 +135,14 @@ def test_parsing_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert re.search(r"\[\]\s*$", done.stdout), done.stdout
+
+
+def test_what_is_told_after_a_failure_does_not_hide_it(bag):
+    """A task that runs whatever became of the ones before is a teardown: else it alone would decide the run."""
+    found = [task for dag in bag.dags.values() for task in dag.tasks if task.task_id.startswith("review_again")]
+    assert found
+    for task in found:
+        assert task.is_teardown
+        assert not task.on_failure_fail_dagrun
+        [publish] = task.upstream_list
+        assert publish.task_id.startswith("publish")

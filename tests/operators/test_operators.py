@@ -74,7 +74,10 @@ class TestClaim:
 
 
 class TestAnnounce:
-    @pytest.mark.parametrize(("keys", "told"), [("a", ["a"]), (["a", "", "b"], ["a", "b"])])
+    @pytest.mark.parametrize(
+        ("keys", "told"),
+        [("a", ["a"]), (["a", "", "b"], ["a", "b"]), ([["a"], [], ["b", "a"]], ["a", "b"])],  # of mapped tasks
+    )
     def test_tells_each_key(self, run, keys, told):
         from airflow.sdk import Asset
 
@@ -85,7 +88,7 @@ class TestAnnounce:
         assert AnnounceOperator(task_id="a", event=event, keys=keys).execute(context) == told
         assert context["emitted"] == told
 
-    @pytest.mark.parametrize("keys", ["", [], [""], None, "None"])
+    @pytest.mark.parametrize("keys", ["", [], [""], [[]], None, "None"])
     def test_without_a_key_nothing_is_told(self, run, keys):
         from airflow.sdk import Asset
         from airflow.sdk.exceptions import AirflowSkipException
@@ -265,6 +268,35 @@ class TestClearRisks:
         with pytest.raises(AirflowSkipException):
             self.operator(nothing).execute(run())
         assert asked == []
+
+
+class TestPublish:
+    """One task publishes several publications; what becomes of one is nothing to the others."""
+
+    @pytest.fixture
+    def publications(self, services, seat):
+        from dam.channels import publish
+
+        world.sign_all(services, seat[1])
+        plan = publish.plan(services, package_id=seat[1])
+        return [row["publication_id"] for row in plan["publications"]]
+
+    def operator(self, publications):
+        from dam_operators.activate import PublishOperator
+
+        return PublishOperator(task_id="publish", publication_ids=publications)
+
+    def test_the_next_round_of_a_void_approval_is_handed_on(self, run, services, seat, publications):
+        from dam.enrich import contracts
+
+        version_id = packages.versions(services, package_id=seat[1])[0]
+        contracts.fill(services, version_id=version_id, values={"title": "Another"}, person="libby")
+        context = run()
+        rows = self.operator(publications).execute(context)
+        [following] = {row["next_package_id"] for row in rows}
+        assert {row["status"] for row in rows} == {"void"}
+        assert context["emitted"] == [{"key": "next_packages", "value": [following]}]
+        assert packages.seats(services, package_id=following)[0]["status"] == "open"
 
 
 class TestTriggers:

@@ -414,9 +414,12 @@ def publish(
     :param wait: called with the seconds to wait between tries.
     :returns: ``{publication_id, version_id, channel, status, live_url, endpoints, starts_at, ends_at,
         probed_at}``; ``endpoints`` are URLs. Before ``starts_at`` the status is ``scheduled`` and
-        nothing was done. One that is live already is answered as it is.
-    :raises Refused: the rights policy, the version's state or a void approval forbids it; the
-        publication is then ``failed`` with the reason, and what an interrupted try had left is removed.
+        nothing was done. One that is live already is answered as it is. When the approval is void and the
+        next round is frozen, the status is ``void`` and ``next_package_id`` names it, for its review to be
+        started; the publication is ``failed`` then.
+    :raises Refused: the rights policy or the version's state forbids it, or the approval is void and nothing
+        can be reviewed again; the publication is then ``failed`` with the reason, and what an interrupted try
+        had left is removed.
     :raises ChannelRefused: the channel will not take it (``failed`` too).
     :raises ChannelUnavailable: the channel did not answer; it stays scheduled, to be tried again.
     :raises NotSeen: an endpoint does not answer with the right bytes; it stays scheduled.
@@ -441,11 +444,22 @@ def publish(
         return _deliver(services, publication_id, channel=channel, sent=sent, wait=wait, run=run)
     except (Refused, ChannelRefused) as error:
         _give_up(services, publication_id, error, wait=wait, run=run)
+        if isinstance(error, ApprovalVoid) and (following := _following(services, publication_id, run)):
+            with services.session() as session:
+                told = _result(session.get_one(Publication, publication_id))
+            return told | {"status": "void", "next_package_id": following}
         raise
     except DamError as error:
         with services.session() as session:
             _locked(session, publication_id).reason = str(error)
         raise
+
+
+def _following(services: Services, publication_id: str, run: str | None) -> str | None:
+    """Return the next round of a publication's void package; None when none can be made."""
+    with services.session() as session:
+        package_id = session.get_one(Publication, publication_id).package_id
+    return packages.revalidate(services, package_id=package_id, run=run) if package_id else None
 
 
 def _locked(session: Session, publication_id: str) -> Publication:

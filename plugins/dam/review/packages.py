@@ -44,6 +44,8 @@ DESCRIBED = (
 )  # fmt: skip
 #: States of versions that a package's next round takes over from it.
 REVIEWABLE = frozenset({VersionState.IN_REVIEW, VersionState.APPROVED})
+#: Stage under which a run claims a package's review: the id of the DAG that reviews packages.
+STAGE = "review_package"
 #: Roles that may reopen a review that expired unsigned.
 REOPENERS = ("marketing_lead", "dam_admin")
 

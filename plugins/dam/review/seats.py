@@ -49,19 +49,21 @@ def check_decision(
     person: str,
     verdict: str,
     versions: dict[str, Any] | None = None,
-) -> None:
+) -> bool:
     """Say whether a person may give this answer now; changes nothing.
 
+    :returns: whether it would be new; not when the person has signed the seat already.
     :raises SeatRefused: a rule forbids it. :raises PackageVoid: the package changed after it was frozen.
     :raises BadInput: the verdict is none, or a version is not in the package.
     """
     with services.session() as session:
         seat, package = _seat(session, seat_id)
         if _signed_by(seat, person):
-            return
+            return False
         _check(session, seat, package, person, verdict, versions or {})
         if packages.changed_versions(session, package):
             raise PackageVoid(package.id, None)
+        return True
 
 
 def decide(
