@@ -7,11 +7,17 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from dam.errors import BadInput, DamError, NotFound, Refused
 from dam_operators.base import DamOperator, run_name, told_plainly
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+
+#: Failures that a retry would not change.
+FINAL = (BadInput, NotFound, Refused)
 
 
 class RightsPreflightOperator(DamOperator):
@@ -81,11 +87,12 @@ class RenditionOperator(DamOperator):
 
 
 class PublishOperator(DamOperator):
-    """Publishes a version's publications at their channels and probes every live URL.
+    """Publishes publications at their channels and probes every live URL.
 
-    Returns one result a publication. An embargo is waited for in the triggerer. Run again, it publishes
-    nothing twice. A further XCom, ``next_packages``, names the next rounds of approvals that turned out to be
-    void, whose reviews are to be started.
+    One that fails doesn't keep the others back: each is tried, and the task fails at the end, without
+    retries when every failure is a refusal. Returns one result a publication. An embargo is waited for in the
+    triggerer. Run again, it publishes nothing twice. A further XCom, ``next_packages``, names the next rounds
+    of approvals that turned out to be void, whose reviews are to be started.
 
     :param publication_ids: the publications (templated; map over the preflight's rows).
     """
@@ -98,18 +105,34 @@ class PublishOperator(DamOperator):
 
     def work(self, context: Context) -> list[dict[str, Any]]:
         """Publish what may start; wait for the end of the next embargo, if there is one."""
-        from dam.channels import publish
-
-        results = [
-            dict(publish.publish(self.services, publication_id=publication_id, run=run_name(context)))
-            for publication_id in self.publication_ids
-        ]
+        results, failures = self._publish(run_name(context))
         void = sorted({row["next_package_id"] for row in results if row["status"] == "void"})
         context["ti"].xcom_push(key="next_packages", value=void)
         starts = [datetime.fromisoformat(row["starts_at"]) for row in results if row["status"] == "scheduled"]
-        if starts:
+        final = all(isinstance(error, FINAL) for error in failures)
+        retried = failures and not final and context["ti"].try_number <= context["ti"].max_tries
+        if starts and not retried:  # a failure that stays is told when the last embargo is over
             self.defer(trigger=DateTimeTrigger(moment=min(starts)), method_name="execute_complete")
+        if failures:
+            told = f"{len(failures)} of {len(self.publication_ids)} publications failed: " + " | ".join(
+                map(str, failures)
+            )
+            raise AirflowFailException(told) if final else AirflowException(told)
         return results
+
+    def _publish(self, run: str) -> tuple[list[dict[str, Any]], list[Exception]]:
+        """Try every publication; return the results, and the failures of the others."""
+        from dam.channels import publish
+
+        results: list[dict[str, Any]] = []
+        failures: list[Exception] = []
+        for publication_id in self.publication_ids:
+            try:
+                results.append(publish.publish(self.services, publication_id=publication_id, run=run))
+            except (DamError, OSError) as error:
+                self.log.error("%s: %s", publication_id, error)
+                failures.append(error)
+        return results, failures
 
     def execute_complete(self, context: Context, event: Any) -> list[dict[str, Any]]:
         """Publish, now that the embargo is over."""

@@ -193,6 +193,13 @@ def test_an_embargo_is_kept(world):
     assert publish.due(world.services, now=later) == []
 
 
+def test_an_embargoed_publication_learns_at_once_that_its_approval_is_void(world):
+    publication_id = world.planned(not_before=utcnow() + timedelta(days=5))
+    _retitle(world, "Another")
+    assert world.publish(publication_id)["status"] == "void"
+    assert world.publication(publication_id).status == "failed"
+
+
 def test_nothing_goes_out_before_the_campaign_starts(world):
     with world.services.session() as session:
         campaign = session.get_one(Package, world.package_id).campaign

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 import world
+from dam.channels.wire import ChannelRefused, ChannelUnavailable
+from dam.errors import Refused
 from dam.review import packages
 
 pytestmark = pytest.mark.usefixtures("airflow_home")
@@ -27,7 +29,7 @@ def run(services, monkeypatch):
         return {
             "dag_run": SimpleNamespace(dag_id="d", run_id=run_id, partition_key=key),
             "ti": SimpleNamespace(
-                id="ti", dag_id="d", run_id=run_id, task_id="seat", map_index=0, try_number=try_number,
+                id="ti", dag_id="d", run_id=run_id, task_id="seat", map_index=0, try_number=try_number, max_tries=3,
                 xcom_push=lambda **kwargs: emitted.append(kwargs),
             ),
             "task_instance": SimpleNamespace(id="ti"),
@@ -285,6 +287,47 @@ class TestPublish:
         from dam_operators.activate import PublishOperator
 
         return PublishOperator(task_id="publish", publication_ids=publications)
+
+    @pytest.fixture
+    def fates(self, monkeypatch):
+        """Let publications fail as told, ``{id: error or status}``, and note who was tried."""
+        from dam.channels import publish
+
+        told, tried = {}, []
+
+        def one(services, *, publication_id, run):
+            tried.append(publication_id)
+            fate = told.get(publication_id, "live")
+            if isinstance(fate, Exception):
+                raise fate
+            return {"publication_id": publication_id, "status": fate, "starts_at": "2999-01-01T00:00:00+00:00"}
+
+        monkeypatch.setattr(publish, "publish", one)
+        return told, tried
+
+    @pytest.mark.parametrize(
+        "first", [Refused("no rights"), ChannelRefused("no"), ChannelUnavailable("down"), OSError("x")]
+    )
+    def test_one_that_fails_keeps_no_other_back(self, run, fates, first):
+        from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+        told, tried = fates
+        told["a"] = first
+        with pytest.raises(AirflowException, match="1 of 3 publications failed") as failed:
+            self.operator(["a", "b", "c"]).execute(run())
+        assert tried == ["a", "b", "c"]
+        assert isinstance(failed.value, AirflowFailException) == isinstance(first, (Refused, ChannelRefused))
+
+    @pytest.mark.parametrize(
+        ("error", "try_number", "waits"),
+        [(Refused("no"), 1, True), (ChannelUnavailable("down"), 1, False), (ChannelUnavailable("down"), 4, True)],
+    )
+    def test_an_embargo_is_kept_although_another_failed(self, run, fates, error, try_number, waits):
+        from airflow.sdk.exceptions import AirflowException, TaskDeferred
+
+        fates[0].update({"a": error, "b": "scheduled"})
+        with pytest.raises(TaskDeferred if waits else AirflowException):
+            self.operator(["a", "b"]).execute(run(try_number=try_number))
 
     def test_the_next_round_of_a_void_approval_is_handed_on(self, run, services, seat, publications):
         from dam.enrich import contracts

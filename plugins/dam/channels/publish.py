@@ -414,7 +414,7 @@ def publish(
     :param wait: called with the seconds to wait between tries.
     :returns: ``{publication_id, version_id, channel, status, live_url, endpoints, starts_at, ends_at,
         probed_at}``; ``endpoints`` are URLs. Before ``starts_at`` the status is ``scheduled`` and
-        nothing was done. One that is live already is answered as it is. When the approval is void and the
+        nothing was sent. One that is live already is answered as it is. When the approval is void and the
         next round is frozen, the status is ``void`` and ``next_package_id`` names it, for its review to be
         started; the publication is ``failed`` then.
     :raises Refused: the rights policy or the version's state forbids it, or the approval is void and nothing
@@ -427,9 +427,7 @@ def publish(
     now = now or utcnow()
     with services.session() as session:
         publication = _locked(session, publication_id)
-        if publication.status == PublicationStatus.LIVE or (
-            publication.status == PublicationStatus.SCHEDULED and publication.starts_at > now
-        ):
+        if publication.status == PublicationStatus.LIVE:
             return _result(publication)
         if publication.status == PublicationStatus.WITHDRAWN:
             raise Refused(
@@ -437,12 +435,16 @@ def publish(
                 where=f"publication {publication_id}",
                 remedy="Plan it again from a newly approved package.",
             )
+        early = publication.status == PublicationStatus.SCHEDULED and publication.starts_at > now
     try:
-        channel = _cleared(services, publication_id, now=now, run=run)
+        _ask_approval(services, publication_id, run=run)
+        if early:
+            return _result(publication)
+        channel = _cleared(services, publication_id, now=now)
         sent = deliver.items(services, publication_id=publication_id, channel=channel, run=run)
         _announce(services, publication_id, sent)
         return _deliver(services, publication_id, channel=channel, sent=sent, wait=wait, run=run)
-    except (Refused, ChannelRefused) as error:
+    except Refused as error:
         _give_up(services, publication_id, error, wait=wait, run=run)
         if isinstance(error, ApprovalVoid) and (following := _following(services, publication_id, run)):
             with services.session() as session:
@@ -456,7 +458,7 @@ def publish(
 
 
 def _following(services: Services, publication_id: str, run: str | None) -> str | None:
-    """Return the next round of a publication's void package; None when none can be made."""
+    """Return the next round of a publication's package when it is void; None when it is not, or none can be made."""
     with services.session() as session:
         package_id = session.get_one(Publication, publication_id).package_id
     return packages.revalidate(services, package_id=package_id, run=run) if package_id else None
@@ -483,18 +485,21 @@ def _result(publication: Publication) -> dict[str, Any]:
     }
 
 
-def _cleared(services: Services, publication_id: str, *, now: datetime, run: str | None) -> OriginChannel | JsonChannel:
+def _ask_approval(services: Services, publication_id: str, *, run: str | None) -> None:
+    """Compare the whole package with what was approved; raise ApprovalVoid when it is something else."""
+    _following(services, publication_id, run)
+    with services.session() as session:
+        _check_approval(session, session.get_one(Publication, publication_id))
+
+
+def _cleared(services: Services, publication_id: str, *, now: datetime) -> OriginChannel | JsonChannel:
     """Ask everything that may forbid a publication once more; return its channel, or raise Refused."""
     where = f"publication {publication_id}"
     with services.session() as session:
-        publication = session.get_one(Publication, publication_id)
-        package_id, name = publication.package_id, publication.channel
-    if package_id is not None:
-        packages.revalidate(services, package_id=package_id, run=run)
+        name = session.get_one(Publication, publication_id).channel
     channel = _channel(services, name)
     with services.session() as session:
         publication = session.get_one(Publication, publication_id)
-        _check_approval(session, publication)
         version = publication.version
         if reason := _not_publishable(version):
             raise Refused(reason, where=where, remedy="Have it reviewed first.")
