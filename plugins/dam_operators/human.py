@@ -7,6 +7,7 @@ Nobody answering never approves: the deadline ends the task as ``expired``.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -302,8 +303,6 @@ class SeatOperator(PersonOperator):
 
     def record(self, context: Context, *, person: str, answer: str, values: dict[str, Any]) -> str:
         """Record the decision; a package that changed meanwhile is void, and its next round is frozen."""
-        import json
-
         from dam.review import packages, seats
 
         verdict = self.OPTIONS[answer]
@@ -313,8 +312,8 @@ class SeatOperator(PersonOperator):
                 seat_id=self.seat_id,
                 person=person,
                 verdict=verdict,
-                comment=values.get("comment") or "",
-                versions=json.loads(values.get("versions") or "{}"),
+                comment=str(values.get("comment") or ""),
+                versions=_single_versions(values.get("versions")),
                 via="airflow",
                 run=run_name(context),
             )
@@ -355,6 +354,27 @@ class SeatOperator(PersonOperator):
         ]
         if waiting:
             raise DownstreamTasksSkipped(tasks=waiting)  # type: ignore[no-untyped-call]
+
+
+def _single_versions(given: Any) -> dict[str, dict[str, str]]:
+    """Return the verdicts on single versions that a person typed as JSON.
+
+    :raises BadInput: it is no JSON, or not of the form ``{version id: {"verdict": …, "comment": …}}``.
+    """
+    try:
+        found = json.loads(given.strip() or "{}") if isinstance(given, str) else given or {}
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"is no JSON: {error}", where="Single versions", remedy=_SINGLE) from error
+    if not isinstance(found, dict):
+        raise BadInput(f"{given!r} is no table of versions", where="Single versions", remedy=_SINGLE)
+    for version_id, answer in found.items():
+        fields = answer.items() if isinstance(answer, dict) else [("", None)]
+        if not all(field in ("verdict", "comment") and isinstance(value, str) for field, value in fields):
+            raise BadInput(f"{answer!r} is no verdict", where=f"version {version_id}", remedy=_SINGLE)
+    return found
+
+
+_SINGLE = 'Leave it empty, or write it like {"ver_…": {"verdict": "reject", "comment": "Too dark."}}.'
 
 
 class ClearRisksOperator(PersonOperator):

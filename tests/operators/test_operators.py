@@ -149,6 +149,33 @@ class TestSeat:
             operator.execute_complete(run(), self.event(person, "Approve"))
         assert packages.seats(services, package_id=seat[1])[0]["status"] == "open"
 
+    @pytest.mark.parametrize(
+        "versions",
+        [
+            "none",
+            "[1]",
+            "7",
+            '"x"',
+            '{"v": 1}',
+            '{"v": {"verdict": ["reject"]}}',
+            '{"v": {}}',
+            '{"v": {"x": "y"}}',
+            [1],
+        ],
+    )
+    def test_single_versions_that_can_not_be_read_are_asked_again(self, run, asked, services, seat, versions):
+        from airflow.sdk.exceptions import TaskAwaitingInput
+
+        operator = self.ask(seat[0], run())
+        with pytest.raises(TaskAwaitingInput):
+            operator.execute_complete(run(), self.event("bea", "Approve", versions=versions))
+        assert packages.seats(services, package_id=seat[1])[0]["status"] == "open"
+
+    @pytest.mark.parametrize("versions", ["", " ", None, "{}", {}])
+    def test_without_single_versions_the_verdict_is_the_packages(self, run, asked, seat, versions):
+        operator = self.ask(seat[0], run())
+        assert operator.execute_complete(run(), self.event("bea", "Approve", versions=versions)) == "approve"
+
     def test_silence_expires_and_approves_nothing(self, run, asked, services, seat):
         operator = self.ask(seat[0], run())
         event = {"error": "timed out", "error_type": "timeout"}
