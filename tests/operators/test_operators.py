@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
+from sqlalchemy import text
 
 import world
+from dam.catalog.models import Version
 from dam.channels.wire import ChannelRefused, ChannelUnavailable
 from dam.errors import Refused
 from dam.review import packages
@@ -367,6 +369,41 @@ class TestPublish:
         assert {row["status"] for row in rows} == {"void"}
         assert context["emitted"] == [{"key": "next_packages", "value": [following]}]
         assert packages.seats(services, package_id=following)[0]["status"] == "open"
+
+
+class TestAlarms:
+    """An alarm stays: it isn't tried away."""
+
+    @pytest.fixture
+    def rotten(self, services, tmp_path):
+        """Versions, the first of which has other bytes than it had."""
+        _, version_ids = world.designers_batch(services, tmp_path)
+        with services.session() as session:
+            uri = session.get_one(Version, version_ids[0]).storage_uri
+        store, key = services.storage.resolve(uri)
+        store.put(key, b"rotten")
+        return version_ids
+
+    def test_bytes_that_rotted_fail_at_once(self, run, rotten):
+        from airflow.sdk.exceptions import AirflowFailException
+
+        from dam_operators.ingest import ChecksumOperator
+        from dam_operators.retention import FixityOperator
+
+        for operator in (FixityOperator(task_id="f"), ChecksumOperator(task_id="c", version_ids=rotten)):
+            with pytest.raises(AirflowFailException, match=rf"1 versions do not match.*{rotten[0]}"):
+                operator.execute(run())
+
+    def test_a_broken_audit_chain_fails_at_once(self, run, services, rotten):
+        from airflow.sdk.exceptions import AirflowFailException
+
+        from dam_operators.retention import AuditAnchorOperator
+
+        with services.session() as session:
+            session.execute(text("ALTER TABLE audit_events DISABLE TRIGGER USER"))
+            session.execute(text("UPDATE audit_events SET actor = 'mallory' WHERE seq = 2"))
+        with pytest.raises(AirflowFailException, match="audit chain is broken at event 2"):
+            AuditAnchorOperator(task_id="a").execute(run())
 
 
 class TestTriggers:
