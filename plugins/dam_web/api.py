@@ -200,6 +200,14 @@ def reopen(package_id: str, person: Reopener) -> dict[str, str]:
     return {"next_package_id": following}
 
 
+@router.post("/versions/{version_id}/review")
+def review_again(version_id: str, person: Reopener) -> dict[str, str]:
+    """Send a version that was withdrawn or restored to review again: it is frozen, and its review starts."""
+    package_id = packages.reopen_withdrawn(services(), version_id=version_id, person=person.username)
+    airflow_api.start(person, packages.STAGE, {"key": package_id})
+    return {"package_id": package_id}
+
+
 @router.post("/versions/{version_id}/metadata")
 def fill(version_id: str, given: Values, person: Librarian) -> dict[str, Any]:
     """Fill in or change a version's metadata, tags and rights."""

@@ -16,7 +16,7 @@ from dam.catalog.models import Batch, Grant, Package, Publication, VersionState,
 from dam.channels import deliver, publish, wire
 from dam.enrich import contracts
 from dam.errors import NotFound, Refused
-from dam.review import packages
+from dam.review import packages, seats
 from dam.services import Services
 
 
@@ -426,6 +426,25 @@ def test_what_never_went_out_is_withdrawn_without_probes(world):
     [row] = publish.plan(world.services, package_id=world.package_id, channels=["cms"])["refused"]
     assert "withdrawn from cms on" in row["explanation"]
     assert "needs a new review" in row["explanation"]
+
+
+def test_a_withdrawn_version_goes_out_again_after_a_new_review(world):
+    later = utcnow() + timedelta(days=5)
+    web, cms = world.planned("web"), world.planned("cms", not_before=later)
+    world.publish(web)
+    world.withdraw(web)
+    world.package_id = packages.reopen_withdrawn(world.services, version_id=world.version_id, person="maya")
+    with pytest.raises(Refused, match=f"approval is void.*{world.package_id}"):
+        world.publish(cms, now=later)  # the approval of old counts no more
+    for seat in packages.seats(world.services, package_id=world.package_id):
+        seats.decide(world.services, seat_id=seat["seat_id"], person=seat["eligible"][0], verdict="approve")
+    packages.verdict(world.services, package_id=world.package_id)
+    with pytest.raises(Refused, match="approval is void"):
+        world.publish(cms, now=later)
+    again = world.planned("web")
+    assert again != web
+    assert world.publish(again)["status"] == "live"
+    assert world.version().state == VersionState.LIVE
 
 
 def test_an_unknown_publication_is_named(world):

@@ -22,6 +22,7 @@ WRITES = {
     ("POST", "/api/packages/{package_id}/annotations"): ("bea", "vic"),
     ("POST", "/api/annotations/{annotation_id}/resolve"): ("bea", "vic"),
     ("POST", "/api/packages/{package_id}/reopen"): ("maya", "bea"),
+    ("POST", "/api/versions/{version_id}/review"): ("ada", "libby"),
     ("POST", "/api/uploads"): ("dario", "bea"),
     ("PUT", "/api/uploads/{upload}/{name}"): ("dario", "bea"),
     ("POST", "/api/uploads/{upload}/complete"): ("dario", "bea"),
@@ -169,6 +170,8 @@ def test_a_write_needs_the_role(site, package, airflow, method, path):
     assert reply.status_code not in (401,), reply.text
     if path.endswith("/reopen"):
         assert reply.status_code == 409  # it did not expire
+    elif path.endswith("/review"):
+        assert reply.json() == {"package_id": package["package_id"]}  # it is in review
     elif path not in ("/api/questions", "/api/uploads/{upload}/{name}", "/api/uploads/{upload}/complete"):
         assert reply.status_code in (200, 404), f"{right}: {reply.status_code} {reply.text[:200]}"
 
@@ -198,6 +201,26 @@ def test_an_expired_review_is_asked_for_again_and_starts_in_airflow(site, servic
     assert started == [("maya", "review_package", {"key": told["next_package_id"]})]
     assert site("maya").post(f"/api/packages/{package['package_id']}/reopen").json() == told
     assert f"/packages/{told['next_package_id']}" in site("bea").get(f"/packages/{package['package_id']}").text
+
+
+def test_a_withdrawn_version_is_sent_to_review_again_and_that_starts_in_airflow(site, services, package, airflow):
+    from dam.catalog.lifecycle import change_state
+    from dam.catalog.models import VersionState
+
+    world.sign_all(services, package["package_id"])
+    page, button = f"/assets/{package['asset_id']}", "data-review-again"
+    assert button not in site("maya").get(page).text
+    assert site("maya").post(f"/api/versions/{package['version_id']}/review", json={}).status_code == 409
+    with services.session() as session:
+        version = session.get_one(Version, package["version_id"])
+        for state in (VersionState.LIVE, VersionState.WITHDRAWN):
+            change_state(session, version, state, actor="airflow", why="test")
+    assert button in site("maya").get(page).text
+    assert button not in site("bea").get(page).text
+    told = site("maya").post(f"/api/versions/{package['version_id']}/review", json={}).json()
+    assert packages.versions(services, package_id=told["package_id"]) == [package["version_id"]]
+    assert [row["conf"] for row in airflow.started] == [{"key": told["package_id"]}]
+    assert site("maya").post(f"/api/versions/{package['version_id']}/review", json={}).json() == told
 
 
 @pytest.fixture

@@ -609,6 +609,7 @@ class Package(Base):
     __tablename__ = "packages"
     __table_args__ = (
         UniqueConstraint("batch_id", "round"),
+        UniqueConstraint("follows_id"),
         CheckConstraint(_one_of("status", PackageStatus), name="status"),
         CheckConstraint("(status = 'in_review') = (closed_at IS NULL)", name="closed_when_decided"),
         Index("ix_packages_open", "frozen_at", postgresql_where=text("status = 'in_review'")),
@@ -617,7 +618,9 @@ class Package(Base):
     id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("pkg"))
     campaign_id: Mapped[str | None] = mapped_column(ForeignKey("campaigns.id"), index=True)
     batch_id: Mapped[str] = mapped_column(ForeignKey("batches.id"))
-    round: Mapped[int] = mapped_column(default=1)  # a void package is followed by the next round
+    round: Mapped[int] = mapped_column(default=1)
+    # the void or expired package whose next round this is
+    follows_id: Mapped[str | None] = mapped_column(ForeignKey("packages.id"))
     status: Mapped[str] = mapped_column(default=PackageStatus.IN_REVIEW)
     manifest: Mapped[dict[str, Any]]
     manifest_sha256: Mapped[str] = mapped_column(String(64))

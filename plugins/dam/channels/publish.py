@@ -530,12 +530,12 @@ def _check_approval(session: Session, publication: Publication) -> None:
     """Raise ApprovalVoid unless the publication's package approves the version as it is at this moment."""
     if publication.package_id is None or packages.approves(session, publication.package_id, publication.version_id):
         return
-    following = packages.next_round(session, session.get_one(Package, publication.package_id))
+    newest = packages.newest(session, publication.version_id)
     raise ApprovalVoid(
         "The approval is void: bytes, metadata or rights changed after it.",
         where=f"publication {publication.id}",
-        remedy=f"Wait for the review of package {following}."
-        if following
+        remedy=f"Wait for the review of package {newest}."
+        if newest != publication.package_id
         else "Withdraw the version and have it reviewed again.",
     )
 
