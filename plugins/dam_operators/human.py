@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
@@ -46,6 +46,7 @@ class PersonOperator(HITLOperator):
 
     stage = "review"
     mail_template: str | None = None
+    answered_at: datetime | None = None
 
     def __init__(
         self,
@@ -77,7 +78,7 @@ class PersonOperator(HITLOperator):
         return self.body or ""
 
     def record(self, context: Context, *, person: str, answer: str, values: dict[str, Any]) -> Any:
-        """Keep the answer and return the task's result.
+        """Keep the answer, given at ``self.answered_at``, and return the task's result.
 
         :raises Refused: a rule forbids this answer by this person; it is asked again.
         :raises BadInput: the answer can't be read; it is asked again.
@@ -89,7 +90,7 @@ class PersonOperator(HITLOperator):
         return EXPIRED
 
     def ready(self, context: Context) -> None:
-        """Prepare the question; may skip the task."""
+        """Prepare the question; may skip the task, or set ``response_timeout`` to what is left of the time."""
 
     def execute(self, context: Context) -> Any:
         """Ask, and free the worker slot; an answer that is there but was never heard is taken instead."""
@@ -99,6 +100,8 @@ class PersonOperator(HITLOperator):
             self.ready(context)
             self.assigned_users = [{"id": name, "name": name} for name in self.people()]
             self.body = self.show()
+        if self.response_timeout is not None and self.response_timeout <= timedelta():
+            return self.expire(context)
         if not self.assigned_users:
             raise AirflowSkipException(f"nobody holds the role {self.role}")
         self._tell(context)
@@ -175,6 +178,7 @@ class PersonOperator(HITLOperator):
         person = (event.get("responded_by_user") or {}).get("name")
         if not person:
             return self.expire(context)
+        self.answered_at = event["responded_at"]
         try:
             result = self.record(
                 context,
@@ -291,6 +295,8 @@ class SeatOperator(PersonOperator):
             self._let_go(context)
             raise AirflowSkipException(f"the seat is {self.seat['status']} already")
         self.subject = self.seat["subject"]
+        # of the seat, not of this task: asking again after a refusal, a retry or a clear gives no new time
+        self.response_timeout = datetime.fromisoformat(self.seat["due_at"]) - datetime.now(UTC)
 
     def people(self) -> list[str]:
         """Return the seat's eligible people."""
@@ -315,6 +321,7 @@ class SeatOperator(PersonOperator):
                 comment=str(values.get("comment") or ""),
                 versions=_single_versions(values.get("versions")),
                 via="airflow",
+                at=self.answered_at,
                 run=run_name(context),
             )
         except seats.PackageVoid:

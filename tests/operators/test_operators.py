@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import text
 
 import world
-from dam.catalog.models import Version
+from dam.catalog.models import Batch, CreatorTask, Seat, Version
 from dam.channels.wire import ChannelRefused, ChannelUnavailable
 from dam.errors import Refused
 from dam.review import packages
@@ -183,6 +183,40 @@ class TestSeat:
         event = {"error": "timed out", "error_type": "timeout"}
         assert operator.execute_complete(run(), event) == "expired"
         assert packages.seats(services, package_id=seat[1])[0]["status"] == "expired"
+
+    @pytest.fixture
+    def due(self, services, seat):
+        """Set the seat's deadline, hours from now."""
+
+        def change(hours):
+            with services.session() as session:
+                session.get_one(Seat, seat[0]).due_at = datetime.now(UTC) + timedelta(hours=hours)
+
+        return change
+
+    def test_the_time_to_answer_is_the_seats_own(self, run, asked, due, seat):
+        due(5)
+        operator = self.ask(seat[0], run())
+        assert timedelta(hours=4.9) < operator.response_timeout <= timedelta(hours=5)
+        due(2)  # a refusal, a retry or a clear: the same deadline
+        assert self.ask(seat[0], run()).response_timeout <= timedelta(hours=2)
+
+    def test_after_the_deadline_nobody_is_asked(self, run, asked, services, due, seat):
+        from dam_operators.human import SeatOperator
+
+        due(-0.01)
+        assert SeatOperator(task_id="seat", seat_id=seat[0]).execute(run()) == "expired"
+        assert asked == []
+        assert packages.seats(services, package_id=seat[1])[0]["status"] == "expired"
+
+    @pytest.mark.parametrize("in_time", [True, False])
+    def test_an_answer_counts_from_when_it_was_given(self, run, asked, services, due, seat, in_time):
+        operator = self.ask(seat[0], run())
+        event = self.event("bea", "Approve")
+        event["responded_at"] += timedelta(hours=-2 if in_time else 0)
+        due(-1)
+        assert operator.execute_complete(run(), event) == ("approve" if in_time else "expired")
+        assert packages.seats(services, package_id=seat[1])[0]["status"] == ("signed" if in_time else "expired")
 
     def test_a_package_that_changed_ends_the_seat_as_void(self, run, asked, services, seat):
         from dam.enrich import contracts
@@ -423,6 +457,44 @@ class TestTriggers:
         assert (path, kwargs) == (f"dam_operators.triggers.{name}", arguments)
         again = getattr(triggers, path.rsplit(".", 1)[1])(**kwargs)
         assert again.serialize() == (path, kwargs)
+
+
+class TestDeliverables:
+    """Creators have the stage's time, and in any case until the last deliverable is due."""
+
+    @pytest.fixture
+    def opened(self, services):
+        """A batch whose deliverables were asked for and are due so many days ago."""
+        from dam.create import deliverables
+
+        batch_id = deliverables.open_tasks(services, brief_id=world.signed_brief(services))["batch_id"]
+
+        def make(asked, due):
+            with services.session() as session:
+                session.get_one(Batch, batch_id).received_at = datetime.now(UTC) - timedelta(days=asked)
+                for task in session.query(CreatorTask):
+                    task.due_on = world.TODAY - timedelta(days=due)
+            return batch_id
+
+        return make
+
+    @pytest.mark.parametrize(("asked", "due", "left"), [(4, 30, 10), (0, 30, 14), (30, -20, 20)])
+    def test_it_waits_for_what_is_left(self, run, opened, asked, due, left):
+        from airflow.sdk.exceptions import TaskDeferred
+
+        from dam_operators.create import DeliverablesSensor
+
+        with pytest.raises(TaskDeferred) as waits:
+            DeliverablesSensor(task_id="s", batch_id=opened(asked, due)).execute(run())
+        assert abs(waits.value.timeout - timedelta(days=left)) <= timedelta(days=1)
+
+    def test_after_the_deadline_it_says_what_to_do(self, run, opened):
+        from airflow.sdk.exceptions import AirflowSensorTimeout
+
+        from dam_operators.create import DeliverablesSensor
+
+        with pytest.raises(AirflowSensorTimeout, match=r"HERO-A_ACME.*is missing.*clear this task"):
+            DeliverablesSensor(task_id="s", batch_id=opened(20, 2)).execute(run())
 
 
 def test_bad_input_fails_at_once_and_plainly(run):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import select, text
@@ -11,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 import world
 from dam import audit
 from dam.catalog.lifecycle import change_state
-from dam.catalog.models import Package, Version, VersionState
+from dam.catalog.models import Package, Version, VersionState, utcnow
 from dam.create import deliverables
 from dam.enrich import contracts
 from dam.errors import BadInput, NotFound, Refused
@@ -287,6 +288,32 @@ def test_silence_never_approves(services, package_id):
     with pytest.raises(Refused, match="may not reopen"):
         packages.reopen_expired(services, package_id=package_id, person="dario")
     following = packages.reopen_expired(services, package_id=package_id, person="maya")
+    assert world.sign_all(services, following)["status"] == "approved"
+
+
+def overdue(services, package_id, hours):
+    with services.session() as session:
+        for row in session.get_one(Package, package_id).seats:
+            row.due_at = utcnow() - timedelta(hours=hours)
+
+
+def test_after_its_deadline_a_seat_is_not_signed(services, package_id):
+    overdue(services, package_id, 0.01)
+    with pytest.raises(seats.SeatRefused, match="was to be signed by"):
+        sign(services, package_id, "brand_reviewer", "bea")
+    early = utcnow() - timedelta(hours=1)
+    sign(services, package_id, "brand_reviewer", "bea", at=early)  # given in time, and heard of now
+    assert packages.verdict(services, package_id=package_id)["status"] is None
+    with pytest.raises(Refused, match="in_review, not expired"):
+        packages.reopen_expired(services, package_id=package_id, person="maya")
+
+
+def test_a_seat_that_no_run_closed_lapses(services, package_id):
+    overdue(services, package_id, 2)
+    following = packages.reopen_expired(services, package_id=package_id, person="maya")
+    assert packages.verdict(services, package_id=package_id) == {
+        "status": "expired", "approved": [], "changes_requested": [], "rejected": [], "next_package_id": following,
+    }  # fmt: skip
     assert world.sign_all(services, following)["status"] == "approved"
 
 

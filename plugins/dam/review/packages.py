@@ -46,6 +46,8 @@ DESCRIBED = (
 REVIEWABLE = frozenset({VersionState.IN_REVIEW, VersionState.APPROVED})
 #: Stage under which a run claims a package's review: the id of the DAG that reviews packages.
 STAGE = "review_package"
+#: How long after its deadline an open seat is taken for expired though no run of Airflow closed it.
+LAPSE = timedelta(hours=1)
 #: States of versions that only a new review brings back.
 RETURNING = frozenset({VersionState.WITHDRAWN, VersionState.RESTORED})
 #: Roles that may reopen a review that expired unsigned, or that of a version that was live.
@@ -328,6 +330,19 @@ def newest(session: Session, version_id: str) -> str | None:
     )
 
 
+def expire(session: Session, seat: Seat, *, run: str | None) -> None:
+    """Close an open seat unsigned, in the transaction of ``session``."""
+    seat.status = "expired"
+    audit.record(
+        session,
+        actor="airflow",
+        action="seat.expired",
+        subject_id=seat.package_id,
+        data={"seat_id": seat.id, "role": seat.role},
+        run=run,
+    )
+
+
 def revalidate(services: Services, *, package_id: str, run: str | None = None) -> str | None:
     """Compare a package with what its versions are now.
 
@@ -392,11 +407,15 @@ def next_round(session: Session, package: Package) -> str | None:
 def reopen_expired(services: Services, *, package_id: str, person: str, run: str | None = None) -> str:
     """Freeze the next round of a package that expired unsigned, and return its id.
 
+    A package whose seats are long overdue expires by this.
+
     :raises Refused: the package did not expire, or the person is neither marketing lead nor DAM admin.
     """
     _check_reopener(services, person, package_id)
     with services.session() as session:
         package = locked(session, package_id)
+        if package.status == PackageStatus.IN_REVIEW and any(has_lapsed(seat) for seat in package.seats):
+            _conclude(services, session, package, run)
         if package.status != PackageStatus.EXPIRED:
             raise Refused(f"the package is {package.status}, not expired", where=package_id)
         if following := next_round(session, package):
@@ -474,7 +493,15 @@ def verdict(services: Services, *, package_id: str, run: str | None = None) -> d
         }
 
 
+def has_lapsed(seat: Seat) -> bool:
+    """Return whether a seat is overdue for so long that nobody's answer can still be on its way."""
+    return seat.status == "open" and seat.due_at + LAPSE <= utcnow()
+
+
 def _conclude(services: Services, session: Session, package: Package, run: str | None) -> None:
+    for seat in package.seats:
+        if has_lapsed(seat):  # no run of Airflow waits for it, or it would have closed it
+            expire(session, seat, run=run)
     decisions = {
         decision.seat_id: decision
         for decision in session.scalars(select(Decision).where(Decision.package_id == package.id))
