@@ -15,7 +15,7 @@ Publications without a risk don't wait for the answer.
 **When something is refused** the preflight's log and the publication say why, in words: mend the rights
 in *DAM → Asset*, then clear `preflight`.
 
-**When the approval is void** nothing is published: `next_round` sends the new package to review, and
+**When the approval is void** nothing is published: `review_instead` sends the new package to review, and
 `review_again` does when the change came after the preflight.
 
 Idempotent: killed at any moment and run again, nothing is published twice.

@@ -42,4 +42,3 @@ with DAG(
     verdict = review(claim.output).output
     AnnounceOperator(task_id="approved", event=PACKAGE_APPROVED, keys=verdict["approved_package"])
     AnnounceOperator(task_id="changes_requested", event=CHANGES_REQUESTED, keys=verdict["changes_package"])
-    AnnounceOperator(task_id="next_round", event=PACKAGE_READY, keys=verdict["next_package"])

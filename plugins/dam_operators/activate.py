@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from dam.errors import BadInput, DamError, NotFound, Refused
 from dam_operators.base import DamOperator, run_name, told_plainly
@@ -28,8 +28,10 @@ class RightsPreflightOperator(DamOperator):
     the digital team must clear first), ``refused`` (each refusal with its explanation) and
     ``next_package`` (the next round, when the approval turned out to be void; then nothing may go out).
 
+    Skipped without a package: nothing was approved.
+
     :param package_id: the package (templated).
-    :param channels: channels to publish to; the default is what the brief names.
+    :param channels: channels to publish to; the default is what the package was frozen for, or the brief names.
     """
 
     template_fields: Sequence[str] = ("package_id", "channels")
@@ -43,6 +45,8 @@ class RightsPreflightOperator(DamOperator):
         """Plan the publications."""
         from dam.channels import publish
 
+        if not self.package_id or self.package_id == "None":
+            raise AirflowSkipException("nothing was approved")
         plan = publish.plan(self.services, package_id=self.package_id, channels=self.channels, run=run_name(context))
         for refusal in plan["refused"]:
             self.log.warning("Refused: %s", refusal["explanation"])

@@ -59,6 +59,7 @@ class ClaimOperator(DamOperator):
     :param key: brief, batch or package id (templated). The default reads the run's partition key, or
         the param ``key`` of a run started by hand.
     :param take_over: ``True`` (or the text ``"True"``) claims the key from an earlier run (templated).
+    :param drop: a folder below ``drops/`` in the inbox; a batch from elsewhere is refused.
     """
 
     template_fields: Sequence[str] = ("key", "take_over")
@@ -68,15 +69,17 @@ class ClaimOperator(DamOperator):
         *,
         key: str = "{{ dag_run.partition_key or params.get('key') or '' }}",
         take_over: str | bool = "{{ params.get('take_over', False) }}",
+        drop: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.key = key
         self.take_over = take_over
+        self.drop = drop
 
     def work(self, context: Context) -> str:
         """Claim the key for this run."""
-        from dam.catalog.claims import claim
+        from dam.catalog.claims import check_drop, claim
 
         if not self.key:
             raise BadInput(
@@ -84,6 +87,8 @@ class ClaimOperator(DamOperator):
                 where=f"DAG {context['dag_run'].dag_id}",
                 remedy="Start it with the param key set to the id of a brief, batch or package.",
             )
+        if self.drop is not None:
+            check_drop(self.services, batch_id=self.key, drop=self.drop)
         mine = run_name(context)
         owner = claim(
             self.services,

@@ -25,15 +25,25 @@ class FreezePackageOperator(DamOperator):
     :param batch_id: the batch the versions came in (templated).
     :param version_ids: the versions (templated).
     :param seats: roles of the seats; the default is the workflow's seats.
+    :param channels: channels to publish to, also in later rounds; the default is what the brief names.
     """
 
     template_fields: Sequence[str] = ("batch_id", "version_ids")
 
-    def __init__(self, *, batch_id: str, version_ids: Any, seats: list[str] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        batch_id: str,
+        version_ids: Any,
+        seats: list[str] | None = None,
+        channels: list[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.batch_id = batch_id
         self.version_ids = version_ids
         self.seats = seats
+        self.channels = channels
 
     def work(self, context: Context) -> str:
         """Freeze; the same versions freeze the same package."""
@@ -46,6 +56,7 @@ class FreezePackageOperator(DamOperator):
             batch_id=self.batch_id,
             version_ids=list(self.version_ids),
             seats=self.seats,
+            channels=self.channels,
             run=run_name(context),
         )
 

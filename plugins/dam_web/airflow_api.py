@@ -10,6 +10,8 @@ from airflow.configuration import conf
 from dam.errors import DamError, Refused
 from dam_web.auth import Visitor
 
+#: Class of the tasks that ask for a seat, whatever a workflow calls them.
+SEAT = "SeatOperator"
 #: States of a task that asks nobody any more.
 OVER = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 
@@ -103,7 +105,7 @@ def questions(person: Visitor) -> list[dict[str, Any]]:
     for detail in found["hitl_details"]:
         task = detail["task_instance"]
         assigned = {user["id"] for user in detail["assigned_users"]}
-        if person.username in assigned and task["task_id"].rsplit(".", 1)[-1] != "seat":
+        if person.username in assigned and task["operator"] != SEAT:
             rows.append(
                 {
                     "dag_id": task["dag_id"],

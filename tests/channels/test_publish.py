@@ -17,6 +17,7 @@ from dam.channels import deliver, publish, wire
 from dam.enrich import contracts
 from dam.errors import NotFound, Refused
 from dam.review import packages, seats
+from dam.rights import policy
 from dam.services import Services
 
 
@@ -125,6 +126,25 @@ def test_the_idempotency_key_names_version_channel_and_package(world):
     expected = publish.idempotency_key(version_id=world.version_id, channel="web", package_id=world.package_id)
     assert keys == {"web": expected}
     assert len(expected) == 64
+
+
+def test_a_package_keeps_its_channels_through_its_rounds(world):
+    with world.services.session() as session:
+        session.get_one(Package, world.package_id).channels = ["cms"]
+    answer = publish.plan(world.services, package_id=world.package_id)
+    assert [row["channel"] for row in answer["publications"]] == ["cms"]
+    _retitle(world, "Another")
+    world.package_id = publish.plan(world.services, package_id=world.package_id)["next_package_id"]
+    rows = policy.ask_package(world.services, package_id=world.package_id)
+    assert [row["channel"] for row in rows] == ["cms"]  # what the room shows
+    _sign(world)
+    world.publish(world.planned(None))
+    [publication] = [row for row in _all(world) if row.status == "live"]
+    assert publication.channel == "cms"
+    world.withdraw(publication.id)
+    world.package_id = packages.reopen_withdrawn(world.services, version_id=world.version_id, person="maya")
+    _sign(world)
+    assert world.publication(world.planned(None)).channel == "cms"
 
 
 def test_a_refusal_is_planned_as_a_sentence(world):
@@ -436,9 +456,7 @@ def test_a_withdrawn_version_goes_out_again_after_a_new_review(world):
     world.package_id = packages.reopen_withdrawn(world.services, version_id=world.version_id, person="maya")
     with pytest.raises(Refused, match=f"approval is void.*{world.package_id}"):
         world.publish(cms, now=later)  # the approval of old counts no more
-    for seat in packages.seats(world.services, package_id=world.package_id):
-        seats.decide(world.services, seat_id=seat["seat_id"], person=seat["eligible"][0], verdict="approve")
-    packages.verdict(world.services, package_id=world.package_id)
+    _sign(world)
     with pytest.raises(Refused, match="approval is void"):
         world.publish(cms, now=later)
     again = world.planned("web")
@@ -477,6 +495,12 @@ def test_bytes_that_rotted_are_never_published(world):
 
 
 # ------------------------------------------------------------------------- approvals, up to the last moment
+
+
+def _sign(world: Any) -> None:
+    for seat in packages.seats(world.services, package_id=world.package_id):
+        seats.decide(world.services, seat_id=seat["seat_id"], person=seat["eligible"][0], verdict="approve")
+    assert packages.verdict(world.services, package_id=world.package_id)["status"] == "approved"
 
 
 def _retitle(world: Any, title: str) -> None:

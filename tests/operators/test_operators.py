@@ -68,6 +68,22 @@ class TestClaim:
             ClaimOperator(task_id="claim", key="bat_1", take_over=False).execute(run("r2"))
         assert ClaimOperator(task_id="claim", key="bat_1", take_over="True").execute(run("r2")) == "bat_1"
 
+    def test_a_workflow_of_a_drop_takes_no_other_batch(self, run, services):
+        from airflow.sdk.exceptions import AirflowFailException
+
+        from dam.catalog.claims import owner
+        from dam_operators.base import ClaimOperator
+
+        own = world.drop(services, "drops/partners/x", [])
+        for location in ("campaigns/spring-2027/brief-1", "drops/x", "drops/partners2/x"):
+            other = world.drop(services, location, [])
+            with pytest.raises(AirflowFailException, match=f"it lies in {location}, not below drops/partners/"):
+                ClaimOperator(task_id="claim", key=other, take_over="True", drop="partners").execute(run())
+            assert owner(services, stage="d", key=other) is None
+        with pytest.raises(AirflowFailException, match="no such batch"):
+            ClaimOperator(task_id="claim", key="bat_none", drop="partners").execute(run())
+        assert ClaimOperator(task_id="claim", key=own, take_over=False, drop="partners").execute(run()) == own
+
     def test_a_run_without_a_key_says_what_to_do(self, run):
         from airflow.sdk.exceptions import AirflowFailException
 
@@ -333,6 +349,24 @@ class TestClearRisks:
         with pytest.raises(AirflowSkipException):
             self.operator(nothing).execute(run())
         assert asked == []
+
+
+@pytest.mark.parametrize("nothing", ["", None, "None"])
+def test_where_nothing_was_approved_nothing_is_planned(run, nothing):
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from dam_operators.activate import RightsPreflightOperator
+
+    with pytest.raises(AirflowSkipException):
+        RightsPreflightOperator(task_id="p", package_id=nothing).execute(run())
+
+
+def test_the_room_knows_the_run_of_a_workflow_of_ones_own(run, services, seat):
+    from dam.catalog.claims import owner
+    from dam_operators.review import ProofsOperator
+
+    ProofsOperator(task_id="proofs", package_id=seat[1]).execute(run("r7"))
+    assert owner(services, stage=packages.STAGE, key=seat[1]) == "d/r7"
 
 
 class TestPublish:

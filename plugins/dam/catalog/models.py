@@ -624,6 +624,7 @@ class Package(Base):
     status: Mapped[str] = mapped_column(default=PackageStatus.IN_REVIEW)
     manifest: Mapped[dict[str, Any]]
     manifest_sha256: Mapped[str] = mapped_column(String(64))
+    channels: Mapped[list[str] | None]  # where it is to be published; None: what deliverable or campaign say
     void_reason: Mapped[str | None]
     frozen_at: Mapped[datetime] = mapped_column(default=utcnow)
     closed_at: Mapped[datetime | None]

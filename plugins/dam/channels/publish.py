@@ -82,7 +82,8 @@ def plan(
 
     A version that another package's publication already brought to a channel keeps that publication.
 
-    :param channels: only these channels; ``None``: what the deliverables (or the campaign) name.
+    :param channels: only these channels; ``None``: what the package was frozen for, or else what the
+        deliverables (or the campaign) name.
     :param not_before: an embargo; the campaign's first day counts too where the channel says so.
     :returns: ``{"publications": [row], "refused": [row], "void": bool, "next_package_id": str | None}``;
         a row is ``{version_id, asset, channel, allowed, explanation, publication_id, status, starts_at,
@@ -98,9 +99,10 @@ def plan(
     templates = _templates(services)
     rows: list[dict[str, Any]] = []
     with services.session() as session:
+        own = session.get_one(Package, package_id).channels if channels is None else list(channels)
         for version, asset in policy.package_versions(session, package_id):
             meant, territories = policy.destinations(asset)
-            wanted = meant if channels is None else list(channels)
+            wanted = meant if own is None else own
             if not wanted:
                 reason = f"Neither a deliverable nor a campaign names a channel for {asset.name}."
                 rows.append(_row(version, asset, "", reason))

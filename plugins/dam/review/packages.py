@@ -115,6 +115,7 @@ def freeze(
     batch_id: str,
     version_ids: list[str],
     seats: list[str] | None = None,
+    channels: list[str] | None = None,
     run: str | None = None,
 ) -> str:
     """Freeze versions of a batch as a package and return its id; the versions go into review.
@@ -122,6 +123,8 @@ def freeze(
     The same versions freeze the same package, however often and from however many processes.
 
     :param seats: roles that must sign; the default is the workflow's seats.
+    :param channels: where it is to be published; the default is what the deliverables or the campaign say.
+        Seats and channels are those of its next rounds too.
     :raises Refused: a seat has nobody who may take it, or a version is not freshly ingested: it is in
         another package already.
     :raises BadInput: there is no version. :raises NotFound: the batch or one of the versions in it is unknown.
@@ -150,7 +153,7 @@ def freeze(
                     where=f"version {version_id}",
                     remedy="Leave it out of the package.",
                 )
-        return _freeze(services, session, batch_id, wanted, seats, run).id
+        return _freeze(services, session, batch_id, wanted, seats, run, channels=channels).id
 
 
 def _freeze(
@@ -161,6 +164,7 @@ def _freeze(
     roles: list[str] | None,
     run: str | None,
     *,
+    channels: list[str] | None,
     follows: Package | None = None,
 ) -> Package:
     """Make the package, its entries and its seats, in the transaction of ``session``.
@@ -179,6 +183,7 @@ def _freeze(
         follows_id=follows.id if follows else None,
         manifest=body,
         manifest_sha256=_sha256(body),
+        channels=channels,
     )
     session.add(package)
     session.flush()
@@ -378,7 +383,6 @@ def void(services: Services, session: Session, package: Package, *, run: str | N
         and (undecided or entry.verdict == Verdict.APPROVE)
     ]
     live = [entry.version_id for entry in package.entries if entry.version.state == VersionState.LIVE]
-    roles = [seat.role for seat in package.seats]
     package.status = PackageStatus.VOID
     package.closed_at = package.closed_at or utcnow()
     package.void_reason = f"changed after it was frozen: {', '.join(changed)}"
@@ -396,7 +400,16 @@ def void(services: Services, session: Session, package: Package, *, run: str | N
     session.flush()
     if not again:
         return None
-    return _freeze(services, session, package.batch_id, again, roles, run, follows=package).id
+    return _next(services, session, package, again, run)
+
+
+def _next(services: Services, session: Session, package: Package, version_ids: list[str], run: str | None) -> str:
+    """Freeze the next round of a package, with the same seats and for the same channels."""
+    roles = [seat.role for seat in package.seats]
+    following = _freeze(
+        services, session, package.batch_id, version_ids, roles, run, channels=package.channels, follows=package
+    )
+    return following.id
 
 
 def next_round(session: Session, package: Package) -> str | None:
@@ -422,8 +435,7 @@ def reopen_expired(services: Services, *, package_id: str, person: str, run: str
             return following
         audit.record(session, actor=person, action="package.reopened", subject_id=package_id, run=run)
         again = [entry.version_id for entry in package.entries if entry.version.state in REVIEWABLE]
-        roles = [seat.role for seat in package.seats]
-        return _freeze(services, session, package.batch_id, again, roles, run, follows=package).id
+        return _next(services, session, package, again, run)
 
 
 def reopen_withdrawn(services: Services, *, version_id: str, person: str, run: str | None = None) -> str:
@@ -454,7 +466,8 @@ def reopen_withdrawn(services: Services, *, version_id: str, person: str, run: s
             )
         audit.record(session, actor=person, action="version.reopened", subject_id=version_id, run=run)
         roles = [seat.role for seat in last.seats] if last else None
-        return _freeze(services, session, version.batch_id, [version_id], roles, run).id
+        channels = last.channels if last else None
+        return _freeze(services, session, version.batch_id, [version_id], roles, run, channels=channels).id
 
 
 def _check_reopener(services: Services, person: str, where: str) -> None:

@@ -1,4 +1,4 @@
-"""Which package a next round follows."""
+"""Which package a next round follows, and which channels a package is for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Name each next round's package before it."""
+    """Name each next round's package before it, and the channels of a workflow of one's own."""
+    op.add_column("packages", sa.Column("channels", sa.ARRAY(sa.String()), nullable=True))
     op.add_column("packages", sa.Column("follows_id", sa.Text(), nullable=True))
     op.create_foreign_key(op.f("fk_packages_follows_id"), "packages", "packages", ["follows_id"], ["id"])
     op.create_unique_constraint(op.f("uq_packages_follows_id"), "packages", ["follows_id"])
@@ -39,3 +40,4 @@ def downgrade() -> None:
     op.drop_constraint(op.f("uq_packages_follows_id"), "packages", type_="unique")
     op.drop_constraint(op.f("fk_packages_follows_id"), "packages", type_="foreignkey")
     op.drop_column("packages", "follows_id")
+    op.drop_column("packages", "channels")
