@@ -390,6 +390,45 @@ def test_wrong_bytes_at_the_origin_are_not_live(world, scripted):
     assert world.publish(publication_id)["status"] == "live"
 
 
+def test_a_failed_publication_goes_out_anew_after_its_takedown(world):
+    publication_id = world.planned("cms")
+    for again in range(2):
+        _killed(world, "deliver:post:after", publish.publish, publication_id)
+        with pytest.raises(Refused, match="ended on"):
+            world.publish(publication_id, now=utcnow() + timedelta(days=90))
+        assert world.files() == []
+        assert [HTTP.get(url).status_code for url in world.entry_urls()] == [410] * (again + 1)
+        assert world.planned("cms") == publication_id
+    live = world.publish(publication_id)
+    assert live["status"] == "live"
+    assert HTTP.get(live["live_url"]).status_code == 200
+    assert len(world.entry_urls()) == 3
+
+
+def test_a_takedown_that_was_not_proved_is_finished_before_it_goes_out_anew(world, scripted):
+    scripted.answers = [(201, {"id": 1, "url": "/e/1"}), (404, {})]
+    publication_id = world.planned("cms")
+    world.at(cms_url=scripted.url)
+    with pytest.raises(publish.NotSeen):
+        world.publish(publication_id)
+    scripted.answers = [(200, {"id": 1, "url": "/e/1"})]  # a cache that still has it
+    with pytest.raises(publish.StillLive):
+        world.publish(publication_id, now=utcnow() + timedelta(days=90))
+    assert world.publication(publication_id).status == "failed"
+    assert world.planned("cms") == publication_id
+    with pytest.raises(publish.StillLive):
+        world.publish(publication_id)
+    scripted.seen.clear()
+    scripted.answers = [
+        (200, {"id": 1, "url": "/e/1"}), (204, b""), (404, {}),  # the old entry is named, removed, proved dead
+        (201, {"id": 2, "url": "/e/2"}), (200, {}),
+    ]  # fmt: skip
+    assert world.publish(publication_id)["live_url"] == f"{scripted.url}/e/2"
+    keys = [seen["headers"].get("Idempotency-Key") for seen in scripted.seen if seen["method"] == "POST"]
+    key = world.publication(publication_id).idempotency_key
+    assert keys == [key, f"{key}-2"]
+
+
 # -------------------------------------------------------------------------------- takedowns unproved
 
 

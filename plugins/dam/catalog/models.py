@@ -771,6 +771,7 @@ class Publication(Base):
     package_id: Mapped[str | None] = mapped_column(ForeignKey("packages.id"), index=True)
     channel: Mapped[str] = mapped_column(index=True)
     idempotency_key: Mapped[str] = mapped_column(unique=True)  # SHA-256 of version, channel, package
+    attempt: Mapped[int] = mapped_column(default=1)  # one more after each takedown of a failed delivery
     status: Mapped[str] = mapped_column(default=PublicationStatus.SCHEDULED)
     starts_at: Mapped[datetime]
     ends_at: Mapped[datetime | None]

@@ -188,6 +188,15 @@ def content(publication: Publication, sent: list[Item]) -> dict[str, Any]:
     }
 
 
+def key_of(publication: Publication) -> str:
+    """Return the idempotency key that is sent to a channel.
+
+    A key names an entry for ever, also one that was removed; so a delivery after a takedown has another.
+    """
+    key, attempt = publication.idempotency_key, publication.attempt
+    return key if attempt == 1 else f"{key}-{attempt}"
+
+
 def values(services: Services, said: dict[str, Any], *, remote_id: str | None = None) -> dict[str, Any]:
     """Return what the ``{placeholders}`` of a channel template stand for: the content, and the channel's access."""
     access = {"cms_url": services.settings.cms_url.rstrip("/"), "cms_token": services.settings.cms_token}

@@ -439,6 +439,7 @@ def publish(
             )
         early = publication.status == PublicationStatus.SCHEDULED and publication.starts_at > now
     try:
+        _undo(services, publication_id, wait=wait)  # what a takedown that was not proved has left
         _ask_approval(services, publication_id, run=run)
         if early:
             return _result(publication)
@@ -591,7 +592,7 @@ def _deliver(
         live_url, remote_id = sent[0].url, None
         if isinstance(channel, JsonChannel):
             known = deliver.values(services, _content(publication))
-            remote_id, live_url = deliver.post(channel, known, key=publication.idempotency_key, wait=wait)
+            remote_id, live_url = deliver.post(channel, known, key=deliver.key_of(publication), wait=wait)
             endpoints.append({"kind": "entry", "name": channel.name, "url": live_url, "sha256": None})
         probes = _prove_seen(publication_id, endpoints, wait=wait)
         publication.endpoints = endpoints
@@ -661,6 +662,8 @@ def _give_up(services: Services, publication_id: str, error: DamError, *, wait: 
         if publication.status in (PublicationStatus.LIVE, PublicationStatus.WITHDRAWN):
             return
         publication.status, publication.reason = PublicationStatus.FAILED, str(error)
+        if publication.receipt is not None:
+            publication.receipt = publication.receipt | {"takedown_began": utcnow().isoformat()}
         audit.record(
             session,
             actor=ACTOR,
@@ -669,11 +672,17 @@ def _give_up(services: Services, publication_id: str, error: DamError, *, wait: 
             data={"reason": str(error), "channel": publication.channel},
             run=run,
         )
+    _undo(services, publication_id, wait=wait, may_be_there=not isinstance(error, ChannelRefused))
+
+
+def _undo(services: Services, publication_id: str, *, wait: Wait, may_be_there: bool = True) -> None:
+    """Take down what a publication that was given up had delivered, and prove it; do nothing when that is done."""
     with services.session() as session:
         publication = _locked(session, publication_id)
-        if publication.status == PublicationStatus.FAILED and publication.receipt is not None:
-            _take_down(services, publication, wait=wait, may_be_there=not isinstance(error, ChannelRefused))
+        if "takedown_began" in (publication.receipt or {}):
+            _take_down(services, publication, wait=wait, may_be_there=may_be_there)
             publication.receipt, publication.endpoints = None, []
+            publication.attempt += 1
 
 
 # ------------------------------------------------------------------------------------------ withdraw
@@ -748,7 +757,7 @@ def _remove(services: Services, publication: Publication, *, wait: Wait, may_be_
     channel = _channel(services, publication.channel)
     if isinstance(channel, OriginChannel):
         return urls
-    key, remote_id, said = publication.idempotency_key, publication.remote_id, _content(publication)
+    key, remote_id, said = deliver.key_of(publication), publication.remote_id, _content(publication)
     if remote_id is None and may_be_there:
         # The delivery was cut off, so the entry may be there without our knowing its name. The same key
         # sent again names it.

@@ -1,4 +1,4 @@
-"""Which package a next round follows, and which channels a package is for."""
+"""Which package a next round follows, which channels a package is for, and a publication's attempts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Name each next round's package before it, and the channels of a workflow of one's own."""
+    """Name each next round's package before it, the channels of a workflow of one's own, and count attempts."""
     op.add_column("packages", sa.Column("channels", sa.ARRAY(sa.String()), nullable=True))
     op.add_column("packages", sa.Column("follows_id", sa.Text(), nullable=True))
     op.create_foreign_key(op.f("fk_packages_follows_id"), "packages", "packages", ["follows_id"], ["id"])
@@ -33,10 +33,13 @@ def upgrade() -> None:
         WHERE packages.id = link.later
         """
     )
+    op.add_column("publications", sa.Column("attempt", sa.Integer(), nullable=False, server_default="1"))
+    op.alter_column("publications", "attempt", server_default=None)
 
 
 def downgrade() -> None:
     """Take it away."""
+    op.drop_column("publications", "attempt")
     op.drop_constraint(op.f("uq_packages_follows_id"), "packages", type_="unique")
     op.drop_constraint(op.f("fk_packages_follows_id"), "packages", type_="foreignkey")
     op.drop_column("packages", "follows_id")
