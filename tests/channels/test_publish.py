@@ -513,6 +513,37 @@ def test_an_unknown_publication_is_named(world):
 # ----------------------------------------------------------------------------------- other than images
 
 
+def _twice(world: Any) -> tuple[str, str]:
+    """Let the first round's web publication be cut off in delivery and the second round's go live."""
+    first = world.planned("web")
+    _killed(world, "deliver:put:after", publish.publish, first)
+    _retitle(world, "Another")
+    world.package_id = publish.plan(world.services, package_id=world.package_id)["next_package_id"]
+    _sign(world)
+    second = world.planned("web")
+    assert world.publish(second)["status"] == "live"
+    return first, second
+
+
+@pytest.mark.parametrize("how", ["publish", "withdraw"])
+def test_a_takedown_leaves_what_another_publication_shows(world, how: str):
+    first, second = _twice(world)
+    urls = [point["url"] for point in world.publication(second).endpoints]
+    assert urls == [point["url"] for point in world.publication(first).endpoints]
+    if how == "publish":
+        assert world.publish(first)["status"] == "void"
+        assert (world.publication(first).status, world.publication(first).receipt) == ("failed", None)
+    else:
+        receipt = world.withdraw(first)
+        assert receipt["endpoints"] == []
+        assert receipt["kept"] == [{"url": url, "publication_id": second} for url in urls]
+    assert [HTTP.get(url).status_code for url in urls] == [200] * len(urls)
+    assert world.version().state == VersionState.LIVE
+    assert len(world.withdraw(second)["endpoints"]) == len(urls)
+    assert world.files() == []
+    assert world.version().state == VersionState.WITHDRAWN
+
+
 def test_a_document_goes_out_as_it_is(world):
     content = b"%PDF-1.7 a booklet"
     world.review(content, filename="Booklet (final).PDF", kind="document", media_type="application/pdf")

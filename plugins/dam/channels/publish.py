@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from datetime import time as clock
 from typing import TYPE_CHECKING, Any
@@ -560,7 +560,7 @@ def _announce(services: Services, publication_id: str, sent: list[deliver.Item])
         publication = _locked(session, publication_id)
         if publication.status in (PublicationStatus.LIVE, PublicationStatus.WITHDRAWN):
             return
-        keys = {item.key for item in sent}
+        keys = {item.key for item in sent} | _shared(session, publication).keys()
         for old in publication.endpoints:
             if old.get("key") and old["key"] not in keys:
                 services.storage.origin.delete(old["key"])
@@ -570,6 +570,28 @@ def _announce(services: Services, publication_id: str, sent: list[deliver.Item])
         publication.endpoints = [item.endpoint() for item in sent]
         publication.receipt = {"delivery_began": utcnow().isoformat(), "content": said}
         publication.status = PublicationStatus.SCHEDULED
+
+
+def _shared(session: Session, publication: Publication) -> dict[str, str]:
+    """Return the origin keys of a publication that another one, live or being delivered, names too, each with
+    the other's id. Two publications of one version share their files where the channel's folder is the version's.
+
+    The version's row is locked, so that no delivery of the other begins before we are done.
+    """
+    session.execute(select(Version.id).where(Version.id == publication.version_id).with_for_update())
+    others = session.scalars(
+        select(Publication).where(
+            Publication.version_id == publication.version_id,
+            Publication.id != publication.id,
+            (Publication.status == PublicationStatus.LIVE)
+            | (
+                (Publication.status == PublicationStatus.SCHEDULED)
+                & (func.jsonb_typeof(Publication.receipt) == "object")
+            ),
+        )
+    )
+    theirs = {point["key"]: other.id for other in others for point in other.endpoints if point.get("key")}
+    return {point["key"]: theirs[point["key"]] for point in publication.endpoints if point.get("key") in theirs}
 
 
 def _deliver(
@@ -680,7 +702,7 @@ def _undo(services: Services, publication_id: str, *, wait: Wait, may_be_there: 
     with services.session() as session:
         publication = _locked(session, publication_id)
         if "takedown_began" in (publication.receipt or {}):
-            _take_down(services, publication, wait=wait, may_be_there=may_be_there)
+            _take_down(services, session, publication, wait=wait, may_be_there=may_be_there)
             publication.receipt, publication.endpoints = None, []
             publication.attempt += 1
 
@@ -700,11 +722,13 @@ def withdraw(
     """Take a publication down at its channel and prove by probing that every endpoint is dead.
 
     The version becomes withdrawn when no other publication of it is live. One that was withdrawn
-    already is answered with its receipt; one that never went out is withdrawn without probes.
+    already is answered with its receipt; one that never went out is withdrawn without probes. A file that
+    another live publication of the version shows too stays for that one.
 
     :param actor: the username, or the name of the sweep.
     :returns: the receipt ``{publication_id, version_id, channel, actor, reason, withdrawn_at, agent,
-        endpoints: [{url, status, sha256, problem, at, agent}]}``.
+        endpoints: [{url, status, sha256, problem, at, agent}], kept: [{url, publication_id}]}``; ``kept`` are
+        files that are still seen, and for which publication.
     :raises StillLive: an endpoint answered, or gave no proof (404 or 410); the publication stays live.
     :raises ChannelUnavailable, ChannelRefused: the channel did not take the removal; it stays live.
     """
@@ -713,10 +737,10 @@ def withdraw(
             publication = _locked(session, publication_id)
             if publication.status == PublicationStatus.WITHDRAWN:
                 return dict(publication.takedown or {})
-            probes = []
+            probes, kept = [], []
             if publication.status == PublicationStatus.LIVE or publication.receipt is not None:
-                probes = _take_down(services, publication, wait=wait)
-            return _withdrawn(session, publication, probes, actor=actor, reason=reason, run=run)
+                probes, kept = _take_down(services, session, publication, wait=wait)
+            return _withdrawn(session, publication, probes, kept, actor=actor, reason=reason, run=run)
     except StillLive as error:
         with services.session() as session:
             audit.record(
@@ -730,9 +754,20 @@ def withdraw(
         raise
 
 
-def _take_down(services: Services, publication: Publication, *, wait: Wait, may_be_there: bool = True) -> list[Probe]:
-    """Remove a publication and probe every URL of it dead; raise StillLive when one is not."""
-    urls = _remove(services, publication, wait=wait, may_be_there=may_be_there)
+def _take_down(
+    services: Services, session: Session, publication: Publication, *, wait: Wait, may_be_there: bool = True
+) -> tuple[list[Probe], list[dict[str, str]]]:
+    """Remove a publication and probe every URL of it dead; raise StillLive when one is not.
+
+    :returns: the probes, and what stays for other publications (``{url, publication_id}``).
+    """
+    shared = _shared(session, publication)
+    kept = [
+        {"url": point["url"], "publication_id": shared[point["key"]]}
+        for point in publication.endpoints
+        if point.get("key") in shared
+    ]
+    urls = _remove(services, publication, shared=shared, wait=wait, may_be_there=may_be_there)
     probes = [probe_until(url, lambda found: found.dead, wait=wait) for url in urls]
     if alive := [probe for probe in probes if not probe.dead]:
         shown = "; ".join(f"{probe.url} ({probe.problem or f'status {probe.status}'})" for probe in alive)
@@ -742,16 +777,20 @@ def _take_down(services: Services, publication: Publication, *, wait: Wait, may_
             where=f"publication {publication.id}",
             remedy="Purge caches in front of them or remove them at the channel, then withdraw again.",
         )
-    return probes
+    return probes, kept
 
 
-def _remove(services: Services, publication: Publication, *, wait: Wait, may_be_there: bool) -> list[str]:
+def _remove(
+    services: Services, publication: Publication, *, shared: Collection[str], wait: Wait, may_be_there: bool
+) -> list[str]:
     """Remove a publication's entry and files; return every URL that must be dead now.
 
+    :param shared: keys of files that stay, for another publication.
     :param may_be_there: whether an entry whose identifier we don't know may exist at the channel.
     """
-    urls = [endpoint["url"] for endpoint in publication.endpoints]
-    for endpoint in publication.endpoints:  # first, so that a channel that fails keeps nothing of ours alive
+    own = [endpoint for endpoint in publication.endpoints if endpoint.get("key") not in shared]
+    urls = [endpoint["url"] for endpoint in own]
+    for endpoint in own:  # first, so that a channel that fails keeps nothing of ours alive
         if endpoint["kind"] == "file":
             services.storage.origin.delete(endpoint["key"])
     channel = _channel(services, publication.channel)
@@ -776,6 +815,7 @@ def _withdrawn(
     session: Session,
     publication: Publication,
     probes: list[Probe],
+    kept: list[dict[str, str]],
     *,
     actor: str,
     reason: str,
@@ -791,6 +831,7 @@ def _withdrawn(
         "withdrawn_at": publication.withdrawn_at.isoformat(),
         "agent": AGENT,
         "endpoints": [probe.as_dict() for probe in probes],
+        "kept": kept,
     }
     publication.status, publication.reason = PublicationStatus.WITHDRAWN, reason
     session.flush()
