@@ -7,8 +7,9 @@ Nobody answering never approves: the deadline ends the task as ``expired``.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
@@ -47,6 +48,7 @@ class PersonOperator(HITLOperator):
     mail_template: str | None = None
     #: What the person fills in beside choosing an option.
     form: Mapping[str, Param] = {"comment": COMMENT}
+    answered_at: datetime | None = None
 
     def __init__(
         self,
@@ -78,7 +80,7 @@ class PersonOperator(HITLOperator):
         return self.body or ""
 
     def record(self, context: Context, *, person: str, answer: str, values: dict[str, Any]) -> Any:
-        """Keep the answer and return the task's result.
+        """Keep the answer, given at ``self.answered_at``, and return the task's result.
 
         :raises Refused: a rule forbids this answer by this person; it is asked again.
         :raises BadInput: the answer can't be read; it is asked again.
@@ -90,7 +92,7 @@ class PersonOperator(HITLOperator):
         return EXPIRED
 
     def ready(self, context: Context) -> None:
-        """Prepare the question; may skip the task."""
+        """Prepare the question; may skip the task, or set ``response_timeout`` to what is left of the time."""
 
     def execute(self, context: Context) -> Any:
         """Ask, and free the worker slot; an answer that is there but was never heard is taken instead."""
@@ -100,6 +102,8 @@ class PersonOperator(HITLOperator):
             self.ready(context)
             self.assigned_users = [{"id": name, "name": name} for name in self.people()]
             self.body = self.show()
+        if self.response_timeout is not None and self.response_timeout <= timedelta():
+            return self.expire(context)
         if not self.assigned_users:
             raise AirflowSkipException(f"nobody holds the role {self.role}")
         self._tell(context)
@@ -176,6 +180,7 @@ class PersonOperator(HITLOperator):
         person = (event.get("responded_by_user") or {}).get("name")
         if not person:
             return self.expire(context)
+        self.answered_at = event["responded_at"]
         try:
             result = self.record(
                 context,
@@ -291,6 +296,8 @@ class SeatOperator(PersonOperator):
             self._let_go(context)
             raise AirflowSkipException(f"the seat is {self.seat['status']} already")
         self.subject = self.seat["subject"]
+        # of the seat, not of this task: asking again after a refusal, a retry or a clear gives no new time
+        self.response_timeout = datetime.fromisoformat(self.seat["due_at"]) - datetime.now(UTC)
 
     def people(self) -> list[str]:
         """Return the seat's eligible people."""
@@ -303,8 +310,6 @@ class SeatOperator(PersonOperator):
 
     def record(self, context: Context, *, person: str, answer: str, values: dict[str, Any]) -> str:
         """Record the decision; a package that changed meanwhile is void, and its next round is frozen."""
-        import json
-
         from dam.review import packages, seats
 
         verdict = self.OPTIONS[answer]
@@ -314,9 +319,10 @@ class SeatOperator(PersonOperator):
                 seat_id=self.seat_id,
                 person=person,
                 verdict=verdict,
-                comment=values.get("comment") or "",
-                versions=json.loads(values.get("versions") or "{}"),
+                comment=str(values.get("comment") or ""),
+                versions=_single_versions(values.get("versions")),
                 via="airflow",
+                at=self.answered_at,
                 run=run_name(context),
             )
         except seats.PackageVoid:
@@ -356,6 +362,27 @@ class SeatOperator(PersonOperator):
         ]
         if waiting:
             raise DownstreamTasksSkipped(tasks=waiting)  # type: ignore[no-untyped-call]
+
+
+def _single_versions(given: Any) -> dict[str, dict[str, str]]:
+    """Return the verdicts on single versions that a person typed as JSON.
+
+    :raises BadInput: it is no JSON, or not of the form ``{version id: {"verdict": …, "comment": …}}``.
+    """
+    try:
+        found = json.loads(given.strip() or "{}") if isinstance(given, str) else given or {}
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"is no JSON: {error}", where="Single versions", remedy=_SINGLE) from error
+    if not isinstance(found, dict):
+        raise BadInput(f"{given!r} is no table of versions", where="Single versions", remedy=_SINGLE)
+    for version_id, answer in found.items():
+        fields = answer.items() if isinstance(answer, dict) else [("", None)]
+        if not all(field in ("verdict", "comment") and isinstance(value, str) for field, value in fields):
+            raise BadInput(f"{answer!r} is no verdict", where=f"version {version_id}", remedy=_SINGLE)
+    return found
+
+
+_SINGLE = 'Leave it empty, or write it like {"ver_…": {"verdict": "reject", "comment": "Too dark."}}.'
 
 
 class ClearRisksOperator(PersonOperator):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from dam_operators.base import DamOperator, run_name
 
@@ -155,4 +155,7 @@ class ChecksumOperator(DamOperator):
 
         if not self.version_ids:
             raise AirflowSkipException("no versions to check")
-        return dict(archive.verify_bytes(self.services, version_ids=list(self.version_ids), run=run_name(context)))
+        report = archive.verify_bytes(self.services, version_ids=list(self.version_ids), run=run_name(context))
+        if report["bad"]:
+            raise AirflowFailException(f"{len(report['bad'])} versions do not match their SHA-256: {report['bad']}")
+        return report

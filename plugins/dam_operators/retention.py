@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from dam_operators.base import DamOperator, run_name
 
@@ -59,6 +59,8 @@ class ColdStorageOperator(DamOperator):
 class FixityOperator(DamOperator):
     """Reads a sample of stored versions back and compares their SHA-256; fails when one differs.
 
+    It fails without retries: another try would read another sample, and the alarm would be gone.
+
     :param sample: how many versions to read.
     """
 
@@ -72,12 +74,12 @@ class FixityOperator(DamOperator):
 
         report = archive.fixity(self.services, sample=self.sample, run=run_name(context))
         if report["bad"]:
-            raise AirflowException(f"{len(report['bad'])} versions do not match their SHA-256: {report['bad']}")
+            raise AirflowFailException(f"{len(report['bad'])} versions do not match their SHA-256: {report['bad']}")
         return report
 
 
 class AuditAnchorOperator(DamOperator):
-    """Verifies the audit chain and files its signed head outside the database."""
+    """Verifies the audit chain and files its signed head outside the database. A broken one fails at once."""
 
     def work(self, context: Context) -> dict[str, Any]:
         """Verify, then anchor."""
@@ -85,7 +87,7 @@ class AuditAnchorOperator(DamOperator):
 
         report = audit.verify(self.services)
         if not report.ok:
-            raise AirflowException(f"The audit chain is broken at event {report.first_bad_seq}: {report.problem}")
+            raise AirflowFailException(f"The audit chain is broken at event {report.first_bad_seq}: {report.problem}")
         return audit.anchor(self.services, run=run_name(context))
 
 

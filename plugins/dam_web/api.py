@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
+from dam.catalog import claims
 from dam.enrich import contracts
-from dam.errors import BadInput
+from dam.errors import BadInput, DamError
 from dam.ingest import batches
 from dam.review import packages, queries, remarks, seats
 from dam_web import airflow_api, views
@@ -138,6 +140,7 @@ def decide(seat_id: str, given: SeatAnswer, person: Asking) -> dict[str, Any]:
 
     Airflow is answered before we record, so that of two answers at the same moment the first wins in both.
     A package that changed meanwhile is answered as well: its task ends, and the next round is asked for.
+    Where no task of Airflow waits, we see to it that a run takes the package on.
     """
     versions = {key: value.model_dump() for key, value in given.versions.items()}
     known: dict[str, Any] = {
@@ -146,26 +149,63 @@ def decide(seat_id: str, given: SeatAnswer, person: Asking) -> dict[str, Any]:
         "verdict": given.verdict,
         "versions": versions,
     }
-    waiting = seats.hitl_of(services(), seat_id=seat_id)
-    values = {"comment": given.comment, "versions": json.dumps(versions) if versions else ""}
-    try:
-        seats.check_decision(services(), **known)
-    except seats.PackageVoid:
-        if waiting:
-            airflow_api.answer(person, waiting, OPTION[given.verdict], values)
-        seats.decide(services(), **known, comment=given.comment, via="room")  # makes the next round, and says so
-        raise
+    waiting = _waiting(person, seat_id)
+    new = True
+    with suppress(seats.PackageVoid):  # it is told below, when its next round is made
+        new = seats.check_decision(services(), **known)
     if waiting:
+        values = {"comment": given.comment, "versions": json.dumps(versions) if versions else ""}
         airflow_api.answer(person, waiting, OPTION[given.verdict], values)
-    return seats.decide(services(), **known, comment=given.comment, via="room")
+    try:
+        signed = seats.decide(services(), **known, comment=given.comment, via="room")
+    except seats.PackageVoid as void:
+        if not waiting and void.next_package_id:
+            _go_on(person, {"key": void.next_package_id})
+        raise
+    if not waiting and new:
+        _settle(person, signed["package_id"])
+    return signed
+
+
+def _waiting(person: Visitor, seat_id: str) -> dict[str, Any] | None:
+    """Return where Airflow waits for a seat; None when it doesn't, or does no more."""
+    place = seats.hitl_of(services(), seat_id=seat_id)
+    return place if place and airflow_api.waits(person, place) else None
+
+
+def _settle(person: Visitor, package_id: str) -> None:
+    """Draw the verdict after a signature that no task heard of, and see to it that a run takes it on."""
+    if packages.verdict(services(), package_id=package_id)["status"]:
+        _go_on(person, {"key": package_id, "take_over": True})
+    elif claims.owner(services(), stage=packages.STAGE, key=package_id) is None:
+        _go_on(person, {"key": package_id})
+
+
+def _go_on(person: Visitor, conf: dict[str, Any]) -> None:
+    try:
+        airflow_api.start(person, packages.STAGE, conf)
+    except DamError as error:
+        raise DamError(
+            f"Your answer is recorded, but the review could not go on in Airflow: {error.what}",
+            where=f"package {conf['key']}",
+            remedy=f"Start the DAG {packages.STAGE} there with this configuration: {json.dumps(conf)}.",
+        ) from error
 
 
 @router.post("/packages/{package_id}/reopen")
 def reopen(package_id: str, person: Reopener) -> dict[str, str]:
     """Ask again for a package that nobody signed in time: its next round is frozen, and its review starts."""
     following = packages.reopen_expired(services(), package_id=package_id, person=person.username)
-    airflow_api.start(person, "review_package", {"key": following})
+    airflow_api.start(person, packages.STAGE, {"key": following})
     return {"next_package_id": following}
+
+
+@router.post("/versions/{version_id}/review")
+def review_again(version_id: str, person: Reopener) -> dict[str, str]:
+    """Send a version that was withdrawn or restored to review again: it is frozen, and its review starts."""
+    package_id = packages.reopen_withdrawn(services(), version_id=version_id, person=person.username)
+    airflow_api.start(person, packages.STAGE, {"key": package_id})
+    return {"package_id": package_id}
 
 
 @router.post("/versions/{version_id}/metadata")

@@ -16,7 +16,7 @@ from dam.enrich import contracts
 from dam.errors import DamError
 from dam.ingest import batches
 from dam.review import queries
-from dam.review.packages import REOPENERS
+from dam.review.packages import REOPENERS, RETURNING
 from dam.workflow import STAGES
 from dam_web import airflow_api, views
 from dam_web.auth import Asking, Visitor, sees_place
@@ -129,9 +129,9 @@ def assets(request: Request, person: Asking, q: str = "", page: int = 1) -> Resp
 @router.get("/assets/{asset_id}")
 def asset(request: Request, asset_id: str, person: Asking) -> Response:
     """One asset."""
-    return _page(
-        request, person, "asset.html.j2", asset=views.asset(services(), asset_id, see_place=sees_place(person))
-    )
+    shown = views.asset(services(), asset_id, see_place=sees_place(person))
+    returning = RETURNING if person.holds(*REOPENERS) else frozenset()
+    return _page(request, person, "asset.html.j2", asset=shown, returning=returning)
 
 
 @router.get("/batches")

@@ -50,6 +50,7 @@ def package(services: Services, package_id: str) -> dict[str, Any]:
             "status": found.status,
             "manifest_sha256": found.manifest_sha256,
             "void_reason": found.void_reason,
+            "lapsed": found.status == "in_review" and any(packages.has_lapsed(seat) for seat in found.seats),
             "frozen_at": found.frozen_at.isoformat(),
             "next_package_id": packages.next_round(session, found) if found.status in ("void", "expired") else None,
             "versions": sorted(

@@ -114,9 +114,10 @@ class World:
         with self.services.session() as session:
             return session.get_one(Publication, publication_id)
 
-    def planned(self, channel: str = "web", **kwargs: Any) -> str:
-        """Plan one channel and return its publication's id."""
-        answer = publish.plan(self.services, package_id=self.package_id, channels=[channel], **kwargs)
+    def planned(self, channel: str | None = "web", **kwargs: Any) -> str:
+        """Plan one channel (None: what the package is for) and return its publication's id."""
+        wanted = [channel] if channel else None
+        answer = publish.plan(self.services, package_id=self.package_id, channels=wanted, **kwargs)
         [row] = answer["publications"]
         return str(row["publication_id"])
 

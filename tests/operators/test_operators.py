@@ -6,10 +6,12 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 import world
-from dam.catalog.models import DestructionCertificate, Version, utcnow
+from dam.catalog.models import Batch, CreatorTask, DestructionCertificate, Seat, Version, utcnow
+from dam.channels.wire import ChannelRefused, ChannelUnavailable
+from dam.errors import Refused
 from dam.review import packages
 
 pytestmark = pytest.mark.usefixtures("airflow_home")
@@ -29,7 +31,7 @@ def run(services, monkeypatch):
         return {
             "dag_run": SimpleNamespace(dag_id="d", run_id=run_id, partition_key=key),
             "ti": SimpleNamespace(
-                id="ti", dag_id="d", run_id=run_id, task_id="seat", map_index=0, try_number=try_number,
+                id="ti", dag_id="d", run_id=run_id, task_id="seat", map_index=0, try_number=try_number, max_tries=3,
                 xcom_push=lambda **kwargs: emitted.append(kwargs),
             ),
             "task_instance": SimpleNamespace(id="ti"),
@@ -66,6 +68,22 @@ class TestClaim:
             ClaimOperator(task_id="claim", key="bat_1", take_over=False).execute(run("r2"))
         assert ClaimOperator(task_id="claim", key="bat_1", take_over="True").execute(run("r2")) == "bat_1"
 
+    def test_a_workflow_of_a_drop_takes_no_other_batch(self, run, services):
+        from airflow.sdk.exceptions import AirflowFailException
+
+        from dam.catalog.claims import owner
+        from dam_operators.base import ClaimOperator
+
+        own = world.drop(services, "drops/partners/x", [])
+        for location in ("campaigns/spring-2027/brief-1", "drops/x", "drops/partners2/x"):
+            other = world.drop(services, location, [])
+            with pytest.raises(AirflowFailException, match=f"it lies in {location}, not below drops/partners/"):
+                ClaimOperator(task_id="claim", key=other, take_over="True", drop="partners").execute(run())
+            assert owner(services, stage="d", key=other) is None
+        with pytest.raises(AirflowFailException, match="no such batch"):
+            ClaimOperator(task_id="claim", key="bat_none", drop="partners").execute(run())
+        assert ClaimOperator(task_id="claim", key=own, take_over=False, drop="partners").execute(run()) == own
+
     def test_a_run_without_a_key_says_what_to_do(self, run):
         from airflow.sdk.exceptions import AirflowFailException
 
@@ -76,7 +94,10 @@ class TestClaim:
 
 
 class TestAnnounce:
-    @pytest.mark.parametrize(("keys", "told"), [("a", ["a"]), (["a", "", "b"], ["a", "b"])])
+    @pytest.mark.parametrize(
+        ("keys", "told"),
+        [("a", ["a"]), (["a", "", "b"], ["a", "b"]), ([["a"], [], ["b", "a"]], ["a", "b"])],  # of mapped tasks
+    )
     def test_tells_each_key(self, run, keys, told):
         from airflow.sdk import Asset
 
@@ -87,7 +108,7 @@ class TestAnnounce:
         assert AnnounceOperator(task_id="a", event=event, keys=keys).execute(context) == told
         assert context["emitted"] == told
 
-    @pytest.mark.parametrize("keys", ["", [], [""], None, "None"])
+    @pytest.mark.parametrize("keys", ["", [], [""], [[]], None, "None"])
     def test_without_a_key_nothing_is_told(self, run, keys):
         from airflow.sdk import Asset
         from airflow.sdk.exceptions import AirflowSkipException
@@ -146,11 +167,72 @@ class TestSeat:
             operator.execute_complete(run(), self.event(person, "Approve"))
         assert packages.seats(services, package_id=seat[1])[0]["status"] == "open"
 
+    @pytest.mark.parametrize(
+        "versions",
+        [
+            "none",
+            "[1]",
+            "7",
+            '"x"',
+            '{"v": 1}',
+            '{"v": {"verdict": ["reject"]}}',
+            '{"v": {}}',
+            '{"v": {"x": "y"}}',
+            [1],
+        ],
+    )
+    def test_single_versions_that_can_not_be_read_are_asked_again(self, run, asked, services, seat, versions):
+        from airflow.sdk.exceptions import TaskAwaitingInput
+
+        operator = self.ask(seat[0], run())
+        with pytest.raises(TaskAwaitingInput):
+            operator.execute_complete(run(), self.event("bea", "Approve", versions=versions))
+        assert packages.seats(services, package_id=seat[1])[0]["status"] == "open"
+
+    @pytest.mark.parametrize("versions", ["", " ", None, "{}", {}])
+    def test_without_single_versions_the_verdict_is_the_packages(self, run, asked, seat, versions):
+        operator = self.ask(seat[0], run())
+        assert operator.execute_complete(run(), self.event("bea", "Approve", versions=versions)) == "approve"
+
     def test_silence_expires_and_approves_nothing(self, run, asked, services, seat):
         operator = self.ask(seat[0], run())
         event = {"error": "timed out", "error_type": "timeout"}
         assert operator.execute_complete(run(), event) == "expired"
         assert packages.seats(services, package_id=seat[1])[0]["status"] == "expired"
+
+    @pytest.fixture
+    def due(self, services, seat):
+        """Set the seat's deadline, hours from now."""
+
+        def change(hours):
+            with services.session() as session:
+                session.get_one(Seat, seat[0]).due_at = datetime.now(UTC) + timedelta(hours=hours)
+
+        return change
+
+    def test_the_time_to_answer_is_the_seats_own(self, run, asked, due, seat):
+        due(5)
+        operator = self.ask(seat[0], run())
+        assert timedelta(hours=4.9) < operator.response_timeout <= timedelta(hours=5)
+        due(2)  # a refusal, a retry or a clear: the same deadline
+        assert self.ask(seat[0], run()).response_timeout <= timedelta(hours=2)
+
+    def test_after_the_deadline_nobody_is_asked(self, run, asked, services, due, seat):
+        from dam_operators.human import SeatOperator
+
+        due(-0.01)
+        assert SeatOperator(task_id="seat", seat_id=seat[0]).execute(run()) == "expired"
+        assert asked == []
+        assert packages.seats(services, package_id=seat[1])[0]["status"] == "expired"
+
+    @pytest.mark.parametrize("in_time", [True, False])
+    def test_an_answer_counts_from_when_it_was_given(self, run, asked, services, due, seat, in_time):
+        operator = self.ask(seat[0], run())
+        event = self.event("bea", "Approve")
+        event["responded_at"] += timedelta(hours=-2 if in_time else 0)
+        due(-1)
+        assert operator.execute_complete(run(), event) == ("approve" if in_time else "expired")
+        assert packages.seats(services, package_id=seat[1])[0]["status"] == ("signed" if in_time else "expired")
 
     def test_a_package_that_changed_ends_the_seat_as_void(self, run, asked, services, seat):
         from dam.enrich import contracts
@@ -382,6 +464,129 @@ class TestDestruction:
         assert asked == []
 
 
+@pytest.mark.parametrize("nothing", ["", None, "None"])
+def test_where_nothing_was_approved_nothing_is_planned(run, nothing):
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from dam_operators.activate import RightsPreflightOperator
+
+    with pytest.raises(AirflowSkipException):
+        RightsPreflightOperator(task_id="p", package_id=nothing).execute(run())
+
+
+def test_the_room_knows_the_run_of_a_workflow_of_ones_own(run, services, seat):
+    from dam.catalog.claims import owner
+    from dam_operators.review import ProofsOperator
+
+    ProofsOperator(task_id="proofs", package_id=seat[1]).execute(run("r7"))
+    assert owner(services, stage=packages.STAGE, key=seat[1]) == "d/r7"
+
+
+class TestPublish:
+    """One task publishes several publications; what becomes of one is nothing to the others."""
+
+    @pytest.fixture
+    def publications(self, services, seat):
+        from dam.channels import publish
+
+        world.sign_all(services, seat[1])
+        plan = publish.plan(services, package_id=seat[1])
+        return [row["publication_id"] for row in plan["publications"]]
+
+    def operator(self, publications):
+        from dam_operators.activate import PublishOperator
+
+        return PublishOperator(task_id="publish", publication_ids=publications)
+
+    @pytest.fixture
+    def fates(self, monkeypatch):
+        """Let publications fail as told, ``{id: error or status}``, and note who was tried."""
+        from dam.channels import publish
+
+        told, tried = {}, []
+
+        def one(services, *, publication_id, run):
+            tried.append(publication_id)
+            fate = told.get(publication_id, "live")
+            if isinstance(fate, Exception):
+                raise fate
+            return {"publication_id": publication_id, "status": fate, "starts_at": "2999-01-01T00:00:00+00:00"}
+
+        monkeypatch.setattr(publish, "publish", one)
+        return told, tried
+
+    @pytest.mark.parametrize(
+        "first", [Refused("no rights"), ChannelRefused("no"), ChannelUnavailable("down"), OSError("x")]
+    )
+    def test_one_that_fails_keeps_no_other_back(self, run, fates, first):
+        from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+        told, tried = fates
+        told["a"] = first
+        with pytest.raises(AirflowException, match="1 of 3 publications failed") as failed:
+            self.operator(["a", "b", "c"]).execute(run())
+        assert tried == ["a", "b", "c"]
+        assert isinstance(failed.value, AirflowFailException) == isinstance(first, (Refused, ChannelRefused))
+
+    @pytest.mark.parametrize(
+        ("error", "try_number", "waits"),
+        [(Refused("no"), 1, True), (ChannelUnavailable("down"), 1, False), (ChannelUnavailable("down"), 4, True)],
+    )
+    def test_an_embargo_is_kept_although_another_failed(self, run, fates, error, try_number, waits):
+        from airflow.sdk.exceptions import AirflowException, TaskDeferred
+
+        fates[0].update({"a": error, "b": "scheduled"})
+        with pytest.raises(TaskDeferred if waits else AirflowException):
+            self.operator(["a", "b"]).execute(run(try_number=try_number))
+
+    def test_the_next_round_of_a_void_approval_is_handed_on(self, run, services, seat, publications):
+        from dam.enrich import contracts
+
+        version_id = packages.versions(services, package_id=seat[1])[0]
+        contracts.fill(services, version_id=version_id, values={"title": "Another"}, person="libby")
+        context = run()
+        rows = self.operator(publications).execute(context)
+        [following] = {row["next_package_id"] for row in rows}
+        assert {row["status"] for row in rows} == {"void"}
+        assert context["emitted"] == [{"key": "next_packages", "value": [following]}]
+        assert packages.seats(services, package_id=following)[0]["status"] == "open"
+
+
+class TestAlarms:
+    """An alarm stays: it isn't tried away."""
+
+    @pytest.fixture
+    def rotten(self, services, tmp_path):
+        """Versions, the first of which has other bytes than it had."""
+        _, version_ids = world.designers_batch(services, tmp_path)
+        with services.session() as session:
+            uri = session.get_one(Version, version_ids[0]).storage_uri
+        store, key = services.storage.resolve(uri)
+        store.put(key, b"rotten")
+        return version_ids
+
+    def test_bytes_that_rotted_fail_at_once(self, run, rotten):
+        from airflow.sdk.exceptions import AirflowFailException
+
+        from dam_operators.ingest import ChecksumOperator
+        from dam_operators.retention import FixityOperator
+
+        for operator in (FixityOperator(task_id="f"), ChecksumOperator(task_id="c", version_ids=rotten)):
+            with pytest.raises(AirflowFailException, match=rf"1 versions do not match.*{rotten[0]}"):
+                operator.execute(run())
+
+    def test_a_broken_audit_chain_fails_at_once(self, run, services, rotten):
+        from airflow.sdk.exceptions import AirflowFailException
+
+        from dam_operators.retention import AuditAnchorOperator
+
+        with services.session() as session:
+            session.execute(text("ALTER TABLE audit_events DISABLE TRIGGER USER"))
+            session.execute(text("UPDATE audit_events SET actor = 'mallory' WHERE seq = 2"))
+        with pytest.raises(AirflowFailException, match="audit chain is broken at event 2"):
+            AuditAnchorOperator(task_id="a").execute(run())
+
+
 class TestTriggers:
     @pytest.mark.parametrize(
         ("name", "arguments"),
@@ -473,6 +678,44 @@ class TestRegisterDrops:
         [second] = register()["partners"]
         assert second != first
         assert world.ingest(services, second) == {"ingested": 1}
+
+
+class TestDeliverables:
+    """Creators have the stage's time, and in any case until the last deliverable is due."""
+
+    @pytest.fixture
+    def opened(self, services):
+        """A batch whose deliverables were asked for and are due so many days ago."""
+        from dam.create import deliverables
+
+        batch_id = deliverables.open_tasks(services, brief_id=world.signed_brief(services))["batch_id"]
+
+        def make(asked, due):
+            with services.session() as session:
+                session.get_one(Batch, batch_id).received_at = datetime.now(UTC) - timedelta(days=asked)
+                for task in session.query(CreatorTask):
+                    task.due_on = world.TODAY - timedelta(days=due)
+            return batch_id
+
+        return make
+
+    @pytest.mark.parametrize(("asked", "due", "left"), [(4, 30, 10), (0, 30, 14), (30, -20, 20)])
+    def test_it_waits_for_what_is_left(self, run, opened, asked, due, left):
+        from airflow.sdk.exceptions import TaskDeferred
+
+        from dam_operators.create import DeliverablesSensor
+
+        with pytest.raises(TaskDeferred) as waits:
+            DeliverablesSensor(task_id="s", batch_id=opened(asked, due)).execute(run())
+        assert abs(waits.value.timeout - timedelta(days=left)) <= timedelta(days=1)
+
+    def test_after_the_deadline_it_says_what_to_do(self, run, opened):
+        from airflow.sdk.exceptions import AirflowSensorTimeout
+
+        from dam_operators.create import DeliverablesSensor
+
+        with pytest.raises(AirflowSensorTimeout, match=r"HERO-A_ACME.*is missing.*clear this task"):
+            DeliverablesSensor(task_id="s", batch_id=opened(20, 2)).execute(run())
 
 
 def test_bad_input_fails_at_once_and_plainly(run):

@@ -26,6 +26,7 @@ WRITES = {
     ("POST", "/api/packages/{package_id}/annotations"): ("bea", "vic"),
     ("POST", "/api/annotations/{annotation_id}/resolve"): ("bea", "vic"),
     ("POST", "/api/packages/{package_id}/reopen"): ("maya", "bea"),
+    ("POST", "/api/versions/{version_id}/review"): ("ada", "libby"),
     ("POST", "/api/uploads"): ("dario", "bea"),
     ("PUT", "/api/uploads/{upload}/{name}"): ("dario", "bea"),
     ("POST", "/api/uploads/{upload}/complete"): ("dario", "bea"),
@@ -88,7 +89,11 @@ class StubAirflow:
 
     def ask(self, task_id, *people, **more):
         """Let a task wait for these people."""
-        task = {"dag_id": "d", "dag_run_id": f"r{len(self.waiting)}", "task_id": task_id, "map_index": -1}
+        operator = "SeatOperator" if task_id == "seat" else "SignBriefOperator"
+        task = {
+            "dag_id": "d", "dag_run_id": f"r{len(self.waiting)}", "task_id": task_id, "map_index": -1,
+            "operator": operator,
+        }  # fmt: skip
         detail = {
             "task_instance": task, "assigned_users": [{"id": name, "name": name} for name in people],
             "subject": f"Question {len(self.waiting)}", "body": None, "options": ["Yes"],
@@ -100,6 +105,8 @@ class StubAirflow:
     def __call__(self, request):
         token = request.headers["Authorization"].removeprefix("Bearer ")
         person = jwt.decode(token, options={"verify_signature": False})["sub"]
+        if request.method == "POST" and request.url.path.endswith("/dagRuns"):
+            return httpx.Response(200, json={"dag_run_id": "r"})
         if request.method == "GET":
             self.pages += 1
             assert request.url.params["state"] == "awaiting_input"
@@ -227,6 +234,8 @@ def test_a_write_needs_the_role(site, services, airflow, package, method, path):
     reply = ask(right)
     allowed = 409 if path.endswith("/reopen") else 200  # it did not expire
     assert reply.status_code == allowed, f"{right}: {reply.status_code} {reply.text[:200]}"
+    if path.endswith("/review"):
+        assert reply.json() == {"package_id": package["package_id"]}  # it is in review
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(WRITES))
@@ -297,7 +306,103 @@ def test_an_expired_review_is_asked_for_again_and_starts_in_airflow(site, servic
     assert f"/packages/{told['next_package_id']}" in site("bea").get(f"/packages/{package['package_id']}").text
 
 
-def test_a_decision_in_the_room_is_recorded_under_the_persons_name(site, services, package):
+def test_a_withdrawn_version_is_sent_to_review_again_and_that_starts_in_runs(site, services, package, runs):
+    from dam.catalog.lifecycle import change_state
+    from dam.catalog.models import VersionState
+
+    world.sign_all(services, package["package_id"])
+    page, button = f"/assets/{package['asset_id']}", "data-review-again"
+    assert button not in site("maya").get(page).text
+    assert site("maya").post(f"/api/versions/{package['version_id']}/review", json={}).status_code == 409
+    with services.session() as session:
+        version = session.get_one(Version, package["version_id"])
+        for state in (VersionState.LIVE, VersionState.WITHDRAWN):
+            change_state(session, version, state, actor="runs", why="test")
+    assert button in site("maya").get(page).text
+    assert button not in site("bea").get(page).text
+    told = site("maya").post(f"/api/versions/{package['version_id']}/review", json={}).json()
+    assert packages.versions(services, package_id=told["package_id"]) == [package["version_id"]]
+    assert [row["conf"] for row in runs.started] == [{"key": told["package_id"]}]
+    assert site("maya").post(f"/api/versions/{package['version_id']}/review", json={}).json() == told
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Airflow's side, which does not run here: what was started, what was answered, the task's state."""
+    from dam_web import airflow_api
+
+    class Airflow:
+        started, answered, state = [], [], None
+
+        def ask(self, person, method, path, **kwargs):
+            if method == "GET":
+                if self.state is None:
+                    raise airflow_api.AirflowSaysNo("no such task", status=404)
+                return {"task_instance": {"state": self.state}}
+            (self.started if path.endswith("/dagRuns") else self.answered).append(kwargs["json"])
+            return {"dag_run_id": "r1"}
+
+    made = Airflow()
+    made.started, made.answered = [], []
+    monkeypatch.setattr(airflow_api, "_ask", made.ask)
+    return made
+
+
+def sign_in_the_room(site, services, package_id, verdict="approve"):
+    """Sign every seat in the room; return the replies."""
+    replies = []
+    for seat in packages.seats(services, package_id=package_id):
+        client = site(seat["eligible"][0])
+        replies.append(client.post(f"/api/seats/{seat['seat_id']}/decision", json={"verdict": verdict}))
+    return replies
+
+
+def test_signatures_that_no_run_waits_for_settle_the_package_and_start_one(site, services, package, runs):
+    from dam.catalog.models import Package
+
+    package_id = package["package_id"]
+    assert [reply.status_code for reply in sign_in_the_room(site, services, package_id)] == [200, 200]
+    with services.session() as session:
+        assert session.get_one(Package, package_id).status == "approved"
+    assert [row["conf"] for row in runs.started] == [{"key": package_id}, {"key": package_id, "take_over": True}]
+    sign_in_the_room(site, services, package_id)  # again: nothing new is said, so nothing is started
+    assert len(runs.started) == 2
+
+
+@pytest.mark.parametrize("state", [None, "failed", "awaiting_input"])
+def test_a_run_that_is_over_waits_for_nobody(site, services, package, runs, state):
+    from dam.catalog.claims import claim
+    from dam.review import seats
+
+    package_id, runs.state = package["package_id"], state
+    claim(services, stage="review_package", key=package_id, run="review_package/r0")
+    for number, seat in enumerate(packages.seats(services, package_id=package_id)):
+        place = {"dag_id": "review_package", "run_id": "r0", "task_id": "seat", "map_index": number}
+        seats.attach(services, seat_id=seat["seat_id"], hitl=place)
+    assert [reply.status_code for reply in sign_in_the_room(site, services, package_id)] == [200, 200]
+    heard = state == "awaiting_input"
+    assert len(runs.answered) == (2 if heard else 0)
+    assert [row["conf"] for row in runs.started] == ([] if heard else [{"key": package_id, "take_over": True}])
+
+
+def test_the_next_round_of_a_void_package_gets_a_run_where_none_waits(site, services, package, runs):
+    from dam.enrich import contracts
+
+    contracts.fill(services, version_id=package["version_id"], values={"title": "Another"}, person="libby")
+    reply = site("bea").post(f"/api/seats/{package['seat_id']}/decision", json={"verdict": "approve"})
+    assert reply.status_code == 409
+    assert [row["conf"] for row in runs.started] == [{"key": reply.json()["next_package_id"]}]
+
+
+def test_an_airflow_that_is_down_loses_no_signature_and_says_what_to_do(site, services, package):
+    reply = site("bea").post(f"/api/seats/{package['seat_id']}/decision", json={"verdict": "approve"})
+    assert reply.status_code == 500
+    assert "Your answer is recorded" in reply.json()["what"]
+    assert "review_package" in reply.json()["remedy"]
+    assert packages.seats(services, package_id=package["package_id"])[0]["signed_by"] == "bea"
+
+
+def test_a_decision_in_the_room_is_recorded_under_the_persons_name(site, services, package, runs):
     reply = site("bea").post(f"/api/seats/{package['seat_id']}/decision", json={"verdict": "approve"})
     assert reply.json()["person"] == "bea"
     assert packages.seats(services, package_id=package["package_id"])[0]["signed_by"] == "bea"
@@ -310,7 +415,7 @@ def test_a_refusal_says_what_where_and_what_next(site, package):
     assert reply.json()["remedy"]
 
 
-def test_a_package_that_changed_is_answered_with_its_next_round(site, services, package):
+def test_a_package_that_changed_is_answered_with_its_next_round(site, services, package, runs):
     filled = site("libby").post(
         f"/api/versions/{package['version_id']}/metadata", json={"values": {"title": "Another title"}}
     )

@@ -625,6 +625,7 @@ class Package(Base):
     __tablename__ = "packages"
     __table_args__ = (
         UniqueConstraint("batch_id", "round"),
+        UniqueConstraint("follows_id"),
         CheckConstraint(_one_of("status", PackageStatus), name="status"),
         CheckConstraint("(status = 'in_review') = (closed_at IS NULL)", name="closed_when_decided"),
         Index("ix_packages_open", "frozen_at", postgresql_where=text("status = 'in_review'")),
@@ -633,10 +634,13 @@ class Package(Base):
     id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("pkg"))
     campaign_id: Mapped[str | None] = mapped_column(ForeignKey("campaigns.id"), index=True)
     batch_id: Mapped[str] = mapped_column(ForeignKey("batches.id"))
-    round: Mapped[int] = mapped_column(default=1)  # a void package is followed by the next round
+    round: Mapped[int] = mapped_column(default=1)
+    # the void or expired package whose next round this is
+    follows_id: Mapped[str | None] = mapped_column(ForeignKey("packages.id"))
     status: Mapped[str] = mapped_column(default=PackageStatus.IN_REVIEW)
     manifest: Mapped[dict[str, Any]]
     manifest_sha256: Mapped[str] = mapped_column(String(64))
+    channels: Mapped[list[str] | None]  # where it is to be published; None: what deliverable or campaign say
     void_reason: Mapped[str | None]
     frozen_at: Mapped[datetime] = mapped_column(default=utcnow)
     closed_at: Mapped[datetime | None]
@@ -783,6 +787,7 @@ class Publication(Base):
     package_id: Mapped[str | None] = mapped_column(ForeignKey("packages.id"), index=True)
     channel: Mapped[str] = mapped_column(index=True)
     idempotency_key: Mapped[str] = mapped_column(unique=True)  # SHA-256 of version, channel, package
+    attempt: Mapped[int] = mapped_column(default=1)  # one more after each takedown of a failed delivery
     status: Mapped[str] = mapped_column(default=PublicationStatus.SCHEDULED)
     starts_at: Mapped[datetime]
     ends_at: Mapped[datetime | None]

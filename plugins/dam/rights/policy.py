@@ -219,8 +219,8 @@ def ask_package(services: Services, *, package_id: str, on: date | None = None) 
             raise NotFound(f"There is no package {package_id}.", where="rights policy")
         rows = []
         for version, asset in package_versions(session, package_id):
-            channels, territories = destinations(asset)
-            for channel in channels:
+            meant, territories = destinations(asset)
+            for channel in meant if package.channels is None else package.channels:
                 answer = ask(
                     session,
                     version_id=version.id,

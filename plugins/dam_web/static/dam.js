@@ -218,18 +218,24 @@ if (fill) {
   });
 }
 
-for (const button of document.querySelectorAll("[data-reopen]")) {
+function asksAgain(button, path, opened) {
   button.addEventListener("click", async () => {
     button.disabled = true;
     try {
-      const told = await send("POST", `/api/packages/${button.dataset.reopen}/reopen`, {});
+      const told = await send("POST", path, {});
       say("Asked again. The next round opens.");
-      goSoon(`/packages/${told.next_package_id}`);
+      goSoon(`/packages/${opened(told)}`);
     } catch (error) {
       say(error.message);
       button.disabled = false;
     }
   });
+}
+for (const button of document.querySelectorAll("[data-reopen]")) {
+  asksAgain(button, `/api/packages/${button.dataset.reopen}/reopen`, (told) => told.next_package_id);
+}
+for (const button of document.querySelectorAll("[data-review-again]")) {
+  asksAgain(button, `/api/versions/${button.dataset.reviewAgain}/review`, (told) => told.package_id);
 }
 
 // --------------------------------------------------------------------------------------------- upload
