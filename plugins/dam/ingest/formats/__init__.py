@@ -116,8 +116,8 @@ def identify(path: Path, name: str = "") -> Format:
             _by_signature(content)
             or streams.postscript(content, name)
             or streams.pdf(content, name)
-            or _by_structure(content)
             or text.textual(content, name)
+            or _by_structure(content)
             or _by_puremagic(content)
             or OPAQUE
         )

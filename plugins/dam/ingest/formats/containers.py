@@ -31,7 +31,7 @@ _MOVIES: tuple[tuple[tuple[str, ...], Format], ...] = (
 )
 
 
-#: What stands at the top level. A box of another name counts only where it ends within the file.
+#: What the standards put at the top level.
 _TOP = {b"jP  ", b"JXL ", b"xml "}.union(
     b"ftyp moov mdat free skip wide uuid moof mfra sidx ssix styp meta pnot PICT udta pdin prft emsg jumb imda meco"
     b" jp2h jp2c jp2i jxlc jxlp jxll jxli Exif jbrd brob".split()
@@ -39,20 +39,21 @@ _TOP = {b"jP  ", b"JXL ", b"xml "}.union(
 
 
 def boxes(content: Content, at: int = 0) -> Iterator[tuple[bytes, int, int]]:
-    """Yield type, start and end of the boxes of a file's top level (ISO/IEC 14496-12), while they make sense.
+    """Yield type, start and end of the boxes of a file's top level (ISO/IEC 14496-12).
 
-    A box that says it ends beyond the file is yielded with that end, and is the last.
+    A box that is not known counts when one that is known follows it: cameras have their own. A box that says
+    it ends beyond the file is yielded with that end, and is the last.
     """
     for _ in range(MOST_BOXES):
         head = content.read(at, 16)
-        if len(head) < 8 or not re.fullmatch(rb"[ -~\xa9]{4}", head[4:8]):
+        if len(head) < 8:
             return
         length = int.from_bytes(head[:4], "big")
         if length == 1:
             length = int.from_bytes(head[8:16], "big")
         elif length == 0:
             length = content.size - at
-        if length < 8 or (at + length > content.size and head[4:8] not in _TOP):
+        if length < 8 or (head[4:8] not in _TOP and content.read(at + length + 4, 4) not in _TOP):
             return
         yield head[4:8], at, at + length
         at += length

@@ -7,7 +7,7 @@ import csv
 import re
 from pathlib import PurePosixPath
 
-from dam.ingest.content import HEAD, Content
+from dam.ingest.content import Content
 from dam.ingest.formats import known
 from dam.ingest.formats.known import Format
 
@@ -61,37 +61,54 @@ def _latin(data: bytes) -> tuple[str, str] | None:
     return text, "cp1252"
 
 
-_SPACE = r"[\s\ufeff]*"
-_SKIPPED = re.compile(
-    rf"{_SPACE}(?:<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^\[>]*(?:\[(?:<!--.*?-->|\"[^\"]*\"|'[^']*'|[^\]\"'])*\])?\s*>)",
+_BLANK = "\ufeff \t\r\n\x0c"
+_COMMENT, _INSTRUCTION = ("<!--", "-->"), ("<?", "?>")
+#: A document type with what it declares. Every part is taken whole: nothing here is tried twice.
+_DOCTYPE = re.compile(
+    r"<!DOCTYPE[^\[>]*+(?:\[(?:<!--(?:(?!-->).)*+-->|\"[^\"]*+\"|'[^']*+'|[^\]\"'<]++|<)*+\])?\s*+>",
     re.DOTALL | re.IGNORECASE,
 )
-_ROOT = re.compile(rf"{_SPACE}<([A-Za-z_][\w.\-]*:)?([A-Za-z_][\w.\-]*)([^>]*)")
+_HTML_DOCTYPE = re.compile(r"<!DOCTYPE\s+HTML\b", re.IGNORECASE)
+_ROOT = re.compile(r"<(?:[A-Za-z_][\w.\-]*+:)?([A-Za-z_][\w.\-]*+)")
 #: What a browser takes for a web page, whatever it is called (WHATWG MIME Sniffing, section 7.1).
 _PAGE = re.compile(
-    rf"{_SPACE}(?:<!--.*?-->{_SPACE})*<(?:!DOCTYPE\s+HTML|HTML|HEAD|SCRIPT|IFRAME|H1|DIV|FONT|TABLE|A|STYLE|TITLE|B|BODY"
-    r"|BR|P|META|LINK|IMG|FORM)[\s>/]",
-    re.DOTALL | re.IGNORECASE,
+    r"<(?:!DOCTYPE\s+HTML|HTML|HEAD|SCRIPT|IFRAME|H1|DIV|FONT|TABLE|A|STYLE|TITLE|B|BODY|BR|P|META|LINK|IMG|FORM)[\s>/]",
+    re.IGNORECASE,
 )
 _ELEMENTS = {"html": known.HTML, "xmpmeta": known.XMP, "RDF": known.XMP, "COLLADA": known.DAE}
 
 
+def _behind(text: str, at: int, *skipped: tuple[str, str]) -> int:
+    """Return where text goes on behind blanks and what stands between marks."""
+    while at < len(text):
+        if text[at] in _BLANK:
+            at += 1
+            continue
+        end = next((end for start, end in skipped if text.startswith(start, at)), None)
+        if end is None:
+            return at
+        found = text.find(end, at + 2)
+        at = found + len(end) if found >= 0 else len(text)
+    return at
+
+
 def markup(text: str) -> Format | None:
     """Know markup by its first element, behind declarations, comments and a DOCTYPE."""
-    if re.match(rf"{_SPACE}<\?php\b|{_SPACE}<\?=", text):
+    start = _behind(text, 0)
+    if re.compile(r"<\?(?:php\b|=)").match(text, start):
         return known.SCRIPT
-    if _PAGE.match(text):
+    if _PAGE.match(text, _behind(text, 0, _COMMENT)):
         return known.HTML
-    at = 0
-    while match := _SKIPPED.match(text, at):
-        if re.match(rf"{_SPACE}<!DOCTYPE\s+html\b", match[0], re.IGNORECASE):
+    at = _behind(text, 0, _COMMENT, _INSTRUCTION)
+    if doctype := _DOCTYPE.match(text, at):
+        if _HTML_DOCTYPE.match(text, at):
             return known.HTML
-        at = match.end()
-    if not (root := _ROOT.match(text, at)):
-        return known.XML if at and text.lstrip("\ufeff \r\n\t").startswith("<?xml") else None
-    if root[2] == "svg":
+        at = _behind(text, doctype.end(), _COMMENT, _INSTRUCTION)
+    root = _ROOT.match(text, at)
+    if root and root[1] == "svg":
         return known.SVG
-    return _ELEMENTS.get(root[2], known.XML if text.lstrip("\ufeff \r\n\t").startswith("<?xml") or at else None)
+    declared = text.startswith("<?xml", start) or at > start
+    return _ELEMENTS.get(root[1] if root else "", known.XML if declared else None)
 
 
 def is_svg(start: bytes) -> bool:
@@ -110,7 +127,7 @@ def textual(content: Content, name: str = "") -> Format | None:
     if decoded is None:
         return None  # begins like text, goes on as something else
     text = decoded[0]
-    stripped = text.lstrip("\ufeff \r\n\t")
+    stripped = text.lstrip(_BLANK)
     suffix = PurePosixPath(name).suffix.lower().lstrip(".")
     if stripped.startswith("#!") or re.match(r"@echo\s+off", stripped, re.IGNORECASE):
         return known.SCRIPT
@@ -123,8 +140,8 @@ def textual(content: Content, name: str = "") -> Format | None:
 
 def _page_before_bytes(content: Content) -> Format | None:
     """Know a web page even where bytes that are no text follow it: a browser reads it all the same."""
-    start = content.head[:HEAD].lstrip(b"\xef\xbb\xbf \t\r\n\x0c").decode("latin-1")
-    return known.HTML if start.startswith("<") and _PAGE.match(start) else None
+    start = content.head.lstrip(b"\xef\xbb\xbf \t\r\n\x0c").decode("latin-1")
+    return known.HTML if _PAGE.match(start, _behind(start, 0, _COMMENT)) else None
 
 
 def _by_first_words(content: Content, stripped: str) -> Format | None:
@@ -134,7 +151,7 @@ def _by_first_words(content: Content, stripped: str) -> Format | None:
         return known.VTT
     if stripped.startswith("; FBX "):
         return known.FBX
-    if re.match(r"solid\b.*\s+facet\s+normal\s", stripped[:4096], re.DOTALL):
+    if stripped.startswith("solid") and re.search(r"\sfacet\s++normal\s", stripped[:4096]):
         return known.STL
     if stripped[:1] in ("{", "[") and (found := _json(content, stripped)):
         return found
@@ -159,7 +176,7 @@ _OBJ_WORDS = {
     "parm", "trim", "hole", "scrv", "sp", "end", "con", "mg", "bevel", "c_interp", "d_interp", "lod", "maplib",
     "usemap", "shadow_obj", "trace_obj", "bmat", "step", "call",
 }  # fmt: skip
-_VERTEX = re.compile(r"v(\s+[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?){3,7}\s*$")
+_VERTEX = re.compile(r"v(?:\s++[-+]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][-+]?\d++)?){3,7}\s*+$")
 
 
 def _is_obj(stripped: str) -> bool:

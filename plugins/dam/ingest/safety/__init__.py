@@ -72,8 +72,10 @@ def _postscript(content: Content) -> None:
         )
 
 
+#: A formula that asks another program (``=cmd|'/c …'!A1``), or fetches something.
 _FORMULA = re.compile(
-    rb"(?:^|[,;\t\"\r\n])\s*[=+@-][^\r\n,;\t]{0,200}?(?:\|\s*'?[^\r\n]{0,200}?!|(?:DDE|WEBSERVICE|IMPORTXML|IMPORTDATA|CALL|EXEC)\s*\()",
+    rb"(?:^|[,;\t\"\r\n]) {0,16}[=+@-][^\r\n,;\t]{0,200}?"
+    rb"(?:\|[^\r\n]{0,200}?!|(?:DDE|WEBSERVICE|IMPORTXML|IMPORTDATA|CALL|EXEC) {0,16}\()",
     re.IGNORECASE,
 )
 

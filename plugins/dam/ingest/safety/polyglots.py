@@ -9,6 +9,7 @@ from dam.ingest.formats import PROGRAMS, Format, known
 from dam.ingest.formats.containers import is_tar
 from dam.ingest.inspection import Unusable
 from dam.ingest.safety import ends
+from dam.ingest.safety.programs import is_program
 
 REMEDY = "Ask the sender to save it anew from its program, and to send nothing but that."
 
@@ -76,8 +77,11 @@ def _one_beginning(content: Content, found: Format) -> None:
     head = content.head
     if found in (known.PDF, known.AI):
         start = _PDF_HEADER.search(head)
-        if start and start.start() and (other := _something(content, 0, start.start())):
-            _refuse(other[1], other[0])
+        if start and start.start():
+            if told := is_program(head, ""):
+                _refuse(told, 0)
+            if other := _something(content, 0, start.start()):
+                _refuse(other[1], other[0])
     elif found.inspector not in ("svg", "postscript") and (inner := _PDF_HEADER.search(head[: _PDF_WITHIN + 8])):
         _refuse("a PDF", inner.start())
     if _COMMENT_START.match(head) and content.search(_COMMENT_END, 6, 1 << 20):

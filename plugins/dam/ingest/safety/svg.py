@@ -30,11 +30,12 @@ _DEPTH = 3
 #: Longest text of an entity; Illustrator's are names of namespaces.
 _ENTITY = 1000
 
-_RUNS = {"script", "handler", "listener", "iframe", "object", "embed", "applet", "frame", "audio", "video", "form"}
+_SCRIPTS = {"script", "handler", "listener"}
+_RUNS = _SCRIPTS | {"iframe", "object", "embed", "applet", "frame", "audio", "video", "form"}
 _NESTED = {"foreignobject"}
 _EXTERNAL_CSS = re.compile(
-    r"@import|expression\s*\(|-moz-binding|behavior\s*:|image-set\(\s*['\"](?!data:)"
-    r"|url\(\s*['\"]?\s*(?!#|data:|['\")\s])[^'\")\s]*",
+    r"@import|expression\s*\(|-moz-binding|behavior\s*:|image-set\(\s*+['\"](?!data:)"
+    r"|url\(\s*+['\"]?+\s*+(?!#|data:|['\")\s])[^'\")\s]*",
     re.IGNORECASE,
 )
 #: Attributes that are styles, or may name something by ``url()``.
@@ -44,7 +45,7 @@ _STYLED = {
     "shape-subtract", "shape-outside", "list-style-image",
 }  # fmt: skip
 _ANIMATES = {"set", "animate", "animatemotion", "animatetransform", "animatecolor"}
-_CSS_DATA = re.compile(r"url\(\s*['\"]?\s*(data:[^'\")\s]*)", re.IGNORECASE)
+_CSS_DATA = re.compile(r"url\(\s*+['\"]?+\s*+(data:[^'\")\s]*)", re.IGNORECASE)
 _SAFE_DATA = re.compile(
     r"data:(image/(?:png|jpe?g|gif|webp|avif|bmp|svg\+xml)|font/[\w.+-]+|application/(?:x-)?font-[\w.+-]+"
     r"|application/vnd\.ms-fontobject|application/font-sfnt|application/octet-stream)?[;,]",
@@ -148,7 +149,7 @@ class _Drawing(ContentHandler):
         elif tag in _NESTED:
             self._foreign = 1
         if tag in _RUNS and not (space or "").startswith(_EDITORS):
-            self._refuse(f"holds a {'script' if tag in ('script', 'handler', 'listener') else tag}")
+            self._refuse("holds a script" if tag in _SCRIPTS else f"holds a part that is no drawing ({tag})")
         if tag == "style":
             self._style = []
         for (at_space, at_local), value in attrs.items():
@@ -212,7 +213,7 @@ class _Drawing(ContentHandler):
         _parse(io.BytesIO(data), self._depth + 1, f" of a drawing inside the drawing, which is in line {line}")
 
     def _css(self, value: str) -> None:
-        text = re.sub(r"/\*.*?\*/", "", _unescaped(value), flags=re.DOTALL)
+        text = _uncommented(_unescaped(value))
         if match := _EXTERNAL_CSS.search(text):
             self._refuse(f"fetches something that is not in it, in a style: {_short(match[0])}")
         for match in _CSS_DATA.finditer(text):
@@ -231,6 +232,15 @@ class _Drawing(ContentHandler):
         if name[1].lower() == "style" and self._style is not None:
             text, self._style = "".join(self._style), None
             self._css(text)
+
+
+def _uncommented(text: str) -> str:
+    parts, at = [], 0
+    while (start := text.find("/*", at)) >= 0:
+        parts.append(text[at:start])
+        end = text.find("*/", start + 2)
+        at = end + 2 if end >= 0 else len(text)
+    return "".join(parts) + text[at:]
 
 
 def _unescaped(text: str) -> str:
