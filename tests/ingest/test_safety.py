@@ -607,7 +607,8 @@ def test_a_damaged_file_is_judged_without_a_crash(tmp_path, name, data):
 
 PIECES = [
     "<script/>", "<g ", "onload='x'", ">", "</g>", "<style>", "url(http://x)", "</style>", "<!--", "-->", "&lt;", "]]>",
-    "<image href='", "data:image/svg+xml,", "'/>", "<![CDATA[", "<?xml-stylesheet ", "?>", "\\75 rl(", "<g/>", "xml:base='",
+    "<image href='", "data:image/svg+xml,",
+    "'/>", "<![CDATA[", "<?xml-stylesheet ", "?>", "\\75 rl(", "<g/>", "xml:base='",
 ]  # fmt: skip
 
 

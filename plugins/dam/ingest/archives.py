@@ -25,6 +25,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Literal, cast
 
+from dam.errors import BadInput
 from dam.ingest import formats
 from dam.ingest.formats import Format, known
 from dam.ingest.inspection import CantCheck, Unusable
@@ -80,20 +81,28 @@ class _Budget:
         """Count a file. :raises Unusable: there are too many."""
         self.files += 1
         if self.files > self.limits["archive_max_files"]:
-            _refuse(f"holds more than {self.limits['archive_max_files']:,} files")
+            _too_much(f"holds more than {self.limits['archive_max_files']:,} files")
 
     def spend(self, count: int) -> None:
         """Count unpacked bytes. :raises Unusable: there are too many, or too many for so small an archive."""
         self.bytes += count
         if self.bytes > self.limits["archive_max_bytes"]:
-            _refuse(f"unpacks to more than {self.limits['archive_max_bytes'] / 1e9:g} GB")
+            _too_much(f"unpacks to more than {self.limits['archive_max_bytes'] / 1e9:g} GB")
         ratio = self.limits["archive_max_ratio"]
         if self.bytes > _HARMLESS and self.bytes > ratio * self.packed:
-            _refuse(f"unpacks to more than {ratio:g} times its size: it is made to fill disks")
+            _too_much(f"unpacks to more than {ratio:g} times its size: it is made to fill disks")
+
+
+class _TooMuch(Unusable):
+    """Not one bad file, but an archive made to fill disks: nothing of it is taken."""
 
 
 def _refuse(what: str) -> None:
     raise Unusable(f"The archive {what}.", remedy=REMEDY)
+
+
+def _too_much(what: str) -> None:
+    raise _TooMuch(f"The archive {what}.", remedy=REMEDY)
 
 
 @contextmanager
@@ -151,6 +160,8 @@ def unpack(path: Path, folder: Path, limits: dict[str, Any], name: str = "") -> 
     done, so unpacking again, after it was killed or not, ends the same.
 
     :param folder: is made; its parent exists. :param limits: see :func:`check`. :param name: as it was sent.
+    An archive in it that can't be opened stays as it is, for its turn at the gate.
+
     :returns: the files, sorted.
     :raises Unusable: see :func:`check`; nothing is left behind.
     """
@@ -190,7 +201,7 @@ def check_container(path: Path, limits: dict[str, Any]) -> None:
 def _walk(path: Path, name: str, budget: _Budget, depth: int, folder: Path | None) -> None:
     """Unpack into a folder, or nowhere when there is none."""
     if depth > budget.limits["archive_max_depth"]:
-        _refuse(f"holds archives in archives, {depth} deep")
+        _too_much(f"holds archives in archives, {depth} deep")
     with _plainly():
         seen: set[str] = set()
         most = budget.limits["archive_max_bytes"] + _HARMLESS
@@ -231,14 +242,29 @@ def _take(stream: IO[bytes], entry: Entry, budget: _Budget, depth: int, folder: 
             return
         if formats.identify(target) not in (known.ZIP, *_TARS, *_SINGLE):
             return  # kept as it is: nothing here opens it
-        if folder is None:
-            _walk(target, entry.name, budget, depth + 1, None)
-            return
-        packed = target.with_name(f".{target.name[:200]}.packed")
-        target.rename(packed)
-        target.mkdir()
-        _walk(packed, entry.name, budget, depth + 1, target)
-        packed.unlink()
+        try:
+            _unpack_inner(target, entry.name, budget, depth + 1, folder is not None)
+        except _TooMuch:
+            raise
+        except BadInput as error:  # one bad file among others, whose turn at the gate comes
+            budget.notes.append(f"“{entry.name}” was not unpacked: {error.what}")
+
+
+def _unpack_inner(path: Path, name: str, budget: _Budget, depth: int, keep: bool) -> None:
+    """Unpack an archive to where it lies, or nowhere; when that can't be done it lies there as before."""
+    if not keep:
+        _walk(path, name, budget, depth, None)
+        return
+    packed = path.with_name(f".{path.name[:200]}.packed")
+    path.rename(packed)
+    try:
+        path.mkdir()
+        _walk(packed, name, budget, depth, path)
+    except BadInput:
+        shutil.rmtree(path)
+        packed.rename(path)
+        raise
+    packed.unlink()
 
 
 def _target(folder: Path, name: str) -> Path:
@@ -306,7 +332,7 @@ def _no_overlap(infos: list[zipfile.ZipInfo]) -> None:
     end = 0
     for info in sorted(infos, key=lambda info: info.header_offset):
         if info.header_offset < end:
-            _refuse("has entries that overlap: it is made to fill disks")
+            _too_much("has entries that overlap: it is made to fill disks")
         end = info.header_offset + 30 + info.compress_size
 
 
@@ -334,7 +360,7 @@ class _Counted(io.RawIOBase):
         data = self._stream.read(size if 0 <= size < _BLOCK else _BLOCK)
         self._left -= len(data)
         if self._left < 0:
-            _refuse("unpacks without end")
+            _too_much("unpacks without end")
         self.last = (self.last + data)[-512:] if data else self.last
         return data
 
