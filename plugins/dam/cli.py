@@ -279,6 +279,16 @@ def _known_login(services: Services) -> str:
     return login
 
 
+@app.command()
+@plainly
+def rescan() -> None:
+    """Scan what was set aside for want of a malware scanner, and take in what is clean."""
+    from dam.ingest import gate
+
+    counts = gate.scan_again(Services.from_env())
+    typer.echo(", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())) or "Nothing waits.")
+
+
 def _files(path: Path) -> dict[str, Path]:
     """Return the files to ingest by their relative names."""
     if path.is_file():

@@ -121,6 +121,8 @@ def version_row(services: Services, version: Version, *, see_place: bool = False
         "width": version.width,
         "height": version.height,
         "sha256": version.sha256,
+        "scan": version.scan,
+        "scan_note": version.scan_note,
         "made_by": version.made_by,
         "created_at": version.created_at.isoformat(),
         "colour_profile": version.technical.get("icc_name"),

@@ -351,6 +351,11 @@ class Version(Base):
             name="accepted_has_asset",
         ),
         CheckConstraint("(asset_id IS NULL) = (number IS NULL)", name="numbered_in_asset"),
+        CheckConstraint("scan IN ('clean', 'not_scanned', 'awaited', 'infected')", name="scan"),
+        CheckConstraint(
+            "scan NOT IN ('awaited', 'infected') OR state IN ('received', 'quarantined', 'destroyed')",
+            name="unsafe_is_set_aside",
+        ),
         Index("ix_versions_pixel_hash", "pixel_hash"),
         *(
             Index(
@@ -361,6 +366,7 @@ class Version(Base):
             for shift in (0, 16, 32, 48)  # see dam.ingest.gate.near_duplicates
         ),
         Index("ix_versions_state", "state", "state_changed_at"),
+        Index("ix_versions_awaited", "created_at", postgresql_where=text("scan = 'awaited'")),
         Index(
             "ix_versions_to_archive",
             "state_changed_at",
@@ -398,6 +404,8 @@ class Version(Base):
     words: Mapped[str | None]  # text inside: pages, slides, drawings
     technical: Mapped[dict[str, Any]] = mapped_column(default=dict)
     embedded: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    scan: Mapped[str] = mapped_column(default="not_scanned")  # by the malware scanner; awaited: set aside until it is
+    scan_note: Mapped[str | None]  # the scanner's version, the signature's name, or why it was not scanned
     made_by: Mapped[str]  # username of the uploader or maker; separation of duties
     retain_until: Mapped[date | None]
     created_at: Mapped[datetime] = mapped_column(default=utcnow)

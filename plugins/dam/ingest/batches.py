@@ -414,7 +414,7 @@ def receipt(services: Services, *, batch_id: str) -> list[dict[str, Any]]:
     """Return what became of every file of a batch.
 
     :returns: rows of ``{"path", "bytes", "sha256", "outcome", "reason", "notes", "media_type", "asset",
-        "asset_id", "version_id", "version", "self_attested", "seconds"}``.
+        "asset_id", "version_id", "version", "self_attested", "scan", "scan_note", "seconds"}``.
     """
     with services.session() as session:
         _batch(session, batch_id)
@@ -433,6 +433,8 @@ def receipt(services: Services, *, batch_id: str) -> list[dict[str, Any]]:
                 "version_id": row.version_id,
                 "version": row.version.number if row.version else None,
                 "self_attested": not row.promised,
+                "scan": row.version.scan if row.version else None,
+                "scan_note": row.version.scan_note if row.version else None,
                 "seconds": row.seconds,
             }
             for row in rows

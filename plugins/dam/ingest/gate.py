@@ -1,9 +1,10 @@
 """The gate: every file of a batch becomes a version in the vault, or is set aside with its reason.
 
-In order: checksum, size, exact duplicate, then a look inside (:mod:`dam.ingest.look`: format by content,
-safety, full decode, fingerprints, embedded metadata, preview), near-duplicates, vault, asset and version, tags
-and rights. A file is read once and decoded once. Each file is one transaction that holds its row's lock: a
-worker that is killed leaves the file pending, and two workers at one batch never take the same file.
+In order: checksum, size, exact duplicate, malware (:mod:`dam.ingest.scanner`), then a look inside
+(:mod:`dam.ingest.look`: format by content, safety, full decode, fingerprints, embedded metadata, preview),
+near-duplicates, vault, asset and version, tags and rights. A file is read once and decoded once. Each file is
+one transaction that holds its row's lock: a worker that is killed leaves the file pending, and two workers at
+one batch never take the same file.
 """
 
 from __future__ import annotations
@@ -41,9 +42,10 @@ from dam.catalog.models import (
     new_id,
     utcnow,
 )
-from dam.errors import BadInput, NotFound
+from dam.errors import BadInput, NotFound, Refused
 from dam.ingest import embedded, sandbox
 from dam.ingest.inspection import Inspection
+from dam.ingest.scanner import AWAITED, INFECTED, NOT_SCANNED, Scan
 from dam.taxonomy import naming
 
 if TYPE_CHECKING:
@@ -61,11 +63,15 @@ _BLOCK = 1 << 20
 _PATIENCE, _BYTES_A_SECOND = 60.0, 2_000_000
 
 
+_BEFORE = Scan(NOT_SCANNED, "set aside before it was scanned")
+
+
 @dataclass
 class _File:
     """One file on its way through the gate.
 
     :param path: of its bytes, valid until the gate is done with it. :param digests: hex, by algorithm.
+    :param waiting: the version of these bytes that was set aside until it is scanned.
     """
 
     row: BatchFile
@@ -73,6 +79,8 @@ class _File:
     path: Path
     digests: dict[str, str]
     notes: list[str] = field(default_factory=list)
+    scan: Scan = _BEFORE
+    waiting: Version | None = None
 
     @property
     def sha256(self) -> str:
@@ -112,6 +120,7 @@ def ingest_chunk(services: Services, *, batch_id: str, file_ids: list[str], run:
     from dam.taxonomy import sync_terms
 
     sync_terms(services)
+    _ = services.scanner  # an address that makes no sense is no file's fault
     counts: Counter[str] = Counter()
     for file_id in file_ids:
         outcome = _ingest_file(services, batch_id, file_id, run)
@@ -120,10 +129,36 @@ def ingest_chunk(services: Services, *, batch_id: str, file_ids: list[str], run:
     return dict(counts)
 
 
-def _ingest_file(services: Services, batch_id: str, file_id: str, run: str | None) -> str | None:
-    """Take one file through; whatever about it can't be handled sets it aside, and it alone."""
+def scan_again(services: Services, *, run: str | None = None) -> dict[str, int]:
+    """Take what was set aside until it was scanned through the gate again.
+
+    :returns: counts by outcome. :raises Refused: the scanner does not answer.
+    """
+    from dam.taxonomy import sync_terms
+
+    if not services.scanner.ping():
+        raise Refused("the malware scanner does not answer", remedy="Start it, or set DAM_CLAMD to where it listens.")
+    sync_terms(services)
+    with services.session() as session:
+        waiting = session.execute(
+            select(BatchFile.batch_id, BatchFile.id)
+            .join(Version, Version.id == BatchFile.version_id)
+            .where(Version.scan == AWAITED, BatchFile.outcome == FileOutcome.QUARANTINED)
+            .order_by(Version.created_at, BatchFile.id)
+        ).all()
+    outcomes = [_ingest_file(services, batch_id, file_id, run, again=True) for batch_id, file_id in waiting]
+    return dict(Counter(outcome for outcome in outcomes if outcome))
+
+
+def _ingest_file(
+    services: Services, batch_id: str, file_id: str, run: str | None, *, again: bool = False
+) -> str | None:
+    """Take one file through; whatever about it can't be handled sets it aside, and it alone.
+
+    :param again: it is in quarantine, where it waits for the scanner.
+    """
     try:
-        return _attempt(services, batch_id, file_id, run)
+        return _attempt(services, batch_id, file_id, run, again)
     except (BadInput, UnicodeError, ValueError) as error:
         with services.session() as session:
             row = _pending(session, file_id)
@@ -134,16 +169,18 @@ def _ingest_file(services: Services, batch_id: str, file_id: str, run: str | Non
             return str(row.outcome)
 
 
-def _attempt(services: Services, batch_id: str, file_id: str, run: str | None) -> str | None:
+def _attempt(services: Services, batch_id: str, file_id: str, run: str | None, again: bool) -> str | None:
     begun = time.monotonic()
     with services.session() as session:
-        row = _pending(session, file_id)
+        row = _pending(session, file_id, FileOutcome.QUARANTINED if again else FileOutcome.PENDING)
         if row is None:
             return None
         batch = session.get_one(Batch, batch_id)
-        key = f"{batch.location}/{row.path}"
+        store, key = services.storage.inbox, f"{batch.location}/{row.path}"
+        if again and row.version:
+            store, key = services.storage.resolve(row.version.storage_uri)
         try:
-            with _read_once(services.storage.inbox, key, set(row.promised)) as (path, digests):
+            with _read_once(store, key, set(row.promised)) as (path, digests):
                 row.sha256, row.bytes = digests["sha256"], path.stat().st_size
                 with sandbox.scratch() as scratch:
                     _through(services, session, _File(row, batch, path, digests), scratch, run)
@@ -154,10 +191,10 @@ def _attempt(services: Services, batch_id: str, file_id: str, run: str | None) -
         return str(row.outcome)
 
 
-def _pending(session: Session, file_id: str) -> BatchFile | None:
+def _pending(session: Session, file_id: str, outcome: str = FileOutcome.PENDING) -> BatchFile | None:
     return session.scalar(
         select(BatchFile)
-        .where(BatchFile.id == file_id, BatchFile.outcome == FileOutcome.PENDING)
+        .where(BatchFile.id == file_id, BatchFile.outcome == outcome)
         .with_for_update(skip_locked=True, of=BatchFile)
     )
 
@@ -206,7 +243,10 @@ def _through(services: Services, session: Session, file: _File, scratch: Path, r
     known = session.scalar(
         select(Version).where(Version.sha256 == file.sha256, Version.state != VersionState.DESTROYED)
     )
-    if known is not None:
+    if known is not None and known.scan == AWAITED:
+        session.refresh(known, with_for_update={"of": Version})  # another worker may have it in hand
+        file.waiting = known if known.scan == AWAITED else None
+    if known is not None and file.waiting is None:
         _join(file, known)
         return
     try:
@@ -234,6 +274,7 @@ def _check_bytes(services: Services, file: _File) -> None:
 
 def _look(services: Services, file: _File, scratch: Path) -> _Seen:
     """Look into a file, in the decoding process."""
+    _scan(services, file)
     limits = services.taxonomy.limits
     answer = sandbox.shared().look(
         file.path,
@@ -252,6 +293,17 @@ def _look(services: Services, file: _File, scratch: Path) -> _Seen:
     return _Seen(answer["media_type"], answer["kind"], tuple(answer["extensions"]), told, scratch)
 
 
+def _scan(services: Services, file: _File) -> None:
+    """Have a file scanned for malware; one that was not passes or waits, by ``unscanned`` in ``limits.yaml``."""
+    limits = services.taxonomy.limits
+    file.scan = services.scanner.scan(file.path, most_bytes=limits.scan_max_bytes)
+    if file.scan.state == INFECTED:
+        raise _Refusal(f"It carries malware: {file.scan.note}. Tell the sender; nobody should open it.")
+    if file.scan.state == NOT_SCANNED and limits.unscanned == "block":
+        file.scan = Scan(AWAITED, file.scan.note)
+        raise _Refusal(f"It is set aside until it was scanned for malware: {file.scan.note}.")
+
+
 def _join(file: _File, known: Version) -> None:
     """Let a file whose bytes are in the library join that version: no second asset, both provenances."""
     file.row.version_id = known.id
@@ -263,6 +315,13 @@ def _join(file: _File, known: Version) -> None:
 def _set_aside(services: Services, session: Session, file: _File, refusal: _Refusal, run: str | None) -> None:
     """Keep a refused file in quarantine, with its reason."""
     reason = str(refusal)
+    file.row.reason = reason
+    file.row.outcome = FileOutcome.OPAQUE if isinstance(refusal, _Unknown) else FileOutcome.QUARANTINED
+    if file.waiting is not None:  # it is there already; what is known of it now is kept
+        file.row.version_id = file.waiting.id
+        file.waiting.scan, file.waiting.scan_note = file.scan.state, file.scan.note
+        file.waiting.state_reason, file.waiting.media_type = reason, refusal.media_type
+        return
     stored = services.storage.quarantine.put_content(file.path, sha256=file.sha256)
     version = _insert(
         session,
@@ -276,6 +335,8 @@ def _set_aside(services: Services, session: Session, file: _File, refusal: _Refu
             media_type=refusal.media_type,
             storage_uri=stored.uri,
             tier=Tier.QUARANTINE,
+            scan=file.scan.state,
+            scan_note=file.scan.note,
             made_by=file.batch.sent_by,
         ),
     )
@@ -285,8 +346,6 @@ def _set_aside(services: Services, session: Session, file: _File, refusal: _Refu
         return
     change_state(session, version, VersionState.QUARANTINED, actor="airflow", why=reason, run=run)
     file.row.version_id = version.id
-    file.row.reason = reason
-    file.row.outcome = FileOutcome.OPAQUE if isinstance(refusal, _Unknown) else FileOutcome.QUARANTINED
 
 
 def _accept(services: Services, session: Session, file: _File, seen: _Seen, run: str | None) -> None:
@@ -298,11 +357,12 @@ def _accept(services: Services, session: Session, file: _File, seen: _Seen, run:
     stored = services.storage.vault.put_content(file.path, sha256=file.sha256)
     asset, is_new = _asset(session, file.batch, name, seen.kind)
     last = session.scalar(select(func.max(Version.number)).where(Version.asset_id == asset.id))
-    version = _insert(session, _version(file, seen, asset, (last or 0) + 1, filename, stored.uri))
+    made = _version(file, seen, asset, (last or 0) + 1, filename, stored.uri)
+    version = _released(file.waiting, made) if file.waiting else _insert(session, made)
     if version is None:
         _join(file, session.scalars(select(Version).where(Version.sha256 == file.sha256)).one())
         return
-    file.row.version_id = version.id
+    file.row.version_id, file.row.reason = version.id, None
     file.row.outcome = FileOutcome.INGESTED if is_new else FileOutcome.NEW_VERSION
     described = embedded.describe(seen.told.embedded, services.taxonomy.metadata)
     session.add(_description(version.id, described.fields))
@@ -347,8 +407,18 @@ def _version(file: _File, seen: _Seen, asset: Asset, number: int, filename: str,
         technical=told.technical | {"colours": told.colours},
         embedded=told.embedded,
         words=told.words or None,
+        scan=file.scan.state,
+        scan_note=file.scan.note,
         made_by=file.batch.sent_by,
     )
+
+
+def _released(waiting: Version, made: Version) -> Version:
+    """Fill the version that waited in quarantine with what is known now. Its bytes stay there, too."""
+    for column in Version.__mapper__.column_attrs:
+        if column.key in made.__dict__:
+            setattr(waiting, column.key, getattr(made, column.key))
+    return waiting
 
 
 def _insert(session: Session, version: Version) -> Version | None:

@@ -99,6 +99,12 @@ class Limits(_Strict):
     max_megapixels: float = Field(gt=0)
     max_bytes: int = Field(gt=0)
     decoder_bytes: int = Field(gt=0)
+    archive_max_files: int = Field(gt=0)
+    archive_max_bytes: int = Field(gt=0)
+    archive_max_ratio: float = Field(gt=1)
+    archive_max_depth: int = Field(ge=1, le=10)
+    unscanned: Literal["pass", "block"]
+    scan_max_bytes: int = Field(ge=0)
     near_duplicate_bits: int = Field(ge=0, le=32)
     quiet_seconds: float = Field(ge=0)
     tag_threshold: float = Field(ge=0, le=1)
