@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from dam.errors import BadInput
@@ -20,7 +21,9 @@ def look(job: Job) -> dict[str, Any]:
     answer: dict[str, Any] = {}
     try:
         found = formats.identify(job.path)
-        answer["told"] = inspectors.inspector(found.inspector)(job, found).as_dict()
+        told = inspectors.inspector(found.inspector)(job, found)
+        found = replace(found, kind=told.kind or found.kind, media_type=told.media_type or found.media_type)
+        answer["told"] = told.as_dict()
     except CantCheck as error:
         answer["opaque"] = f"{error.what} {error.remedy}".strip()
     except Unusable as error:
