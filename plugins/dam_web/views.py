@@ -113,6 +113,7 @@ def version_row(services: Services, version: Version) -> dict[str, Any]:
         "bytes": version.bytes,
         "width": version.width,
         "height": version.height,
+        "seconds": version.seconds,
         "sha256": version.sha256,
         "made_by": version.made_by,
         "created_at": version.created_at.isoformat(),

@@ -29,11 +29,11 @@ from av.video.stream import VideoStream
 from dam.ingest import proofs
 from dam.ingest.formats import Format
 from dam.ingest.inspection import CantCheck, Inspection, Job, Unusable
-from dam.ingest.media import ends, proxy, tags, technical
+from dam.ingest.media import clock, ends, proxy, tags, technical, tones
 from dam.ingest.media.moving import SIDE, Film, Gate, Shape
 from dam.ingest.media.proxy import Proxy
 from dam.ingest.media.sound import Digest, Sound
-from dam.ingest.media.tracks import AGAIN, Track, clock, family, judge
+from dam.ingest.media.tracks import AGAIN, Track, family, judge
 from dam.renditions import pictures
 
 #: More tracks than any recording has.
@@ -99,10 +99,11 @@ class _Play:
 
     def __init__(self, job: Job, container: InputContainer, logged: list[Any]) -> None:
         self._job, self._container, self._logged = job, container, logged
+        playable = self._playable()
         self._limits()
         self._check_end()
         origin = (container.start_time or 0) / 1e6
-        self.tracks = [Track.of(stream, container, origin) for stream in self._playable()]
+        self.tracks = [Track.of(stream, container, origin) for stream in playable]
         self._by_index = {track.stream.index: track for track in self.tracks}
         self._cover: bytes | None = None
         self._picture = _main([track for track in self.tracks if track.kind == "picture"])
@@ -130,6 +131,8 @@ class _Play:
             raise _too_long(seconds, limits["max_seconds"])
         pixels = 0.0
         for stream in container.streams.video:
+            if stream.disposition & _NOT_FILMS:
+                continue
             megapixels = stream.width * stream.height / 1e6
             if megapixels > limits["max_megapixels"]:
                 raise Unusable(
@@ -151,20 +154,18 @@ class _Play:
         """Return the tracks to decode. :raises CantCheck: one of them can't be."""
         chosen: list[VideoStream | AudioStream] = []
         for stream in self._container.streams:
-            if stream.type not in ("video", "audio"):
+            if stream.type not in ("video", "audio") or stream.disposition & _NOT_FILMS:
                 continue
             context = stream.codec_context
             if context is None or not isinstance(stream, VideoStream | AudioStream):
                 raise CantCheck(f"There is no decoder for its track {stream.index + 1} here.")
             if context.codec_tag in _ENCRYPTED:
                 raise CantCheck("It is copy-protected, so nobody can look inside without its key.")
-            if isinstance(stream, VideoStream) and stream.disposition & _NOT_FILMS:
-                continue
             context.thread_count = 1  # workers are processes, one a core
             context.options = {"err_detect": "crccheck"}
             chosen.append(stream)
         if not chosen:
-            raise Unusable("There is nothing to see or to hear in it.", remedy=AGAIN)
+            raise Unusable("There is nothing to see or to hear in it: it is empty, or damaged.", remedy=AGAIN)
         return chosen
 
     # ------------------------------------------------------------------------------------ meanwhile
@@ -217,7 +218,11 @@ class _Play:
         """Set up what follows from the first frame: how the picture is shown, and what is made of it."""
         assert isinstance(track.stream, VideoStream)
         rate = track.stream.average_rate
-        self._first, self._shape = frame, Shape.of(track.stream, frame)
+        table = ""
+        if frame.color_trc in technical.HDR:
+            table = str(self._job.scratch / "tones.cube")
+            tones.write(self._job.scratch / "tones.cube", frame.color_trc)
+        self._first, self._shape = frame, Shape.of(track.stream, frame, table)
         self._film = Film(self._shape)
         self._gate = Gate(rate)
         self._upright = self._shape.chain(*self._shape.inside(SIDE), "yuv420p")

@@ -6,6 +6,7 @@ it grows too much, and of the frames that could be the poster only the best is h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -32,8 +33,6 @@ FRAMES, COLUMNS = 25, 5
 KEY_FRAMES = 256
 #: Frames a second of a proxy, at most.
 RATE = 30
-#: Colour transfers of high dynamic range (ITU-T H.273): PQ, and hybrid log-gamma.
-HDR = {16: "PQ", 18: "HLG"}
 _UNTOLD = 2  # a colour matrix that isn't told (ITU-T H.273)
 _FIRST_STEP = 0.25  # seconds between key frames of short films
 
@@ -78,7 +77,8 @@ class Shape:
 
     :param width: of its upright picture with square pixels. :param height: likewise.
     :param turn: degrees clockwise by which it must be turned to be upright.
-    :param interlaced: every frame is two moments, line by line. :param hdr: its colour transfer is one of ``HDR``.
+    :param interlaced: every frame is two moments, line by line.
+    :param tones: the file of :mod:`dam.ingest.media.tones` for its colours; empty for ordinary ones.
     :param matrix: the colour matrix to take it for where it tells none, as players do; else empty.
     """
 
@@ -86,11 +86,11 @@ class Shape:
     height: int
     turn: int = 0
     interlaced: bool = False
-    hdr: bool = False
+    tones: str = ""
     matrix: str = ""
 
     @classmethod
-    def of(cls, stream: VideoStream, frame: VideoFrame) -> Shape:
+    def of(cls, stream: VideoStream, frame: VideoFrame, tones: str = "") -> Shape:
         """Return the shape that a stream's first frame tells."""
         width, height = frame.width, frame.height
         pixel = stream.codec_context.sample_aspect_ratio or Fraction(1)
@@ -100,7 +100,7 @@ class Shape:
         if turn in (90, 270):
             width, height = height, width
         matrix = "" if frame.colorspace != _UNTOLD or frame.height < 720 else "bt709"
-        return cls(width, height, turn, frame.interlaced_frame, frame.color_trc in HDR, matrix)
+        return cls(width, height, turn, frame.interlaced_frame, tones, matrix)
 
     def inside(self, side: int) -> tuple[int, int]:
         """Return the even size at which the picture fits into a square; never enlarged."""
@@ -113,10 +113,14 @@ class Shape:
         scale = f"{across}:{down}:flags=bicubic"
         if self.matrix:
             scale += f":in_color_matrix={self.matrix}"
-        if self.hdr:  # tones are mapped, not cut
-            scale += ":out_primaries=bt709:out_transfer=bt709:intent=perceptual"
-        if not pixels.startswith("rgb"):
-            scale += ":out_color_matrix=bt709:out_range=tv"
+        screen = "" if pixels.startswith("rgb") else ":out_color_matrix=bt709:out_range=tv"
+        mapped: list[Filter] = []
+        if self.tones:
+            path = re.sub(r"([\\':,;\[\]])", r"\\\1", self.tones)
+            mapped = [
+                ("format", "gbrp10le"), ("lut3d", path), ("setparams", "color_primaries=bt709:color_trc=bt709"),
+                ("scale", screen[1:]),
+            ]  # fmt: skip
         turned: dict[int, list[Filter]] = {
             90: [("transpose", "clock")],
             180: [("hflip", ""), ("vflip", "")],
@@ -124,7 +128,7 @@ class Shape:
         }
         return [
             *([("yadif", "deint=interlaced")] if self.interlaced else []),
-            ("scale", scale),
+            *([("scale", scale), *mapped] if mapped else [("scale", scale + screen)]),
             ("format", pixels),
             *turned.get(self.turn, []),
             ("setsar", "1"),
@@ -152,7 +156,7 @@ class Gate:
         """Tell whether the frame of this moment goes through."""
         if seconds < self._due - self._early:
             return False
-        self._due = max(self._due, seconds - self._early) + self._step
+        self._due = (seconds if seconds - self._due > self._step else self._due) + self._step
         return True
 
 

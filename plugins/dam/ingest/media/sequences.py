@@ -19,7 +19,7 @@ BLANK = 0
 def of_key_frames(one: Sequence[int], other: Sequence[int]) -> float:
     """Return how alike two videos are, by the perceptual hashes of their key frames, as ``Version`` keeps them.
 
-    1 is the same film, 0 an unrelated one; above 0.8 it is the same one, encoded, scaled or trimmed another way.
+    1 is the same film, 0 an unrelated one; above 0.7 it is the same one, encoded, scaled or trimmed another way.
     Key frames stand evenly, at a distance that is doubled for longer films, so that of two lists that don't fit
     each other, one may have to be thinned.
     """

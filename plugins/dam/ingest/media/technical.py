@@ -16,9 +16,11 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorTrc
 from av.video.stream import VideoStream
 
-from dam.ingest.media.moving import HDR
+from dam.ingest.media import tones
 from dam.ingest.media.tracks import Track, family
 
+#: Names of the colour transfers of high dynamic range.
+HDR = {tones.PQ: "PQ", tones.HLG: "HLG"}
 #: Most chapters that are kept.
 MOST_CHAPTERS = 500
 

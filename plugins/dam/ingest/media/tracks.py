@@ -16,6 +16,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from dam.ingest.inspection import Unusable
+from dam.ingest.media import clock
 
 #: A file of which more than this share of frames is damaged can't be used; less is noted.
 MOST_DAMAGED = 0.01
@@ -34,16 +35,6 @@ _CUT_OFF = re.compile(r"partial file|ended prematurely")
 def family(container: InputContainer) -> str:
     """Return the short name of a container's family: ``mov`` for all of ISO base media, ``matroska`` …"""
     return str(container.format.name).split(",")[0]
-
-
-def clock(seconds: float) -> str:
-    """Return a time as people write it: ``0:05.3``, ``12:40``, ``1:02:03``."""
-    tenths = round(seconds * 10)
-    if tenths < 600:
-        return f"0:{tenths // 10:02}.{tenths % 10}"
-    whole = round(seconds)
-    hours, minutes = divmod(whole // 60, 60)
-    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
 
 
 @dataclass
