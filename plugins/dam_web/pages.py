@@ -15,6 +15,7 @@ from markupsafe import Markup
 from dam.enrich import contracts
 from dam.errors import DamError
 from dam.ingest import batches
+from dam.ingest.media import clock
 from dam.review import queries
 from dam.review.packages import REOPENERS, RETURNING
 from dam.workflow import STAGES
@@ -61,6 +62,7 @@ _environment = Environment(
 _environment.filters |= {
     "when": _when,
     "size": _size,
+    "clock": clock,
     "words": _words,
     "all": _all,
     # markdown-it escapes HTML in its input, so its output is ours

@@ -120,6 +120,7 @@ def version_row(services: Services, version: Version, *, see_place: bool = False
         "bytes": version.bytes,
         "width": version.width,
         "height": version.height,
+        "seconds": version.seconds,
         "sha256": version.sha256,
         "scan": version.scan,
         "scan_note": version.scan_note,

@@ -61,6 +61,8 @@ IN_MEMORY = 256_000_000
 _BLOCK = 1 << 20
 #: A look at a file may take so many seconds, and one more for so many bytes of it.
 _PATIENCE, _BYTES_A_SECOND = 60.0, 2_000_000
+#: What plays may ask for so many times as long as it may play.
+_LONGEST = 4
 
 
 _BEFORE = Scan(NOT_SCANNED, "set aside before it was scanned")
@@ -282,7 +284,9 @@ def _look(services: Services, file: _File, scratch: Path) -> _Seen:
         limits=limits.model_dump(),
         recipes=services.settings.include / "templates" / "recipes.yaml",
         scratch=scratch,
-        bounds=sandbox.Bounds(limits.decoder_bytes, _PATIENCE + file.row.bytes / _BYTES_A_SECOND),
+        bounds=sandbox.Bounds(
+            limits.decoder_bytes, _PATIENCE + file.row.bytes / _BYTES_A_SECOND, longest=_LONGEST * limits.max_seconds
+        ),
     )
     if "unusable" in answer:
         raise _Refusal(answer["unusable"], answer["media_type"])

@@ -6,6 +6,7 @@ things, such as previews, travel as files in a scratch folder that both processe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,8 @@ class Inspection:
     :param technical: what the format says of itself. :param embedded: raw metadata by the reader's key.
     :param words: text inside (pages, slides, drawings), for search and taggers.
     :param proofs: what was made for people to look at. :param notes: remarks for the batch's receipt.
+    :param kind: of asset, where only the content tells (a container for video and sound); else empty.
+    :param media_type: likewise.
     """
 
     width: int | None = None
@@ -69,6 +72,8 @@ class Inspection:
     words: str = ""
     proofs: list[Proof] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    kind: str = ""
+    media_type: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the inspection as JSON keeps it."""
@@ -87,6 +92,7 @@ class Job:
     :param path: of its bytes; may be a nameless file, so go by ``name``. :param name: as it was sent.
     :param scratch: an empty folder for proofs. :param limits: ``include/taxonomy/limits.yaml``, as a plain dict.
     :param recipes: ``include/templates/recipes.yaml``, the path.
+    :param more_time: asks for so many seconds in all, where a file takes longer than its size lets expect.
     """
 
     path: Path
@@ -94,3 +100,4 @@ class Job:
     scratch: Path
     limits: dict[str, Any]
     recipes: Path
+    more_time: Callable[[float], None] = lambda _seconds: None

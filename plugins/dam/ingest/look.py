@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from dam.errors import BadInput
@@ -23,6 +24,7 @@ def look(job: Job) -> dict[str, Any]:
         notes = safety.check(job, found)
         told = _inspector(found)(job, found)
         told.notes[:0] = notes
+        found = replace(found, kind=told.kind or found.kind, media_type=told.media_type or found.media_type)
         if credentials := provenance.read(job.path, found.media_type):
             told.embedded["C2PA"] = credentials
             if credentials["state"] in ("invalid", "unreadable"):

@@ -45,9 +45,17 @@ def add(
     recipe: dict[str, Any],
 ) -> None:  # fmt: skip
     """Keep bytes as a proof in the scratch folder and note it."""
-    file = f"{len(told.proofs)}-{name}"
-    (job.scratch / file).write_bytes(data)
-    told.proofs.append(Proof(name, file, media_type, width, height, recipe))
+    path = job.scratch / f"{len(told.proofs)}-{name}"
+    path.write_bytes(data)
+    keep(job, told, name, path, media_type, width=width, height=height, recipe=recipe)
+
+
+def keep(
+    job: Job, told: Inspection, name: str, path: Path, media_type: str, *, width: int = 0, height: int = 0,
+    recipe: dict[str, Any],
+) -> None:  # fmt: skip
+    """Note a file in the scratch folder as a proof: one that is too large to be handed over in memory."""
+    told.proofs.append(Proof(name, str(path.relative_to(job.scratch)), media_type, width, height, recipe))
 
 
 @lru_cache(maxsize=4)

@@ -59,12 +59,14 @@ class FolderStore(Store):
             _sync_folder(target.parent)
         return Stored(self.uri(key), digest.hexdigest(), length)
 
-    def open(self, key: str) -> BinaryIO:
+    def open(self, key: str, *, start: int = 0) -> BinaryIO:
         """Open the file."""
         try:
-            return self._path(key).open("rb")
+            stream = self._path(key).open("rb")
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise NotFound("is not there", where=self.uri(key)) from None
+        stream.seek(start)
+        return stream
 
     @contextmanager
     def local(self, key: str) -> Iterator[Path]:

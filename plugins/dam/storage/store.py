@@ -73,8 +73,8 @@ class Store(ABC):
         """Store a file, bytes or a stream under ``key``, replacing what was there; hashes while copying."""
 
     @abstractmethod
-    def open(self, key: str) -> BinaryIO:
-        """Open an object for reading. :raises NotFound: there is none."""
+    def open(self, key: str, *, start: int = 0) -> BinaryIO:
+        """Open an object for reading from byte ``start`` on. :raises NotFound: there is none."""
 
     @abstractmethod
     def local(self, key: str) -> AbstractContextManager[Path]:

@@ -97,6 +97,7 @@ class Limits(_Strict):
     """What the gate refuses and where it draws lines."""
 
     max_megapixels: float = Field(gt=0)
+    max_seconds: float = Field(gt=0)
     max_bytes: int = Field(gt=0)
     decoder_bytes: int = Field(gt=0)
     archive_max_files: int = Field(gt=0)
