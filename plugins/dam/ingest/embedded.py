@@ -32,7 +32,13 @@ def read(path: Path) -> dict[str, Any]:
                 continue
     finally:
         image.close()
-    return {key: value for key, value in ((k, _plain(v)) for k, v in found.items()) if value not in (None, "")}
+    return clean(found)
+
+
+def clean(found: dict[str, Any]) -> dict[str, Any]:
+    """Return raw metadata as JSON keeps it, without what is empty or too long."""
+    plain = ((key, _plain(value)) for key, value in found.items())
+    return {key: value for key, value in plain if value not in (None, "", [], {})}
 
 
 def _plain(value: Any) -> Any:
