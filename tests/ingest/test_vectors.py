@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import base64
 import gzip
+import io
+import shutil
+import struct
 
-import fuzzing
+import numpy as np
 import pytest
 from hypothesis import given
+from PIL import Image
 
+import fuzzing
 import world
-from dam.ingest.inspection import Unusable
+from dam.ingest.inspection import CantCheck, Unusable
 
 RDF = 'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"'
 DRAWING = f"""<?xml version="1.0" encoding="UTF-8"?>
@@ -155,3 +160,214 @@ def test_nothing_outside_is_fetched(tmp_path):
 @given(content=fuzzing.damaged(DRAWING.encode()))
 def test_a_damaged_drawing_is_refused_or_drawn(tmp_path, content):
     fuzzing.refused_or_told(written(tmp_path, content), "svg")
+
+
+# --------------------------------------------------------------------------------------------- PostScript
+
+
+def art():
+    """Return a picture that is red on the left and blue on the right."""
+    picture = Image.new("RGB", (120, 80), (200, 20, 30))
+    picture.paste((20, 30, 200), (60, 0, 120, 80))
+    return picture
+
+
+def encoded(picture, kind, **options):
+    out = io.BytesIO()
+    picture.save(out, kind, **options)
+    return out.getvalue()
+
+
+EPS = b"""%!PS-Adobe-3.0 EPSF-3.0
+%%Title: (Brand mark \\(final\\))
+%%Creator: Acme Draw 3
+%%For: Jo Brandt
+%%BoundingBox: 0 0 284 142
+%%HiResBoundingBox: 0 0 283.465 141.732
+%%DocumentNeededResources: font Helvetica-Bold
+%%+ font Acme-Book
+%%LanguageLevel: 2
+%%EndComments
+@HERE
+%%EndProlog
+newpath 0 0 moveto 100 100 lineto stroke
+showpage
+%%Trailer
+%%EOF
+"""
+
+
+def eps(*here):
+    return EPS.replace(b"@HERE\n", b"\n".join(here))
+
+
+def dos_eps(preview, program=EPS):
+    """Return an EPS with Windows' binary header and a TIFF preview (EPSF 3.0, table 1)."""
+    start = 30
+    places = (start, len(program), 0, 0, start + len(program), len(preview))
+    return b"\xc5\xd0\xd3\xc6" + struct.pack("<6I", *places) + b"\xff\xff" + program + preview
+
+
+def lines(data):
+    digits = data.hex().upper().encode()
+    return b"".join(b"%" + digits[at : at + 64] + b"\n" for at in range(0, len(digits), 64))
+
+
+def looks_like_art(told):
+    picture = told.proofs[0].picture()
+    left = picture.getpixel((picture.width // 4, picture.height // 2))
+    right = picture.getpixel((3 * picture.width // 4, picture.height // 2))
+    return left[0] > 130 > left[2] and right[2] > 130 > right[0]
+
+
+@pytest.fixture
+def no_interpreter(monkeypatch, tmp_path):
+    """Hide a Ghostscript that this machine may have."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+@pytest.mark.usefixtures("no_interpreter")
+def test_an_eps_tells_its_comments_and_shows_its_tiff_preview(tmp_path):
+    path = written(tmp_path, dos_eps(encoded(art(), "TIFF", compression="packbits")), "mark.eps")
+    told = world.inspected(path, "postscript")
+    assert told.embedded["EPS.Title"] == "Brand mark (final)"
+    assert told.embedded["EPS.For"] == "Jo Brandt"
+    assert told.technical["page_mm"] == [100.0, 50.0]
+    assert told.technical["fonts"] == [
+        {"name": "Acme-Book", "embedded": False},
+        {"name": "Helvetica-Bold", "embedded": False},
+    ]
+    assert looks_like_art(told)
+    assert "not proved" in told.notes[0]
+    assert "120 × 80" in told.notes[0]
+
+
+@pytest.mark.usefixtures("no_interpreter")
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_an_epsi_preview_is_read_at_every_depth(tmp_path, depth):
+    width, height = 21, 10  # no whole bytes a row
+    ink = np.zeros((height, width), dtype=np.uint8)
+    ink[:5, :7] = 2**depth - 1  # the upper left is black
+    bits = np.unpackbits(ink[:, :, None], axis=2)[:, :, -depth:].reshape(height, -1)
+    packed = np.packbits(bits, axis=1).tobytes()
+    hexadecimal = lines(packed)
+    preview = b"%%%%BeginPreview: %d %d %d %d\n" % (width, height, depth, hexadecimal.count(b"\n"))
+    told = world.inspected(written(tmp_path, eps(preview + hexadecimal + b"%%EndPreview"), "mark.epsi"), "postscript")
+    picture = np.asarray(told.proofs[0].picture().convert("L"))
+    assert picture.shape == (height, width)
+    assert picture[1:4, 1:5].max() < 60
+    assert picture[7:, :].min() > 200
+
+
+@pytest.mark.usefixtures("no_interpreter")
+def test_illustrators_old_thumbnail_is_shown(tmp_path):
+    palette = bytes(range(256)) * 3
+    palette = bytes((200, 20, 30, 20, 30, 200)) + palette[6:]
+    rows = (b"\xfd\x3c\x00" + b"\xfd\x3c\x01") * 80  # 60 of colour 0, 60 of colour 1
+    body = lines(palette + b"RLE" + rows)
+    thumbnail = b"%%AI7_Thumbnail: 120 80 8\n%%%%BeginData: %d Hex Bytes\n" % len(body) + body + b"%%EndData\n"
+    program = eps(thumbnail, b"%%IncludeResource: procset Adobe_level2_AI5 1.2 0")
+    told = world.inspected(written(tmp_path, program, "old.ai"), "postscript")
+    assert looks_like_art(told)
+
+
+@pytest.mark.usefixtures("no_interpreter")
+def test_the_thumbnail_of_an_xmp_packet_is_shown_and_the_packet_read(tmp_path):
+    jpeg = base64.b64encode(encoded(art(), "JPEG")).decode()
+    packet = (
+        '<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+        f'<rdf:RDF {RDF}><rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/"'
+        ' xmlns:xmpGImg="http://ns.adobe.com/xap/1.0/g/img/" xmlns:dc="http://purl.org/dc/elements/1.1/">'
+        "<dc:title><rdf:Alt><rdf:li xml:lang='x-default'>Mark</rdf:li></rdf:Alt></dc:title>"
+        '<xmp:Thumbnails><rdf:Alt><rdf:li rdf:parseType="Resource"><xmpGImg:format>JPEG</xmpGImg:format>'
+        f"<xmpGImg:image>{jpeg}</xmpGImg:image></rdf:li></rdf:Alt></xmp:Thumbnails>"
+        '</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
+    )
+    told = world.inspected(written(tmp_path, eps(packet.encode()), "mark.eps"), "postscript")
+    assert looks_like_art(told)
+    assert told.embedded["Xmp.dc.title"] == {"x-default": "Mark"}
+
+
+@pytest.mark.usefixtures("no_interpreter")
+def test_photoshops_thumbnail_is_shown(tmp_path):
+    jpeg = encoded(art(), "JPEG")
+    resource = struct.pack(">6I2H", 1, 120, 80, 360, 28800, len(jpeg), 24, 1) + jpeg
+    named = b"8BIM" + struct.pack(">H", 1036) + b"\0\0" + struct.pack(">I", len(resource)) + resource
+    other = b"8BIM" + struct.pack(">H", 1005) + b"\x03abc" + struct.pack(">I", 3) + b"xyz\0"
+    block = b"%%BeginPhotoshop: %d\n" % len(other + named) + lines(other + named) + b"%EndPhotoshop"
+    told = world.inspected(written(tmp_path, eps(block), "mark.eps"), "postscript")
+    assert looks_like_art(told)
+
+
+@pytest.mark.usefixtures("no_interpreter")
+@pytest.mark.parametrize("coding", ["binary", "hexadecimal", "by Pillow"])
+def test_a_picture_that_is_eps_in_form_is_decoded_in_full(tmp_path, coding):
+    rows = np.asarray(art()).swapaxes(1, 2).tobytes()
+    head = b'%%ImageData: 120 80 8 3 0 120 %d "beginimage"\nbeginimage\n'
+    if coding == "by Pillow":
+        program = encoded(art(), "EPS")
+    elif coding == "binary":
+        program = eps(head % 1 + rows)
+    else:
+        program = eps(head % 2 + rows.hex().encode())
+    told = world.inspected(written(tmp_path, program, "photo.eps"), "postscript")
+    assert (told.width, told.height) == (120, 80)
+    assert looks_like_art(told)
+    assert told.notes == []
+    with pytest.raises(Unusable, match="cut off"):
+        world.inspected(written(tmp_path, program[: len(program) // 2], "cut.eps"), "postscript")
+
+
+@pytest.mark.usefixtures("no_interpreter")
+def test_a_drawing_without_a_preview_waits_for_a_person(tmp_path):
+    with pytest.raises(CantCheck, match="no preview inside"):
+        world.inspected(written(tmp_path, eps(), "mark.eps"), "postscript")
+
+
+@pytest.mark.usefixtures("no_interpreter")
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (dos_eps(encoded(art(), "TIFF"))[:-900], "cut off after"),
+        (dos_eps(encoded(art(), "TIFF")[:-2000]), "preview inside is damaged"),
+        (EPS[:-60], "end mark is missing"),
+        (eps(b"%%BeginPreview: 8 8 1 8\n%00\n%%EndPreview"), "preview inside is cut off"),
+        (eps(b"%%BeginPreview: 8 8 1 8\n%00\n"), "cut off within its preview"),
+        (eps(b"%%BeginBinary: 100000\n"), "cut off within its picture data"),
+    ],
+)
+def test_a_damaged_postscript_file_is_refused(tmp_path, content, why):
+    with pytest.raises(Unusable, match=why):
+        world.inspected(written(tmp_path, content, "mark.eps"), "postscript")
+
+
+@pytest.mark.skipif(not shutil.which("gs"), reason="Ghostscript is not on this machine")
+def test_ghostscript_draws_what_it_can_and_finds_what_it_can_not(tmp_path):
+    drawn = b"1 0 0 setrgbcolor 0 0 142 142 rectfill 0 0 1 setrgbcolor 142 0 142 142 rectfill"
+    assert looks_like_art(world.inspected(written(tmp_path, eps(drawn), "mark.eps"), "postscript"))
+    with pytest.raises(Unusable, match="ends with an error"):
+        world.inspected(written(tmp_path, eps(b"0 0 nosuchoperator"), "mark.eps"), "postscript")
+
+
+def test_an_interpreter_that_gives_up_or_hangs_is_no_end(tmp_path, monkeypatch):
+    tool = written(tmp_path, "#!/bin/sh\necho 'Error: /undefined in nosuchoperator'\nexit 1\n", "gs")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    path = written(tmp_path, dos_eps(encoded(art(), "TIFF")), "mark.eps")
+    with pytest.raises(Unusable, match="undefined in nosuchoperator"):
+        world.inspected(path, "postscript")
+    tool.write_text("#!/bin/sh\nexec sleep 30\n")
+    monkeypatch.setattr("dam.ingest.inspectors.postscript._PATIENCE", 0.2)
+    told = world.inspected(path, "postscript")
+    assert looks_like_art(told)
+    assert "did not finish" in told.notes[0]
+
+
+WHOLE_EPS = dos_eps(encoded(art(), "TIFF", compression="tiff_lzw"))
+
+
+@pytest.mark.usefixtures("no_interpreter")
+@fuzzing.examples
+@given(content=fuzzing.damaged(WHOLE_EPS))
+def test_a_damaged_eps_is_refused_or_told(tmp_path, content):
+    fuzzing.refused_or_told(written(tmp_path, content, "mark.eps"), "postscript")
