@@ -37,7 +37,7 @@ def read(path: Path) -> dict[str, Any]:
 
 def clean(found: dict[str, Any]) -> dict[str, Any]:
     """Return raw metadata as JSON keeps it, without what is empty or too long."""
-    plain = ((key, _plain(value)) for key, value in found.items())
+    plain = ((key, _plain(value)) for key, value in found.items() if value is not None)
     return {key: value for key, value in plain if value not in (None, "", [], {})}
 
 
