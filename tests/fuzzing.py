@@ -11,7 +11,7 @@ import world
 from dam.ingest.inspection import CantCheck, Unusable
 
 examples = settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
