@@ -49,7 +49,13 @@ def read(path: Path) -> dict[str, Any]:
         image.close()
     if any(key.startswith("Iptc.") for key in found) and _iim_is_newer(path):
         found[IIM_IS_NEWER] = "yes"
-    return {key: value for key, value in ((k, _plain(v)) for k, v in found.items()) if value not in (None, "")}
+    return clean(found)
+
+
+def clean(found: dict[str, Any]) -> dict[str, Any]:
+    """Return raw metadata as JSON keeps it, without what is empty or too long."""
+    plain = ((key, _plain(value)) for key, value in found.items() if value is not None)
+    return {key: value for key, value in plain if value not in (None, "", [], {})}
 
 
 def _decoded(part: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
