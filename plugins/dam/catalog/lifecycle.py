@@ -98,7 +98,9 @@ def change_state(
     session.flush()
 
 
-def take_back(session: Session, version: Version, merge: Merge, *, actor: str, why: str, run: str | None = None) -> None:
+def take_back(
+    session: Session, version: Version, merge: Merge, *, actor: str, why: str, run: str | None = None
+) -> None:
     """Take the version that a merge archived back to the state it had before, and record it.
 
     The one way back that is not in the table: it stands open to the undo of a merge that is in force, and the

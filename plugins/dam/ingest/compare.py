@@ -186,7 +186,7 @@ def _main(one: str, other: str, scratch: str, memory_bytes: str) -> None:
     idle = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (idle + int(memory_bytes) + (2 << 30),) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    print(json.dumps(compare(Path(one), Path(other), Path(scratch))))
+    sys.stdout.write(json.dumps(compare(Path(one), Path(other), Path(scratch))))
 
 
 if __name__ == "__main__":

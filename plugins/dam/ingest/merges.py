@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Table, delete, insert, or_, select, update
@@ -156,9 +157,7 @@ def _look(session: Session, keep: str, drop: str, *, lock: bool = False) -> tupl
     if lock:
         _lock_assets(session, kept.asset_id, dropped.asset_id)
     known = session.scalar(
-        select(Merge).where(
-            Merge.kept_version_id == keep, Merge.dropped_version_id == drop, Merge.undone_at.is_(None)
-        )
+        select(Merge).where(Merge.kept_version_id == keep, Merge.dropped_version_id == drop, Merge.undone_at.is_(None))
     )
     return known, kept, dropped
 
@@ -531,7 +530,7 @@ def undo(
             uri = changes["dropped"]["storage_uri"]
             moving.copy(dropped.storage_uri, uri, sha256=dropped.sha256)
             take_back(session, dropped, found, actor=person, why=why, run=run)
-        _set(session, Version, dropped.id, changes["dropped"])
+            _set(session, Version, dropped.id, changes["dropped"])
         session.execute(
             update(Version)
             .where(Version.id.in_(changes["repointed"]), Version.merged_into_id == kept.id)
@@ -633,7 +632,9 @@ def _put_back(session: Session, model: type[Tag | Grant], done: dict[str, Any], 
 def _differs(row: Tag | Grant, values: dict[str, Any]) -> bool:
     """Return whether a row is not what the merge made of it; a sweep's note that it is through does not count."""
     table = _table(type(row))
-    return any(getattr(row, name) != _typed(table, name, value) for name, value in values.items() if name != "closed_at")
+    return any(
+        getattr(row, name) != _typed(table, name, value) for name, value in values.items() if name != "closed_at"
+    )
 
 
 # -------------------------------------------------------------------------------------------------- rows
@@ -678,10 +679,14 @@ def _set(session: Session, model: type[Any], row_id: str, values: dict[str, Any]
 
 
 def _plain(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, date) else value
+    if isinstance(value, date):
+        return value.isoformat()
+    return str(value) if isinstance(value, Decimal) else value
 
 
 def _typed(table: Any, name: str, value: Any) -> Any:
     """Return a plain value as the column has it."""
     kind = table.c[name].type.python_type if isinstance(value, str) else str
-    return kind.fromisoformat(value) if kind in (date, datetime) else value
+    if kind in (date, datetime):
+        return kind.fromisoformat(value)
+    return Decimal(value) if kind is Decimal else value

@@ -124,9 +124,7 @@ def upgrade() -> None:
     op.add_column("near_duplicates", sa.Column("answer", sa.Text(), nullable=True))
     op.add_column("near_duplicates", sa.Column("answered_by", sa.Text(), nullable=True))
     op.add_column("near_duplicates", sa.Column("answered_at", sa.DateTime(timezone=True), nullable=True))
-    op.create_check_constraint(
-        op.f("ck_near_duplicates_answer"), "near_duplicates", "answer IN ('different', 'both')"
-    )
+    op.create_check_constraint(op.f("ck_near_duplicates_answer"), "near_duplicates", "answer IN ('different', 'both')")
     op.create_check_constraint(
         op.f("ck_near_duplicates_answer_is_signed"),
         "near_duplicates",
