@@ -36,10 +36,9 @@ from dam.catalog.models import (
     new_id,
     utcnow,
 )
-from dam.create import deliverables
 from dam.enrich import contracts, rights
 from dam.errors import BadInput, NotFound, Refused
-from dam.ingest import batches, compare, duplicates, gate, merges
+from dam.ingest import batches, compare, duplicates, merges
 from dam.measure import kpis
 from dam.retention import archive
 from dam.review import packages
@@ -60,7 +59,7 @@ def twins(services, tmp_path, names=("A_ACME", "B_ACME"), *, seed=1, xmp=None, *
             shutil.copy(first, path)
             with pyexiv2.Image(str(path)) as opened:
                 opened.clear_xmp()
-                opened.modify_xmp({"Xmp.dc.subject": ["cup", "table"], **(xmp or {})})
+                opened.modify_xmp({"Xmp.dc.subject": ["galaxy", "cup"], **(xmp or {})})
         batch_id = world.drop(services, f"drops/{name}-{seed}", [path], supplier=f"Supplier {number}", **card)
         assert world.ingest(services, batch_id) == {"ingested": 1}
         found.append(batches.receipt(services, batch_id=batch_id)[0]["version_id"])
@@ -71,9 +70,7 @@ def rows(services):
     """Return every row of the tables that a merge may touch."""
     with services.session() as session:
         return {
-            table: sorted(
-                (dict(row) for row in session.execute(text(f"SELECT * FROM {table}")).mappings()), key=repr
-            )
+            table: sorted((dict(row) for row in session.execute(text(f"SELECT * FROM {table}")).mappings()), key=repr)
             for table in TABLES
         }
 
@@ -218,9 +215,7 @@ def test_a_merge_unites_what_both_knew_and_archives_the_other(services, tmp_path
         kept, dropped = session.get_one(Version, keep), session.get_one(Version, drop)
         described = session.get_one(Description, keep)
         assert (described.credit_line, described.creator, described.title) == ("Photo: Rachel", "Rachel", "A red cup")
-        assert {"subject/coffee", "subject/cup", "subject/table"} & {tag.term_id for tag in kept.tags} >= {
-            tag.term_id for tag in dropped.tags if tag.term_id.startswith("subject/")
-        }
+        assert {"subject/space", "subject/coffee"} <= {tag.term_id for tag in kept.tags if tag.source == "embedded"}
         assert (dropped.state, dropped.merged_into_id, dropped.tier) == ("archived", keep, "cold")
         assert "A_ACME v1" in dropped.state_reason
         assert session.scalars(select(ArchiveConfirmation.version_id)).all() == [drop]
@@ -357,7 +352,7 @@ def test_a_film_is_not_merged(services, tmp_path):
 
 
 def test_what_answers_a_deliverable_is_kept(services, tmp_path):
-    batch_id, complete = world.designers_batch(services, tmp_path)
+    _, complete = world.designers_batch(services, tmp_path)
     answers = next(one for one in complete if version(services, one).asset.name == "SPRING27-HERO-A_ACME")
     path = tmp_path / "COPY_ACME_20270301_v01.jpg"
     shutil.copy(tmp_path / "made" / "SPRING27-HERO-A_ACME_20270301_v01.jpg", path)
@@ -367,9 +362,7 @@ def test_what_answers_a_deliverable_is_kept(services, tmp_path):
     world.ingest(services, second)
     copy = batches.receipt(services, batch_id=second)[0]["version_id"]
     is_refused(services, copy, answers, "answers “Picture HERO-A” of a brief")
-    told = merges.merge(services, keep=answers, drop=copy, person="libby")
-    assert told["changed"]
-    assert batch_id
+    assert merges.merge(services, keep=answers, drop=copy, person="libby")["changed"]
 
 
 # ---------------------------------------------------------------------------------------------- approvals
@@ -442,7 +435,9 @@ DESCRIBED = st.none() | st.fixed_dictionaries(
     }
 )  # fmt: skip
 TAGS = st.dictionaries(
-    st.tuples(st.sampled_from(["subject/coffee", "subject/cup", "colour/red"]), st.sampled_from(["embedded", "person:libby"])),
+    st.tuples(
+        st.sampled_from(["subject/coffee", "subject/space", "colour/red"]), st.sampled_from(["embedded", "person:libby"])
+    ),
     st.tuples(st.sampled_from(["applied", "suggested", "refused"]), st.sampled_from([0.5, 0.9])),
 )  # fmt: skip
 GRANTS = st.dictionaries(
@@ -491,6 +486,18 @@ def allowed(services, version_id):
         }
 
 
+def contradict(mine, theirs):
+    """Return whether two grants under one licence allow nothing together."""
+    for one, other in ((mine[licence], theirs[licence]) for licence in mine.keys() & theirs.keys()):
+        for name in ("territories", "channels"):
+            if "*" not in one[name] + other[name] and not set(one[name]) & set(other[name]):
+                return True
+        ends = [grant["ends_on"] or date.max for grant in (one, other)]
+        if min(ends) < max(one["starts_on"], other["starts_on"]):
+            return True
+    return False
+
+
 @pytest.fixture
 def pair(services, tmp_path):
     keep, drop = twins(services, tmp_path)
@@ -500,20 +507,17 @@ def pair(services, tmp_path):
     return keep, drop
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(mine=SIDE, theirs=SIDE)
 def test_a_merge_loses_nothing_widens_nothing_and_is_undone_exactly(services, pair, mine, theirs):
     keep, drop = pair
     dress(services, keep, mine)
     dress(services, drop, theirs)
     before, could, other_could = rows(services), allowed(services, keep), allowed(services, drop)
-    try:
-        told = merges.merge(services, keep=keep, drop=drop, person="libby")
-    except Refused as error:
-        assert "in common" in error.what
-        assert set(mine["grants"]) & set(theirs["grants"])
-        assert rows(services) == before
+    if contradict(mine["grants"], theirs["grants"]):
+        is_refused(services, keep, drop, "in common")
         return
+    told = merges.merge(services, keep=keep, drop=drop, person="libby")
     with services.session() as session:
         kept = session.get_one(Version, keep)
         tags = {(tag.term_id, tag.source): tag.status for tag in kept.tags}
@@ -691,12 +695,9 @@ def test_an_asset_leads_on_only_while_none_of_its_versions_stands_by_itself(serv
 def test_assets_of_two_campaigns_stay_in_theirs_and_rights_are_united(services, tmp_path):
     for slug in ("spring-2027", "autumn-2027"):
         world.signed_brief(services, name=slug, slug=slug, project=slug.upper().replace("-", ""))
-    keep, drop = [
-        twins(services, tmp_path / slug, (f"{slug[0].upper()}_ACME",), seed=3, campaign_slug=slug)[0]
-        for slug in ("spring-2027",)
-    ] + [None]
+    [keep] = twins(services, tmp_path, ("SPRING_ACME",), campaign_slug="spring-2027")
     path = tmp_path / "AUTUMN_ACME_20270301_v01.jpg"
-    shutil.copy(tmp_path / "spring-2027" / "twins" / "S_ACME_20270301_v01.jpg", path)
+    shutil.copy(tmp_path / "twins" / "SPRING_ACME_20270301_v01.jpg", path)
     with pyexiv2.Image(str(path)) as opened:
         opened.clear_xmp()
     card = {"licence": "ACME-9", "holder": "ACME", "territories": ["FR"], "channels": ["*"]}
@@ -877,5 +878,3 @@ def test_what_a_batch_waits_for_may_be_merged_away(services, tmp_path):
     assert contracts.missing(services, batch_id=batch_id) == []
     report = contracts.check(services, batch_id=batch_id)
     assert (report.complete, report.incomplete) == ([], {})
-    assert deliverables
-    assert gate

@@ -22,6 +22,9 @@ WRITES = {
     ("POST", "/api/packages/{package_id}/annotations"): ("bea", "vic"),
     ("POST", "/api/annotations/{annotation_id}/resolve"): ("bea", "vic"),
     ("POST", "/api/packages/{package_id}/reopen"): ("maya", "bea"),
+    ("POST", "/api/duplicates/{version_id}/{other_id}/answer"): ("libby", "bea"),
+    ("POST", "/api/merges"): ("libby", "bea"),
+    ("POST", "/api/merges/{merge_id}/undo"): ("ada", "lena"),
     ("POST", "/api/uploads"): ("dario", "bea"),
     ("PUT", "/api/uploads/{upload}/{name}"): ("dario", "bea"),
     ("POST", "/api/uploads/{upload}/complete"): ("dario", "bea"),
@@ -113,6 +116,8 @@ def concrete(path, package):
         "recipe": "thumbnail",
         "report_id": "kpi_x",
         "annotation_id": "ann_x",
+        "other_id": "ver_x",
+        "merge_id": "mrg_x",
         "upload": "upload-up_" + "0" * 26,
     }
     return re.sub(r"\{(\w+)\}", lambda match: known[match[1]], path)
@@ -158,7 +163,8 @@ def test_a_write_needs_the_role(site, package, method, path):
     right, wrong = WRITES[(method, path)]
     body = {
         "verdict": "approve", "values": {"title": "New"}, "version_id": package["version_id"], "body": "Nice.",
-        "dag_id": "d", "run_id": "r", "task_id": "t", "option": "o",
+        "dag_id": "d", "run_id": "r", "task_id": "t", "option": "o", "answer": "both", "drop": "ver_x",
+        "keep": package["version_id"],
     }  # fmt: skip
     for person in filter(None, ("vic", wrong)):
         if path == "/api/questions":
