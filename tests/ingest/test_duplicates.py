@@ -436,7 +436,8 @@ DESCRIBED = st.none() | st.fixed_dictionaries(
 )  # fmt: skip
 TAGS = st.dictionaries(
     st.tuples(
-        st.sampled_from(["subject/coffee", "subject/space", "colour/red"]), st.sampled_from(["embedded", "person:libby"])
+        st.sampled_from(["subject/coffee", "subject/space", "colour/red"]),
+        st.sampled_from(["embedded", "person:libby"]),
     ),
     st.tuples(st.sampled_from(["applied", "suggested", "refused"]), st.sampled_from([0.5, 0.9])),
 )  # fmt: skip

@@ -6,10 +6,10 @@ import shutil
 
 import pyexiv2
 import pytest
-
 import test_routes
+
 import world
-from dam.catalog.models import Version
+from dam.catalog.models import Publication, UsageFact, Version, utcnow
 from dam.ingest import batches
 from dam.review import packages
 
@@ -122,3 +122,20 @@ def test_the_same_bytes_from_another_sender_show_on_the_asset(site, services, tw
     assert world.ingest(services, batch_id) == {"duplicate": 1}
     page = site("vic").get(f"/assets/{twins['CUP'][1]}").text
     assert f'Also delivered by <a href="/batches/{batch_id}">Third &amp; Co</a>' in page
+
+
+def test_usage_of_what_was_merged_shows_on_the_kept_asset(site, services, twins):
+    (_, kept), (drop, _) = twins["CUP"], twins["MUG"]
+    with services.session() as session:
+        out = Publication(
+            version_id=drop, channel="web", idempotency_key="k", status="withdrawn", starts_at=utcnow(), takedown={
+                "endpoints": []
+            }, withdrawn_at=utcnow(),
+        )  # fmt: skip
+        session.add(out)
+        session.flush()
+        session.add(UsageFact(day=utcnow().date(), publication_id=out.id, path="/a", hits=1234, bytes=1))
+    merged(site, twins)
+    page = site("vic").get(f"/assets/{kept}").text
+    assert "<td>MUG_ACME v1</td>" in page
+    assert "Asked for 1,234 times in all, what was merged into it included." in page

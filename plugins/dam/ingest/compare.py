@@ -177,7 +177,8 @@ def _colours(part: Any) -> NDArray[np.int64]:
     else:
         fallback = "cmyk" if part.interpretation == "cmyk" else "srgb"
         seen = part.icc_transform("srgb", embedded=True, input_profile=fallback, depth=16)
-    return seen.numpy().astype(np.int64)
+    colours: NDArray[np.int64] = seen.numpy().astype(np.int64)
+    return colours
 
 
 def _main(one: str, other: str, scratch: str, memory_bytes: str) -> None:

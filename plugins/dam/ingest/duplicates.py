@@ -149,11 +149,15 @@ def _side(session: Session, version: Version) -> dict[str, Any]:
 
 def _grants(asset: Asset) -> list[str]:
     return [
-        f"{grant.licence.reference}: {', '.join(grant.channels)} in {', '.join(grant.territories)}, "
-        f"{f'until {grant.ends_on.isoformat()}' if grant.ends_on else 'no end'}, "
-        f"releases {grant.model_release}/{grant.property_release}"
+        f"{grant.licence.reference}: {_words(grant.channels, 'all channels')}, {_words(grant.territories, 'everywhere')}, "
+        f"{f'until {grant.ends_on.isoformat()}' if grant.ends_on else 'no end'}, model release "
+        f"{grant.model_release.replace('_', ' ')}, property release {grant.property_release.replace('_', ' ')}"
         for grant in asset.grants
     ]
+
+
+def _words(values: list[str], every: str) -> str:
+    return every if "*" in values else ", ".join(values)
 
 
 def _merged_into(version_id: str) -> Any:
