@@ -79,7 +79,7 @@ def pairs(services: Services, *, answered: bool = False, limit: int = 25, offset
         return {"total": total, "pairs": [_pair(session, pair) for pair in found]}
 
 
-def _open_pairs(*, answered: bool) -> Select[tuple[NearDuplicate]]:
+def _open_pairs(*, answered: bool) -> Select[NearDuplicate]:
     one, other = aliased(Version), aliased(Version)
     return (
         select(NearDuplicate)
@@ -149,7 +149,8 @@ def _side(session: Session, version: Version) -> dict[str, Any]:
 
 def _grants(asset: Asset) -> list[str]:
     return [
-        f"{grant.licence.reference}: {_words(grant.channels, 'all channels')}, {_words(grant.territories, 'everywhere')}, "
+        f"{grant.licence.reference}: {_words(grant.channels, 'all channels')}, "
+        f"{_words(grant.territories, 'everywhere')}, "
         f"{f'until {grant.ends_on.isoformat()}' if grant.ends_on else 'no end'}, model release "
         f"{grant.model_release.replace('_', ' ')}, property release {grant.property_release.replace('_', ' ')}"
         for grant in asset.grants

@@ -30,6 +30,7 @@ from dam.catalog.models import (
     Asset,
     Description,
     Grant,
+    Licence,
     Merge,
     Package,
     PackageStatus,
@@ -518,8 +519,8 @@ def undo(
         before, changes = _stale(session, kept), found.changes
         left = [
             *_undescribe(session, kept, changes["description"]),
-            *_put_back(session, Tag, changes["tags"], "the tag {term_id}"),
-            *_put_back(session, Grant, changes["grants"], "the grant {id}"),
+            *_put_back(session, Tag, changes["tags"]),
+            *_put_back(session, Grant, changes["grants"]),
         ]
         session.flush()
         session.expire_all()
@@ -598,7 +599,7 @@ def _undescribe(session: Session, kept: Version, done: dict[str, Any]) -> list[s
             del custom[key]
     mine.custom = custom
     if mine.updated_at == _typed(Description.__table__, "updated_at", done["after"]["updated_at"]):
-        if done["created"]:
+        if done["created"] and not left:
             session.delete(mine)
             return left
         mine.updated_by = done["before"]["updated_by"]
@@ -606,16 +607,16 @@ def _undescribe(session: Session, kept: Version, done: dict[str, Any]) -> list[s
     return left
 
 
-def _put_back(session: Session, model: type[Tag | Grant], done: dict[str, Any], name: str) -> list[str]:
+def _put_back(session: Session, model: type[Tag | Grant], done: dict[str, Any]) -> list[str]:
     """Remove the rows that the merge added and change back those it changed, unless somebody changed them since."""
     left = []
     table = _table(model)
     for values in done["added"]:
-        row = session.get(model, values["id"], with_for_update=True, populate_existing=True)
+        row: Any = session.get(model, values["id"], with_for_update=True, populate_existing=True)
         if row is None:
             continue
         if _differs(row, values):
-            left.append(f"{name.format(**values)} was changed since")
+            left.append(f"{_called(session, values)} was changed since")
             continue
         if model is Grant:  # the audit trail keeps that they were sent
             session.execute(delete(RightsAlert).where(RightsAlert.grant_id == values["id"]))
@@ -623,10 +624,17 @@ def _put_back(session: Session, model: type[Tag | Grant], done: dict[str, Any], 
     for told in done["changed"]:
         row = session.get(model, told["id"], with_for_update=True, populate_existing=True)
         if row is None or _differs(row, told["after"]):
-            left.append(f"{name.format(**told['row'])} was changed since")
+            left.append(f"{_called(session, told['row'])} was changed since")
         else:
             _set(session, model, told["id"], told["before"])
     return left
+
+
+def _called(session: Session, values: dict[str, Any]) -> str:
+    """Return what people call a tag or a grant, by its plain values."""
+    if "term_id" in values:
+        return f"the tag {values['term_id']}"
+    return f"the grant under {session.get_one(Licence, values['licence_id']).reference}"
 
 
 def _differs(row: Tag | Grant, values: dict[str, Any]) -> bool:
@@ -657,7 +665,7 @@ def _as_json(values: dict[str, Any]) -> dict[str, Any]:
 def _change(session: Session, row: Tag | Grant, values: dict[str, Any]) -> dict[str, Any]:
     """Change a row and return what it was and is, so that it can be put back."""
     known = _values(row, without=())
-    told = {
+    told: dict[str, Any] = {
         "id": row.id,
         "row": _as_json({name: known[name] for name in known if name.endswith("_id")}) | {"id": row.id},
         "before": _as_json({name: known[name] for name in values}),
