@@ -169,7 +169,7 @@ def search(words: list[str]) -> None:
             select(Asset.id, Asset.name, Version.number, Version.state, Description.title)
             .join(Version, Version.asset_id == Asset.id)
             .join(Description, Description.version_id == Version.id)
-            .where(Description.search.op("@@")(query))
+            .where(Description.search.op("@@")(query), Version.merged_into_id.is_(None))
             .order_by(Asset.name, Version.number)
             .limit(100)
         ).all()

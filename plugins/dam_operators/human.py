@@ -509,14 +509,14 @@ class LibrarianOperator(PersonOperator):
                 where=f"batch {self.batch_id}",
                 remedy="Fill them in, or choose to leave them out.",
             )
-        return [version for version in self.incomplete if version not in still]
+        return [version for version in self.incomplete if version in report.complete]
 
     def expire(self, context: Context) -> list[str]:
         """Let through what is complete by now; the rest stays where it is."""
         from dam.enrich import contracts
 
         report = contracts.check(self.services, batch_id=self.batch_id, run=run_name(context))
-        return [version for version in self.incomplete if version not in report.incomplete]
+        return [version for version in self.incomplete if version in report.complete]
 
 
 class SignDestructionOperator(PersonOperator):

@@ -7,14 +7,15 @@ import re
 from contextlib import suppress
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from dam.catalog import claims
 from dam.enrich import contracts
 from dam.errors import BadInput, DamError
-from dam.ingest import batches
+from dam.ingest import batches, duplicates, merges
 from dam.review import packages, queries, remarks, seats
 from dam_web import airflow_api, views
 from dam_web.auth import Asking, Visitor, may, sees_place
@@ -24,6 +25,7 @@ router = APIRouter(prefix="/api")
 OPTION = {"approve": "Approve", "request_changes": "Request changes", "reject": "Reject"}
 VerdictName = Literal["approve", "request_changes", "reject"]
 Librarian = Annotated[Visitor, may("librarian", "dam_admin")]
+Merger = Annotated[Visitor, may(*merges.MERGERS)]
 Reopener = Annotated[Visitor, may(*packages.REOPENERS)]
 Uploader = Annotated[Visitor, may("designer", "librarian", "dam_admin")]
 Reviewer = Annotated[
@@ -72,6 +74,26 @@ class QuestionAnswer(BaseModel):
     values: dict[str, Any] = {}
 
 
+class NewMerge(BaseModel):
+    """Two versions that show the same pixels: the one to keep, the one to archive."""
+
+    keep: str
+    drop: str
+    void_approvals: bool = False
+
+
+class Undo(BaseModel):
+    """Whether an undo may void approvals."""
+
+    void_approvals: bool = False
+
+
+class PairAnswer(BaseModel):
+    """What a librarian says of two versions that look alike; null asks again."""
+
+    answer: duplicates.Answer | None
+
+
 class NewUpload(BaseModel):
     """An upload for a campaign, or for none."""
 
@@ -102,9 +124,12 @@ def assets(q: str = "", limit: Annotated[int, Field(ge=1, le=200)] = 60, offset:
     return views.search(services(), q, limit=limit, offset=offset)
 
 
-@router.get("/assets/{asset_id}")
-def asset(asset_id: str, person: Asking) -> dict[str, Any]:
-    """Return an asset."""
+@router.get("/assets/{asset_id}", response_model=None)
+def asset(asset_id: str, person: Asking) -> dict[str, Any] | Response:
+    """Return an asset; one that was merged away leads to the one that was kept."""
+    if kept := views.leads_to(services(), asset_id):
+        # 307, not 301: a merge can be undone, and a browser keeps a 301
+        return JSONResponse({"merged_into": kept}, status_code=307, headers={"Location": kept})
     return views.asset(services(), asset_id, see_place=sees_place(person))
 
 
@@ -112,6 +137,40 @@ def asset(asset_id: str, person: Asking) -> dict[str, Any]:
 def receipt(batch_id: str) -> list[dict[str, Any]]:
     """Return what became of every file of a batch."""
     return batches.receipt(services(), batch_id=batch_id)
+
+
+@router.get("/duplicates")
+def pairs(
+    answered: bool = False, limit: Annotated[int, Field(ge=1, le=200)] = 25, offset: Annotated[int, Field(ge=0)] = 0
+) -> dict[str, Any]:
+    """Return pairs that look alike."""
+    return duplicates.pairs(services(), answered=answered, limit=limit, offset=offset)
+
+
+@router.post("/duplicates/{version_id}/{other_id}/answer")
+def answer_pair(version_id: str, other_id: str, given: PairAnswer, person: Merger) -> dict[str, Any]:
+    """Say that two are different things, or that both are kept."""
+    return duplicates.answer(services(), version_ids=(version_id, other_id), said=given.answer, person=person.username)
+
+
+@router.get("/merges")
+def all_merges() -> list[dict[str, Any]]:
+    """Return the newest merges."""
+    return duplicates.merged(services())
+
+
+@router.post("/merges")
+def merge(given: NewMerge, person: Merger) -> dict[str, Any]:
+    """Merge two versions that show the same pixels."""
+    return merges.merge(
+        services(), keep=given.keep, drop=given.drop, person=person.username, void_approvals=given.void_approvals
+    )
+
+
+@router.post("/merges/{merge_id}/undo")
+def undo_merge(merge_id: str, given: Undo, person: Merger) -> dict[str, Any]:
+    """Undo a merge."""
+    return merges.undo(services(), merge_id=merge_id, person=person.username, void_approvals=given.void_approvals)
 
 
 @router.get("/vocabulary")

@@ -725,3 +725,30 @@ def test_bad_input_fails_at_once_and_plainly(run):
 
     with pytest.raises(AirflowFailException, match="there is no such brief"):
         OpenCreatorTasksOperator(task_id="t", key="brf_nothing").execute(run())
+
+
+class TestLibrarian:
+    def test_a_version_that_was_merged_away_meanwhile_is_not_sent_to_review(self, run, services, tmp_path):
+        """The librarian merges a bare copy instead of filling it in; "Done" then lets through only what is left."""
+        import shutil
+
+        import pyexiv2
+
+        from dam.enrich import contracts
+        from dam.ingest import batches, merges
+        from dam_operators.human import LibrarianOperator
+
+        whole = world.picture(tmp_path, "A_ACME_20270301_v01.jpg")
+        bare = tmp_path / "B_ACME_20270301_v01.jpg"
+        shutil.copy(whole, bare)
+        with pyexiv2.Image(str(bare)) as opened:
+            opened.clear_xmp()
+        batch_id = world.drop(services, "drops/a", [whole, bare])
+        world.ingest(services, batch_id)
+        keep, drop = [row["version_id"] for row in batches.receipt(services, batch_id=batch_id)]
+        report = contracts.check(services, batch_id=batch_id)
+        assert (report.complete, list(report.incomplete)) == ([keep], [drop])
+        merges.merge(services, keep=keep, drop=drop, person="libby")
+        operator = LibrarianOperator(task_id="librarian", batch_id=batch_id, incomplete={drop: []})
+        assert operator.record(run(), person="libby", answer=operator.DONE, values={}) == []
+        assert operator.expire(run()) == []

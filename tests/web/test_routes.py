@@ -27,6 +27,9 @@ WRITES = {
     ("POST", "/api/annotations/{annotation_id}/resolve"): ("bea", "vic"),
     ("POST", "/api/packages/{package_id}/reopen"): ("maya", "bea"),
     ("POST", "/api/versions/{version_id}/review"): ("ada", "libby"),
+    ("POST", "/api/duplicates/{version_id}/{other_id}/answer"): ("libby", "bea"),
+    ("POST", "/api/merges"): ("libby", "bea"),
+    ("POST", "/api/merges/{merge_id}/undo"): ("ada", "lena"),
     ("POST", "/api/uploads"): ("dario", "bea"),
     ("PUT", "/api/uploads/{upload}/{name}"): ("dario", "bea"),
     ("POST", "/api/uploads/{upload}/complete"): ("dario", "bea"),
@@ -173,6 +176,9 @@ def concrete(path, package):
         "name": "dam.css" if path.startswith("/static") else "a.jpg",
         "recipe": "thumbnail",
         "report_id": "kpi_x",
+        "annotation_id": "ann_x",
+        "other_id": "ver_x",
+        "merge_id": "mrg_x",
         "upload": "upload-up_" + "0" * 26,
     } | package
     return re.sub(r"\{(\w+)\}", lambda match: known[match[1]], path)
@@ -218,6 +224,7 @@ def test_a_write_needs_the_role(site, services, airflow, package, method, path):
     body = {
         "verdict": "approve", "values": {"title": "New"}, "version_id": package["version_id"], "body": "Nice.",
         "dag_id": "d", "run_id": asked["dag_run_id"], "task_id": "sign", "option": "Yes",
+        "answer": "both", "drop": "ver_x", "keep": package["version_id"],
     }  # fmt: skip
 
     def ask(person):

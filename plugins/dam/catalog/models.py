@@ -356,6 +356,9 @@ class Version(Base):
             "scan NOT IN ('awaited', 'infected') OR state IN ('received', 'quarantined', 'destroyed')",
             name="unsafe_is_set_aside",
         ),
+        CheckConstraint("merged_into_id IS NULL OR state IN ('archived', 'destroyed')", name="merged_is_archived"),
+        CheckConstraint("merged_into_id <> id", name="merged_into_another"),
+        Index("ix_versions_merged_into_id", "merged_into_id", postgresql_where=text("merged_into_id IS NOT NULL")),
         Index("ix_versions_pixel_hash", "pixel_hash"),
         *(
             Index(
@@ -408,6 +411,7 @@ class Version(Base):
     scan_note: Mapped[str | None]  # the scanner's version, the signature's name, or why it was not scanned
     made_by: Mapped[str]  # username of the uploader or maker; separation of duties
     retain_until: Mapped[date | None]
+    merged_into_id: Mapped[str | None] = mapped_column(ForeignKey("versions.id"))  # counts as that one: see Merge
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
 
     asset: Mapped[Asset | None] = relationship(back_populates="versions", foreign_keys=[asset_id])
@@ -428,16 +432,57 @@ class LifecycleTransition(Base):
 
 
 class NearDuplicate(Base):
-    """Two versions that look alike: ``same_pixels`` or within ``distance`` bits of perceptual hash."""
+    """Two versions that look alike: ``same_pixels`` or within ``distance`` bits of perceptual hash.
+
+    ``answer`` is what a librarian said of them: ``different`` things, or ``both`` are kept. None: not asked yet.
+    """
 
     __tablename__ = "near_duplicates"
-    __table_args__ = (CheckConstraint("version_id > other_id", name="ordered_pair"),)
+    __table_args__ = (
+        CheckConstraint("version_id > other_id", name="ordered_pair"),
+        CheckConstraint("answer IN ('different', 'both')", name="answer"),
+        CheckConstraint(
+            "(answer IS NULL) = (answered_by IS NULL) AND (answer IS NULL) = (answered_at IS NULL)",
+            name="answer_is_signed",
+        ),
+    )
 
     version_id: Mapped[str] = mapped_column(ForeignKey("versions.id"), primary_key=True)
     other_id: Mapped[str] = mapped_column(ForeignKey("versions.id"), primary_key=True, index=True)
     distance: Mapped[int]
     same_pixels: Mapped[bool] = mapped_column(default=False)
     found_at: Mapped[datetime] = mapped_column(default=utcnow)
+    answer: Mapped[str | None]
+    answered_by: Mapped[str | None]
+    answered_at: Mapped[datetime | None]
+
+
+class Merge(Base):
+    """Two versions that show the same pixels made one: what the kept one took over, and what was before.
+
+    ``changes`` is enough to undo it. A merge never changes but for being undone, once; see :mod:`dam.ingest.merges`.
+    """
+
+    __tablename__ = "merges"
+    __table_args__ = (
+        CheckConstraint("kept_version_id <> dropped_version_id", name="two_versions"),
+        CheckConstraint("(undone_at IS NULL) = (undone_by IS NULL)", name="undo_is_signed"),
+        Index("uq_merges_dropped", "dropped_version_id", unique=True, postgresql_where=text("undone_at IS NULL")),
+        Index("ix_merges_merged_at", "merged_at"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("mrg"))
+    kept_version_id: Mapped[str] = mapped_column(ForeignKey("versions.id"), index=True)
+    dropped_version_id: Mapped[str] = mapped_column(ForeignKey("versions.id"))
+    kept_asset_id: Mapped[str] = mapped_column(ForeignKey("assets.id"))
+    dropped_asset_id: Mapped[str] = mapped_column(ForeignKey("assets.id"))
+    state_before: Mapped[str]  # of the dropped one: an undo, and it alone, takes it back there
+    changes: Mapped[dict[str, Any]]
+    merged_by: Mapped[str]
+    merged_at: Mapped[datetime] = mapped_column(default=utcnow)
+    undone_by: Mapped[str | None]
+    undone_at: Mapped[datetime | None]
+    left: Mapped[list[Any]] = mapped_column(default=list)  # what an undo left: somebody changed it since
 
 
 # -------------------------------------------------------------------------------------------- enrich

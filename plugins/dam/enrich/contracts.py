@@ -234,7 +234,7 @@ def fill(
         (:data:`RIGHTS`; ``licence`` names the reference).
     :returns: ``{"version_id", "changed"}``: the fields that changed.
     :raises BadInput: a field or a term is unknown, or a value can't be read.
-    :raises Refused: the version is destroyed.
+    :raises Refused: the version is destroyed, or was merged into another.
     :raises HeldVersion: a hold covers the version.
     """
     unknown = sorted(set(values) - {*DESCRIBED, *RIGHTS, "tags"})
@@ -252,6 +252,12 @@ def fill(
             raise NotFound("there is no such version, or it was not accepted", where=version_id)
         if version.state == VersionState.DESTROYED:
             raise Refused("the version is destroyed", where=version_id)
+        if version.merged_into_id is not None:
+            raise Refused(
+                "the version was merged into another, which has the same pixels",
+                where=version_id,
+                remedy=f"Change {version.merged_into_id} instead, or undo the merge on the duplicates page.",
+            )
         if holds := holds_on(session, version):
             raise HeldVersion(
                 f"it is on legal hold ({holds[0].reason}), so nothing of it can be changed",

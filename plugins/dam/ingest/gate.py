@@ -249,7 +249,7 @@ def _through(services: Services, session: Session, file: _File, scratch: Path, r
         session.refresh(known, with_for_update={"of": Version})  # another worker may have it in hand
         file.waiting = known if known.scan == AWAITED else None
     if known is not None and file.waiting is None:
-        _join(file, known)
+        _join(session, file, known)
         return
     try:
         _check_bytes(services, file)
@@ -308,11 +308,14 @@ def _scan(services: Services, file: _File) -> None:
         raise _Refusal(f"It is set aside until it was scanned for malware: {file.scan.note}.")
 
 
-def _join(file: _File, known: Version) -> None:
+def _join(session: Session, file: _File, known: Version) -> None:
     """Let a file whose bytes are in the library join that version: no second asset, both provenances."""
     file.row.version_id = known.id
     file.row.outcome = FileOutcome.DUPLICATE
     name = f"{known.asset.name} v{known.number}" if known.asset else f"the quarantined file {known.filename}"
+    if known.merged_into_id is not None:
+        kept = session.get_one(Version, known.merged_into_id)
+        name += f", which was merged into {kept.asset.name} v{kept.number}" if kept.asset else ""
     file.row.reason = f"The same bytes are in the library already, as {name}."
 
 
@@ -346,7 +349,7 @@ def _set_aside(services: Services, session: Session, file: _File, refusal: _Refu
     )
     if version is None:  # the same bad bytes arrived through another worker at the same moment
         known = session.scalars(select(Version).where(Version.sha256 == file.sha256)).one()
-        _join(file, known)
+        _join(session, file, known)
         return
     change_state(session, version, VersionState.QUARANTINED, actor="airflow", why=reason, run=run)
     file.row.version_id = version.id
@@ -357,14 +360,21 @@ def _accept(services: Services, session: Session, file: _File, seen: _Seen, run:
     from dam.enrich import rights, tags
     from dam.renditions import render
 
-    name, filename = _names(file, seen)
+    name, filename, claimed = _names(file, seen)
     stored = services.storage.vault.put_content(file.path, sha256=file.sha256)
     asset, is_new = _asset(session, file.batch, name, seen.kind)
-    last = session.scalar(select(func.max(Version.number)).where(Version.asset_id == asset.id))
-    made = _version(file, seen, asset, (last or 0) + 1, filename, stored.uri)
+    if asset.kind != seen.kind:
+        # a film of that name is no version of a picture: another contract holds, and another eye reviews it
+        own = f"{name}-{seen.kind.upper()}"
+        file.notes.append(f"{name} is of the kind {asset.kind} and this is {seen.kind}, so it is kept as {own}.")
+        asset, is_new = _asset(session, file.batch, own, seen.kind)
+    number = (session.scalar(select(func.max(Version.number)).where(Version.asset_id == asset.id)) or 0) + 1
+    if claimed not in (None, number):
+        file.notes.append(f"Its name claims version {claimed}; the next one of {asset.name} here is version {number}.")
+    made = _version(file, seen, asset, number, filename, stored.uri)
     version = _released(file.waiting, made) if file.waiting else _insert(session, made)
     if version is None:
-        _join(file, session.scalars(select(Version).where(Version.sha256 == file.sha256)).one())
+        _join(session, file, session.scalars(select(Version).where(Version.sha256 == file.sha256)).one())
         return
     file.row.version_id, file.row.reason = version.id, None
     file.row.outcome = FileOutcome.INGESTED if is_new else FileOutcome.NEW_VERSION
@@ -438,8 +448,8 @@ def _insert(session: Session, version: Version) -> Version | None:
     return version
 
 
-def _names(file: _File, found: _Seen) -> tuple[str, str]:
-    """Return the asset's name and the name the file is served under, its extension mended."""
+def _names(file: _File, found: _Seen) -> tuple[str, str, int | None]:
+    """Return the asset's name, the name the file is served under (its extension mended), and the number it claims."""
     given = file.row.path.rsplit("/", 1)[-1]
     stem, dot, extension = given.rpartition(".")
     if not dot:
@@ -450,11 +460,12 @@ def _names(file: _File, found: _Seen) -> tuple[str, str]:
         extension = right
     filename = f"{stem}.{extension}"
     try:
-        return naming.parse(filename).asset, filename
+        told = naming.parse(filename)
+        return told.asset, filename, told.version
     except BadInput as fault:
         file.notes.append(fault.what[0].upper() + fault.what[1:] + ".")
         safe = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in stem)
-        return safe[:200] or "UNNAMED", filename
+        return safe[:200] or "UNNAMED", filename, None
 
 
 def _asset(session: Session, batch: Batch, name: str, kind: str) -> tuple[Asset, bool]:

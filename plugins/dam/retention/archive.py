@@ -122,7 +122,7 @@ def _archive_one(services: Services, version_id: str, run: str | None) -> dict[s
         version = _locked(session, version_id)
         confirmation: ArchiveConfirmation | None
         if version.state != VersionState.ARCHIVED:
-            confirmation = _confirm(services, session, moving, version, run)
+            confirmation = put_away(services, session, moving, version, run=run)
         elif confirmation := _confirmed(session, version):  # a run that was killed at the end left the source
             moving.leave(confirmation.from_uri, copy=version.storage_uri, sha256=version.sha256)
         uri = version.storage_uri
@@ -146,18 +146,30 @@ def _locked(session: Session, version_id: str) -> Version:
     return version
 
 
-def _confirm(
-    services: Services, session: Session, moving: Moving, version: Version, run: str | None
+def put_away(
+    services: Services,
+    session: Session,
+    moving: Moving,
+    version: Version,
+    *,
+    reason: str | None = None,
+    actor: str = "airflow",
+    run: str | None = None,
 ) -> ArchiveConfirmation:
-    """Copy a version to cold storage, archive it and file the confirmation."""
+    """Copy a version to cold storage, archive it and file the confirmation, in the transaction of ``session``.
+
+    :param reason: one sentence; None: why it is over, or that it was asked for.
+    :raises Refused: its state or a hold forbids it. :raises Corrupt: the copy does not match.
+    """
     before = VersionState(version.state)
     where = f"version {version.id}"
     if VersionState.ARCHIVED not in ALLOWED[before]:
         raise Refused(f"it is {before}", where=where, remedy="It can't be archived now.")
     if holds := holds_on(session, version):
         raise HeldVersion(f"it is on legal hold ({holds[0].reason})", where=where)
-    over = session.execute(_over(services, utcnow()).where(Version.id == version.id)).one_or_none()
-    reason = over[1] if over else "it was asked for"
+    if reason is None:
+        over = session.execute(_over(services, utcnow()).where(Version.id == version.id)).one_or_none()
+        reason = over[1] if over else "it was asked for"
     from_uri = version.storage_uri
     to_uri = services.storage.cold.uri(services.storage.resolve(from_uri)[1])
     moving.copy(from_uri, to_uri, sha256=version.sha256)
@@ -180,7 +192,7 @@ def _confirm(
     session.add(confirmation)
     version.storage_uri, version.tier = to_uri, Tier.COLD
     version.retain_until = policy.until(since) if policy else None
-    change_state(session, version, VersionState.ARCHIVED, actor="airflow", why=reason, run=run)
+    change_state(session, version, VersionState.ARCHIVED, actor=actor, why=reason, run=run)
     document = {
         "confirmation_id": confirmation.id,
         "version_id": version.id,
@@ -226,6 +238,12 @@ def restore(services: Services, *, version_id: str, person: str, reason: str, ru
             return {"version_id": version_id, "uri": version.storage_uri}
         if version.state != VersionState.ARCHIVED:
             raise Refused(f"it is {version.state}, not archived", where=f"version {version_id}")
+        if version.merged_into_id is not None:
+            raise Refused(
+                f"it was merged into version {version.merged_into_id}, which has the same pixels",
+                where=f"version {version_id}",
+                remedy="Use that one, or undo the merge on the duplicates page.",
+            )
         _ask(session, version)
         moving.copy(version.storage_uri, hot_uri, sha256=version.sha256)
         version.storage_uri, version.tier, version.retain_until = hot_uri, Tier.HOT, None

@@ -136,8 +136,7 @@ class _Play:
             megapixels = stream.width * stream.height / 1e6
             if megapixels > limits["max_megapixels"]:
                 raise Unusable(
-                    f"The picture claims to be {stream.width} × {stream.height} pixels"
-                    f" ({megapixels:,.0f} megapixels).",
+                    f"The picture claims to be {stream.width} × {stream.height} pixels ({megapixels:,.0f} megapixels).",
                     remedy=f"At most {limits['max_megapixels']:g} megapixels are accepted; ask for a smaller file.",
                 )
             pixels += megapixels * float(stream.average_rate or 25)
@@ -148,7 +147,9 @@ class _Play:
             missing = ends.missing(stream, family(self._container))
         if missing:
             plays = f"; it plays for {clock(self._container.duration / 1e6)}" if self._container.duration else ""
-            raise Unusable(f"The file is cut off: at least {missing:,} bytes are missing at its end{plays}.", remedy=AGAIN)
+            raise Unusable(
+                f"The file is cut off: at least {missing:,} bytes are missing at its end{plays}.", remedy=AGAIN
+            )
 
     def _playable(self) -> list[VideoStream | AudioStream]:
         """Return the tracks to decode. :raises CantCheck: one of them can't be."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 from av.audio.frame import AudioFrame
@@ -101,4 +100,3 @@ class Proxy:
     def give_up(self) -> None:
         """Stop writing; what is there is of no use."""
         self._file.close()
-

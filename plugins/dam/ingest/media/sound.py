@@ -112,7 +112,9 @@ class Sound:
     def picture(self, width: int, height: int) -> Any:
         """Return the waveform as a libvips image."""
         low, high = self._columns(width)
-        low, high = (np.interp(np.arange(width), np.arange(len(ends)) * width / len(ends), ends) for ends in (low, high))
+        low, high = (
+            np.interp(np.arange(width), np.arange(len(ends)) * width / len(ends), ends) for ends in (low, high)
+        )
         middle = height / 2
         rows = np.arange(height)[:, None]
         top, bottom = middle - high / 32768 * middle, middle - low / 32768 * middle
