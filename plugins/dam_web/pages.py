@@ -141,6 +141,7 @@ def asset(request: Request, asset_id: str, person: Asking, merged: str = "") -> 
         # 307, not 301: a merge can be undone, and a browser keeps a 301
         return RedirectResponse(f"{kept}?merged={asset_id}", status_code=307)
     shown = views.asset(services(), asset_id, see_place=sees_place(person))
+    returning = RETURNING if person.holds(*REOPENERS) else frozenset()
     came_from = views.name_of(services(), merged) if merged and views.leads_to(services(), merged) == asset_id else None
     return _page(
         request,
