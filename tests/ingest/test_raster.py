@@ -68,7 +68,7 @@ WRITERS = {
     "a.png": (by_pillow(), "image/png"), "a.webp": (by_pillow(), "image/webp"), "a.avif": (by_pillow(), "image/avif"),
     "a.heic": (by_pillow(), "image/heic"), "a.jxl": (by_pillow(), "image/jxl"), "a.gif": (by_pillow(), "image/gif"),
     "a.tif": (by_pillow(), "image/tiff"), "cmyk.tif": (cmyk, "image/tiff"), "sixteen.tif": (sixteen, "image/tiff"),
-    "a.psd": (photoshop, "image/vnd.adobe.photoshop"), "a.dng": (dng, "image/x-raw"),
+    "a.psd": (photoshop, "image/vnd.adobe.photoshop"), "a.dng": (dng, "image/x-adobe-dng"),
 }  # fmt: skip
 
 
