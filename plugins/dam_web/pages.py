@@ -18,7 +18,7 @@ from dam.ingest import batches, duplicates
 from dam.ingest.media import clock
 from dam.ingest.merges import MERGERS
 from dam.review import queries
-from dam.review.packages import REOPENERS
+from dam.review.packages import REOPENERS, RETURNING
 from dam.workflow import STAGES
 from dam_web import airflow_api, views
 from dam_web.auth import Asking, Visitor, sees_place
