@@ -22,6 +22,7 @@ from defusedxml.common import DefusedXmlException
 from dam.ingest import archives
 from dam.ingest.content import Content
 from dam.ingest.formats import Format, known
+from dam.ingest.formats import text as texts
 from dam.ingest.inspection import Unusable
 from dam.ingest.safety.programs import is_program
 
@@ -168,8 +169,8 @@ _ODF_FETCHED = re.compile(
 
 def _words(name: str, data: bytes) -> None:
     """Judge fields, events and links in a part's text; plain words are looked for first, as sheets are long."""
-    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
-    text = data.decode(encoding, "replace")
+    decoded = texts.decode(data[:4096])
+    text = data.decode(decoded[1] if decoded else "utf-8", "replace")
     plain = text.lower()
     if "dde" in plain and _DDE_PART.search(text):
         raise Unusable(f"The document asks another program for data (DDE, in “{name}”).", remedy=REMEDY)
