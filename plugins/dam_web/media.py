@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
-from fastapi import APIRouter, HTTPException, Response
+from fastapi import APIRouter, Header, HTTPException, Request, Response
 from fastapi import Path as InPath
 from fastapi.responses import FileResponse, StreamingResponse
 from sqlalchemy import select
 
 from dam.catalog.models import Rendition, Version
 from dam.errors import NotFound
-from dam_web.auth import Asking
+from dam.ingest import embedded
+from dam_web.auth import Asking, sees_place
 from dam_web.deps import services
 
 router = APIRouter()
 STATIC = Path(__file__).parent / "static"
-#: A rendition is named by its content, so a browser may keep it.
-KEEP = {"Cache-Control": "private, max-age=31536000, immutable"}
+#: A browser may keep a rendition, but asks each time whether it still is the newest: recipes change.
+KEEP = {"Cache-Control": "private, no-cache"}
 
 
 @router.get("/static/{name}")
@@ -32,8 +34,15 @@ def static(name: Annotated[str, InPath(pattern=r"^[a-z0-9-]+\.(css|js|svg)$")]) 
 
 
 @router.get("/media/{version_id}/{recipe}")
-def rendition(version_id: str, recipe: Annotated[str, InPath(pattern=r"^[a-z0-9_-]+$")]) -> Response:
-    """Return a rendition of a version, for looking at."""
+def rendition(
+    request: Request,
+    version_id: str,
+    recipe: Annotated[str, InPath(pattern=r"^[a-z0-9_-]+$")],
+    wanted: Annotated[str | None, Header(alias="Range")] = None,
+    unchanged: Annotated[str | None, Header(alias="If-Range")] = None,
+) -> Response:
+    """Return a rendition of a version, for looking at and listening to; or a part of it, as players ask for; 304
+    when the browser has it."""
     with services().session() as session:
         found = session.scalar(
             select(Rendition)
@@ -43,9 +52,40 @@ def rendition(version_id: str, recipe: Annotated[str, InPath(pattern=r"^[a-z0-9_
         )
         if found is None:
             raise NotFound("there is no such rendition yet", where=f"version {version_id}, {recipe}")
-        uri, media_type = found.storage_uri, found.media_type
+        uri, media_type, size, tag = found.storage_uri, found.media_type, found.bytes, f'"{found.sha256}"'
+    headers = KEEP | {"Accept-Ranges": "bytes", "ETag": tag}
+    if tag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
     store, key = services().storage.resolve(uri)
-    return StreamingResponse(_blocks(store.open(key)), media_type=media_type, headers=KEEP)
+    part = span(wanted, size) if wanted and unchanged in (None, tag) else None
+    if part is None:
+        headers["Content-Length"] = str(size)
+        return StreamingResponse(_blocks(store.open(key)), media_type=media_type, headers=headers)
+    start, length = part
+    headers |= {"Content-Length": str(length), "Content-Range": f"bytes {start}-{start + length - 1}/{size}"}
+    blocks = _blocks(store.open(key, start=start), length)
+    return StreamingResponse(blocks, status_code=206, media_type=media_type, headers=headers)
+
+
+def span(wanted: str, size: int) -> tuple[int, int] | None:
+    """Return first byte and length of the part that a ``Range`` header asks for (RFC 9110, 14.2).
+
+    :param size: of the whole, in bytes.
+    :returns: None where the whole is the right answer: several parts, other units, nonsense.
+    :raises HTTPException: 416, the part lies beyond the end.
+    """
+    found = re.fullmatch(r"bytes=\s*(\d*)-(\d*)\s*", wanted)
+    if found is None or found[1] == found[2] == "":
+        return None
+    if found[1]:
+        start, end = int(found[1]), min(int(found[2] or size), size - 1)
+        if found[2] and int(found[2]) < start:
+            return None
+    else:
+        start, end = max(0, size - int(found[2])), size - 1
+    if start >= size or start > end:
+        raise HTTPException(416, "The file is shorter.", headers={"Content-Range": f"bytes */{size}"})
+    return start, end - start + 1
 
 
 @router.get("/originals/{version_id}")
@@ -57,6 +97,8 @@ def original(version_id: str, person: Asking) -> Response:
         version = session.get(Version, version_id)
         if version is None or version.asset_id is None:
             raise NotFound("there is no such version", where=version_id)
+        if embedded.tells_place(version.embedded) and not sees_place(person):
+            raise HTTPException(403, "The original tells where it was taken; ask the librarian for it.")
         uri, name = version.storage_uri, version.filename
     store, key = services().storage.resolve(uri)
     ascii_name = "".join(
@@ -69,9 +111,12 @@ def original(version_id: str, person: Asking) -> Response:
     )
 
 
-def _blocks(stream: BinaryIO) -> Iterator[bytes]:
+def _blocks(stream: BinaryIO, length: int | None = None) -> Iterator[bytes]:
+    """Yield what is in a stream, or its first ``length`` bytes, and close it."""
+    left = length
     try:
-        while block := stream.read(1 << 18):
+        while block := stream.read(1 << 18 if left is None else min(1 << 18, left)):
             yield block
+            left = None if left is None else left - len(block)
     finally:
         stream.close()

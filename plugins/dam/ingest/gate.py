@@ -16,6 +16,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +61,8 @@ IN_MEMORY = 256_000_000
 _BLOCK = 1 << 20
 #: A look at a file may take so many seconds, and one more for so many bytes of it.
 _PATIENCE, _BYTES_A_SECOND = 60.0, 2_000_000
+#: What plays may ask for so many times as long as it may play.
+_LONGEST = 4
 
 
 _BEFORE = Scan(NOT_SCANNED, "set aside before it was scanned")
@@ -245,7 +249,7 @@ def _through(services: Services, session: Session, file: _File, scratch: Path, r
         session.refresh(known, with_for_update={"of": Version})  # another worker may have it in hand
         file.waiting = known if known.scan == AWAITED else None
     if known is not None and file.waiting is None:
-        _join(file, known)
+        _join(session, file, known)
         return
     try:
         _check_bytes(services, file)
@@ -280,7 +284,9 @@ def _look(services: Services, file: _File, scratch: Path) -> _Seen:
         limits=limits.model_dump(),
         recipes=services.settings.include / "templates" / "recipes.yaml",
         scratch=scratch,
-        bounds=sandbox.Bounds(limits.decoder_bytes, _PATIENCE + file.row.bytes / _BYTES_A_SECOND),
+        bounds=sandbox.Bounds(
+            limits.decoder_bytes, _PATIENCE + file.row.bytes / _BYTES_A_SECOND, longest=_LONGEST * limits.max_seconds
+        ),
     )
     if "unusable" in answer:
         raise _Refusal(answer["unusable"], answer["media_type"])
@@ -302,11 +308,14 @@ def _scan(services: Services, file: _File) -> None:
         raise _Refusal(f"It is set aside until it was scanned for malware: {file.scan.note}.")
 
 
-def _join(file: _File, known: Version) -> None:
+def _join(session: Session, file: _File, known: Version) -> None:
     """Let a file whose bytes are in the library join that version: no second asset, both provenances."""
     file.row.version_id = known.id
     file.row.outcome = FileOutcome.DUPLICATE
     name = f"{known.asset.name} v{known.number}" if known.asset else f"the quarantined file {known.filename}"
+    if known.merged_into_id is not None:
+        kept = session.get_one(Version, known.merged_into_id)
+        name += f", which was merged into {kept.asset.name} v{kept.number}" if kept.asset else ""
     file.row.reason = f"The same bytes are in the library already, as {name}."
 
 
@@ -340,7 +349,7 @@ def _set_aside(services: Services, session: Session, file: _File, refusal: _Refu
     )
     if version is None:  # the same bad bytes arrived through another worker at the same moment
         known = session.scalars(select(Version).where(Version.sha256 == file.sha256)).one()
-        _join(file, known)
+        _join(session, file, known)
         return
     change_state(session, version, VersionState.QUARANTINED, actor="airflow", why=reason, run=run)
     file.row.version_id = version.id
@@ -351,29 +360,43 @@ def _accept(services: Services, session: Session, file: _File, seen: _Seen, run:
     from dam.enrich import rights, tags
     from dam.renditions import render
 
-    name, filename = _names(file, seen)
+    name, filename, claimed = _names(file, seen)
     stored = services.storage.vault.put_content(file.path, sha256=file.sha256)
     asset, is_new = _asset(session, file.batch, name, seen.kind)
-    last = session.scalar(select(func.max(Version.number)).where(Version.asset_id == asset.id))
-    made = _version(file, seen, asset, (last or 0) + 1, filename, stored.uri)
+    if asset.kind != seen.kind:
+        # a film of that name is no version of a picture: another contract holds, and another eye reviews it
+        own = f"{name}-{seen.kind.upper()}"
+        file.notes.append(f"{name} is of the kind {asset.kind} and this is {seen.kind}, so it is kept as {own}.")
+        asset, is_new = _asset(session, file.batch, own, seen.kind)
+    number = (session.scalar(select(func.max(Version.number)).where(Version.asset_id == asset.id)) or 0) + 1
+    if claimed not in (None, number):
+        file.notes.append(f"Its name claims version {claimed}; the next one of {asset.name} here is version {number}.")
+    made = _version(file, seen, asset, number, filename, stored.uri)
     version = _released(file.waiting, made) if file.waiting else _insert(session, made)
     if version is None:
-        _join(file, session.scalars(select(Version).where(Version.sha256 == file.sha256)).one())
+        _join(session, file, session.scalars(select(Version).where(Version.sha256 == file.sha256)).one())
         return
     file.row.version_id, file.row.reason = version.id, None
     file.row.outcome = FileOutcome.INGESTED if is_new else FileOutcome.NEW_VERSION
-    file.row.notes = file.notes
     described = embedded.describe(seen.told.embedded, services.taxonomy.metadata)
-    session.add(Description(version_id=version.id, updated_by="airflow", **described))
+    session.add(_description(version.id, described.fields))
     render.keep_proofs(services, session, version, seen.told.proofs, seen.scratch)
     session.flush()
     tags.tag(services, session, version, run=run)
-    rights.note(services, session, version, file.batch, file.row.path, run=run)
+    remarks = rights.note(services, session, version, file.batch, file.row.path, run=run)
+    file.row.notes = [*file.notes, *described.remarks, *remarks]
     change_state(
         session, version, VersionState.INGESTED, actor="airflow", why=f"ingested from {file.row.path}", run=run
     )
     if version.phash is not None:
         _link_near(services, session, version)
+
+
+def _description(version_id: str, fields: dict[str, Any]) -> Description:
+    """Return a description; what has no column of its own is kept as ``custom``."""
+    columns = {name: value for name, value in fields.items() if name in Description.__table__.columns}
+    custom = {name: value for name, value in fields.items() if name not in columns}
+    return Description(version_id=version_id, updated_by="airflow", custom=custom, **columns)
 
 
 def _version(file: _File, seen: _Seen, asset: Asset, number: int, filename: str, uri: str) -> Version:
@@ -392,7 +415,7 @@ def _version(file: _File, seen: _Seen, asset: Asset, number: int, filename: str,
         width=told.width,
         height=told.height,
         seconds=told.seconds,
-        pixel_sha256=told.pixel_sha256,
+        pixel_hash=told.pixel_hash,
         phash=told.phash,
         fingerprints={name: value for name, value in fingerprints.items() if value},
         technical=told.technical | {"colours": told.colours},
@@ -425,8 +448,8 @@ def _insert(session: Session, version: Version) -> Version | None:
     return version
 
 
-def _names(file: _File, found: _Seen) -> tuple[str, str]:
-    """Return the asset's name and the name the file is served under, its extension mended."""
+def _names(file: _File, found: _Seen) -> tuple[str, str, int | None]:
+    """Return the asset's name, the name the file is served under (its extension mended), and the number it claims."""
     given = file.row.path.rsplit("/", 1)[-1]
     stem, dot, extension = given.rpartition(".")
     if not dot:
@@ -437,11 +460,12 @@ def _names(file: _File, found: _Seen) -> tuple[str, str]:
         extension = right
     filename = f"{stem}.{extension}"
     try:
-        return naming.parse(filename).asset, filename
+        told = naming.parse(filename)
+        return told.asset, filename, told.version
     except BadInput as fault:
         file.notes.append(fault.what[0].upper() + fault.what[1:] + ".")
         safe = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in stem)
-        return safe[:200] or "UNNAMED", filename
+        return safe[:200] or "UNNAMED", filename, None
 
 
 def _asset(session: Session, batch: Batch, name: str, kind: str) -> tuple[Asset, bool]:
@@ -476,28 +500,58 @@ def _asset(session: Session, batch: Batch, name: str, kind: str) -> tuple[Asset,
 def _link_near(services: Services, session: Session, version: Version) -> None:
     """Link a picture to those that look like it, other assets' only.
 
-    One scan of the hashes in the database; at a million pictures it takes some tenths of a second. Workers
-    take turns from here to the commit, so that of two alike at the same moment the second sees the first.
+    Workers take turns from here to the commit, so that of two alike at the same moment the second sees the
+    first.
     """
     session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-    rows = session.execute(
-        text(
-            "SELECT id, bit_count((phash # :phash)::bit(64)) AS distance, pixel_sha256 = :pixels AS same"
-            " FROM versions WHERE phash IS NOT NULL AND id <> :id AND asset_id <> :asset"
-            " AND bit_count((phash # :phash)::bit(64)) <= :bits ORDER BY distance, id LIMIT 20"
-        ),
-        {
-            "phash": version.phash,
-            "pixels": version.pixel_sha256,
-            "id": version.id,
-            "asset": version.asset_id,
-            "bits": services.taxonomy.limits.near_duplicate_bits,
-        },
-    ).all()
-    for other, distance, same in rows:
+    found = near_duplicates(
+        session,
+        phash=int(version.phash or 0),
+        asset_id=str(version.asset_id),
+        version_id=version.id,
+        bits=services.taxonomy.limits.near_duplicate_bits,
+    )
+    for other, distance, other_hash in found:
         later, earlier = max(version.id, other), min(version.id, other)
+        same = other_hash is not None and other_hash == version.pixel_hash
         session.execute(
             insert(NearDuplicate)
             .values(version_id=later, other_id=earlier, distance=distance, same_pixels=same, found_at=utcnow())
             .on_conflict_do_nothing()
         )
+
+
+_NEAR = text("""
+    SELECT id, bit_count((phash # :phash)::bit(64)) AS distance, pixel_hash FROM versions
+    WHERE phash IS NOT NULL AND (
+        ((phash >> 0) & 65535) = ANY(:q0) OR ((phash >> 16) & 65535) = ANY(:q1)
+        OR ((phash >> 32) & 65535) = ANY(:q2) OR ((phash >> 48) & 65535) = ANY(:q3)
+    )
+    AND id <> :id AND asset_id <> :asset AND bit_count((phash # :phash)::bit(64)) <= :bits
+    ORDER BY distance, id LIMIT 20
+""")
+
+
+def near_duplicates(
+    session: Session, *, phash: int, asset_id: str, version_id: str, bits: int
+) -> list[tuple[str, int, str | None]]:
+    """Return up to 20 pictures of other assets whose perceptual hash is within ``bits``, the nearest first.
+
+    Multi-index hashing (Norouzi, Punjani, Fleet: Fast Search in Hamming Space with Multi-Index Hashing, 2012):
+    of two hashes that differ in few bits, one of the four quarters differs in at most a quarter as many. Each
+    quarter has an index, and is asked for all values that near.
+
+    :returns: rows of version id, distance in bits, pixel hash.
+    """
+    quarters = {
+        f"q{n}": [((phash >> shift) & 65535) ^ mask for mask in _masks(bits // 4)]
+        for n, shift in enumerate((0, 16, 32, 48))
+    }
+    rows = session.execute(_NEAR, {"phash": phash, "id": version_id, "asset": asset_id, "bits": bits} | quarters)
+    return [(row.id, row.distance, row.pixel_hash) for row in rows]
+
+
+@cache
+def _masks(bits: int) -> list[int]:
+    """Return every 16-bit number with at most ``bits`` bits set."""
+    return [sum(1 << at for at in places) for count in range(bits + 1) for places in combinations(range(16), count)]

@@ -6,6 +6,7 @@ things, such as previews, travel as files in a scratch folder that both processe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,9 @@ class Inspection:
     """What a full decode tells of a file.
 
     :param width: of the upright picture, in pixels. :param height: likewise. :param seconds: of what plays.
-    :param pixel_sha256: the same for files that show the same pixels and differ in metadata alone. A JPEG is
-        hashed at the scale it is decoded at, so equal hashes are a strong hint; who merges compares in full.
+    :param pixel_hash: XXH3 (128 bits, hex), the same for files that show the same pixels and differ in metadata
+        alone. A JPEG is hashed at the scale it is decoded at, so equal hashes are a strong hint; who merges two
+        files compares them in full.
     :param phash: 64-bit perceptual hash, signed, as PostgreSQL keeps it.
     :param key_frames: perceptual hashes of a video's key frames, in order.
     :param chromaprint: fingerprint of the sound, compressed as ``fpcalc`` prints it.
@@ -53,12 +55,14 @@ class Inspection:
     :param technical: what the format says of itself. :param embedded: raw metadata by the reader's key.
     :param words: text inside (pages, slides, drawings), for search and taggers.
     :param proofs: what was made for people to look at. :param notes: remarks for the batch's receipt.
+    :param kind: of asset, where only the content tells (a container for video and sound); else empty.
+    :param media_type: likewise.
     """
 
     width: int | None = None
     height: int | None = None
     seconds: float | None = None
-    pixel_sha256: str | None = None
+    pixel_hash: str | None = None
     phash: int | None = None
     key_frames: list[int] = field(default_factory=list)
     chromaprint: str | None = None
@@ -68,6 +72,8 @@ class Inspection:
     words: str = ""
     proofs: list[Proof] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    kind: str = ""
+    media_type: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the inspection as JSON keeps it."""
@@ -86,6 +92,7 @@ class Job:
     :param path: of its bytes; may be a nameless file, so go by ``name``. :param name: as it was sent.
     :param scratch: an empty folder for proofs. :param limits: ``include/taxonomy/limits.yaml``, as a plain dict.
     :param recipes: ``include/templates/recipes.yaml``, the path.
+    :param more_time: asks for so many seconds in all, where a file takes longer than its size lets expect.
     """
 
     path: Path
@@ -93,3 +100,4 @@ class Job:
     scratch: Path
     limits: dict[str, Any]
     recipes: Path
+    more_time: Callable[[float], None] = lambda _seconds: None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from dam.errors import BadInput
-from dam.ingest import formats, inspectors, safety
+from dam.ingest import formats, inspectors, provenance, safety
 from dam.ingest.inspection import CantCheck, Job, Unusable
 
 
@@ -23,6 +24,12 @@ def look(job: Job) -> dict[str, Any]:
         notes = safety.check(job, found)
         told = _inspector(found)(job, found)
         told.notes[:0] = notes
+        found = replace(found, kind=told.kind or found.kind, media_type=told.media_type or found.media_type)
+        if credentials := provenance.read(job.path, found.media_type):
+            told.embedded["C2PA"] = credentials
+            if credentials["state"] in ("invalid", "unreadable"):
+                problems = ", ".join(credentials["problems"])
+                told.notes.append(f"Its Content Credentials do not hold: {problems}.")
         answer["told"] = told.as_dict()
     except CantCheck as error:
         answer["opaque"] = f"{error.what} {error.remedy}".strip()

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,11 +33,13 @@ class Bounds:
     """How far a look may go.
 
     :param memory_bytes: most address space of the decoding process, beyond what it has when idle.
-    :param seconds: most seconds for a file.
+    :param seconds: most seconds for a file that doesn't ask for more.
+    :param longest: most seconds for one that does, as an hour of video must: its bytes don't tell how long it takes.
     """
 
     memory_bytes: int
     seconds: float
+    longest: float = 0.0
 
 
 class Sandbox:
@@ -52,7 +55,7 @@ class Sandbox:
              bounds: Bounds) -> dict[str, Any]:  # fmt: skip
         """Look into a file; see :func:`dam.ingest.look.look` for the answer.
 
-        Whatever the decoder does, an answer comes within ``bounds.seconds``.
+        Whatever the decoder does, an answer comes within ``bounds.seconds``, or what it asked for before.
         """
         with self._lock:
             self._start(bounds)
@@ -60,13 +63,16 @@ class Sandbox:
                 "path": str(path), "name": name, "scratch": str(scratch), "limits": limits, "recipes": str(recipes),
             }  # fmt: skip
             assert self._socket is not None
-            self._socket.settimeout(bounds.seconds)
+            allowed, began = bounds.seconds, time.monotonic()
             try:
+                self._socket.settimeout(allowed)
                 _send(self._socket, asked)
-                answer = _receive(self._socket)
+                while (answer := _receive(self._socket)) is not None and "more_time" in answer:
+                    allowed = max(allowed, min(answer["more_time"], bounds.longest))
+                    self._socket.settimeout(max(0.001, began + allowed - time.monotonic()))
             except TimeoutError:
                 self.stop()
-                return _lost(f"Opening it took longer than {bounds.seconds:g} seconds.")
+                return _lost(f"Opening it took longer than {allowed:,g} seconds.")
             except OSError:
                 answer = None
             if answer is None:
@@ -193,7 +199,7 @@ def _serve(channel: socket.socket, memory_bytes: int) -> None:
     while (asked := _receive(channel)) is not None:
         job = Job(
             path=Path(asked["path"]), name=asked["name"], scratch=Path(asked["scratch"]), limits=asked["limits"],
-            recipes=Path(asked["recipes"]),
+            recipes=Path(asked["recipes"]), more_time=lambda seconds: _send(channel, {"more_time": seconds}),
         )  # fmt: skip
         _send(channel, look(job))
 

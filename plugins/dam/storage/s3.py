@@ -71,10 +71,11 @@ class S3Store(Store):
             self.client.upload_fileobj(hashing, self.bucket, self._key(key), ExtraArgs=extra, Config=TRANSFER)
         return Stored(self.uri(key), hashing.digest.hexdigest(), hashing.length)
 
-    def open(self, key: str) -> BinaryIO:
+    def open(self, key: str, *, start: int = 0) -> BinaryIO:
         """Open the object as a stream over the wire."""
+        only = {"Range": f"bytes={start}-"} if start else {}
         try:
-            return cast(BinaryIO, self.client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"])
+            return cast(BinaryIO, self.client.get_object(Bucket=self.bucket, Key=self._key(key), **only)["Body"])
         except ClientError as error:
             raise self._plain(error, key) from error
 
