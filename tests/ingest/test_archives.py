@@ -69,9 +69,8 @@ def test_everything_comes_out_as_it_went_in(tmp_path, way):
     assert content(out) == FILES
 
 
-names = st.text(
-    st.characters(exclude_characters="/\\:\x7f", exclude_categories=("C", "Zl", "Zp")), min_size=1, max_size=12
-)
+letters = st.characters(exclude_characters="/\\:\x7f", exclude_categories=("C", "Zl", "Zp"))
+paths = st.lists(st.text(letters, min_size=1, max_size=12), min_size=1, max_size=3).map("/".join)
 
 
 @FUZZ

@@ -459,6 +459,12 @@ def test_macros_of_old_documents_are_refused(tmp_path, streams):
     refused(tmp_path, samples.word97(extra=streams), "holds macros")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_a_field_is_found_in_any_encoding(tmp_path, encoding):
+    body = f'<?xml version="1.0"?><w:document xmlns:w="{samples.WORD}">{instruction("DDEAUTO x")}</w:document>'
+    refused(tmp_path, samples.office(parts={"word/document.xml": body.encode(encoding)}), "DDE")
+
+
 def test_a_document_that_may_have_macros_and_has_none_passes(tmp_path):
     assert checked(tmp_path, samples.office("docm")) == []
 

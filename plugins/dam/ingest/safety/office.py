@@ -22,6 +22,7 @@ from defusedxml.common import DefusedXmlException
 from dam.ingest import archives
 from dam.ingest.content import Content
 from dam.ingest.formats import Format, known
+from dam.ingest.formats import text as texts
 from dam.ingest.inspection import Unusable
 from dam.ingest.safety.programs import is_program
 
@@ -167,21 +168,26 @@ _ODF_FETCHED = re.compile(
 
 
 def _words(name: str, data: bytes) -> None:
-    """Judge fields, events and links in a part's text."""
-    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
-    text = data.decode(encoding, "replace")
-    if _DDE_PART.search(text):
+    """Judge fields, events and links in a part's text; plain words are looked for first, as sheets are long."""
+    decoded = texts.decode(data[:4096])
+    text = data.decode(decoded[1] if decoded else "utf-8", "replace")
+    plain = text.lower()
+    if "dde" in plain and _DDE_PART.search(text):
         raise Unusable(f"The document asks another program for data (DDE, in “{name}”).", remedy=REMEDY)
-    if "instr" in text:
-        fields = html.unescape("".join(first or f" {second} " for first, second in _FIELD.findall(text)))
-        if _DDE_FIELD.search(fields):
-            raise Unusable(f"The document has a field that starts a program (DDE, in “{name}”).", remedy=REMEDY)
-        if fetched := _FETCHED_FIELD.search(fields):
-            raise Unusable(f"The document has a field that fetches something: {fetched[0][:80]}.", remedy=REMEDY)
-    if _EVENTS.search(text):
+    if "instr" in plain:
+        _fields(name, html.unescape("".join(first or f" {second} " for first, second in _FIELD.findall(text))))
+    if ("event-listener" in plain or "href" in plain) and _EVENTS.search(text):
         raise Unusable(f"The document runs a macro on an event (“{name}”).", remedy=REMEDY)
-    if fetched := _ODF_FETCHED.search(text):
+    if "href" in plain and (fetched := _ODF_FETCHED.search(text)):
         raise Unusable(f"The document fetches something from elsewhere: {fetched[1][:80]}.", remedy=REMEDY)
+
+
+def _fields(name: str, fields: str) -> None:
+    """Judge the instructions of a text's fields, one after the other."""
+    if _DDE_FIELD.search(fields):
+        raise Unusable(f"The document has a field that starts a program (DDE, in “{name}”).", remedy=REMEDY)
+    if fetched := _FETCHED_FIELD.search(fields):
+        raise Unusable(f"The document has a field that fetches something: {fetched[0][:80]}.", remedy=REMEDY)
 
 
 # ------------------------------------------------------------------------------------------- compound files
