@@ -12,8 +12,8 @@ from dam_web.airflow_api import AirflowSaysNo
 from dam_web.auth import LoginNeeded, same_site, visitor
 
 POLICY = (
-    "default-src 'self'; img-src 'self' data:; media-src 'self'; style-src 'self'; script-src 'self'; object-src 'none';"
-    " base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
+    "default-src 'self'; img-src 'self' data:; media-src 'self'; style-src 'self'; script-src 'self';"
+    " object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
 )
 
 

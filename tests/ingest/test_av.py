@@ -261,7 +261,7 @@ def test_id3_of_every_age_is_read(made, tmp_path):
     assert shown(named(answer)["preview"]).getpixel((150, 150))[0] > 180
     assert answer["phash"] is None  # all tracks of an album have its cover
     old = tmp_path / "old.mp3"
-    old.write_bytes(made["mp3"].read_bytes() + b"TAG" + "Altes Lied".encode().ljust(125, b"\0"))
+    old.write_bytes(made["mp3"].read_bytes() + b"TAG" + b"Altes Lied".ljust(125, b"\0"))
     assert world.look(old)["told"]["embedded"]["ID3.TIT2"] == "Altes Lied"
 
 
@@ -403,7 +403,9 @@ def test_a_file_that_is_cut_off_is_refused(made, tmp_path, name, share):
     whole = made[name].read_bytes()
     path = tmp_path / made[name].name
     path.write_bytes(whole[: max(64, int(len(whole) * share))])
-    assert re.search(r"cut off|missing or damaged|never finished|only .* are there|be decoded|nothing to see", refused(path))
+    assert re.search(
+        r"cut off|missing or damaged|never finished|only .* are there|be decoded|nothing to see", refused(path)
+    )
 
 
 @pytest.mark.parametrize("name", ["mp4", "webm", "mp3", "flac", "wav"])
@@ -444,7 +446,10 @@ def test_a_few_damaged_frames_are_noted_and_many_are_refused(tmp_path):
             (packet.pos, packet.size) for packet in opened.demux(video=0) if packet.size and not packet.is_keyframe
         ]
     path = tmp_path / "damaged.mp4"
-    for count, expected in ((1, r"1 of 200 frames are damaged or missing; players hide it"), (40, "The file is damaged: ")):
+    for count, expected in (
+        (1, r"1 of 200 frames are damaged or missing; players hide it"),
+        (40, "The file is damaged: "),
+    ):
         changed = bytearray(whole.read_bytes())
         for at, size in places[5 : 5 + count]:
             changed[at + 4 : at + size] = bytes(b ^ 0x5A for b in changed[at + 4 : at + size])
@@ -490,5 +495,7 @@ def test_a_list_of_other_files_is_not_followed(tmp_path):
     """What begins like a film and is a playlist opens no other file and no connection."""
     secret = films.write(tmp_path / "secret.mp4")
     path = tmp_path / "list.mp3"
-    path.write_bytes(b"ID3\x03\0\0\0\0\0\0#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n" + str(secret).encode() + b"\n")
+    path.write_bytes(
+        b"ID3\x03\0\0\0\0\0\0#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n" + str(secret).encode() + b"\n"
+    )
     assert "told" not in world.look(path)

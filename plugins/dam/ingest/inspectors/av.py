@@ -136,8 +136,7 @@ class _Play:
             megapixels = stream.width * stream.height / 1e6
             if megapixels > limits["max_megapixels"]:
                 raise Unusable(
-                    f"The picture claims to be {stream.width} × {stream.height} pixels"
-                    f" ({megapixels:,.0f} megapixels).",
+                    f"The picture claims to be {stream.width} × {stream.height} pixels ({megapixels:,.0f} megapixels).",
                     remedy=f"At most {limits['max_megapixels']:g} megapixels are accepted; ask for a smaller file.",
                 )
             pixels += megapixels * float(stream.average_rate or 25)
@@ -148,7 +147,9 @@ class _Play:
             missing = ends.missing(stream, family(self._container))
         if missing:
             plays = f"; it plays for {clock(self._container.duration / 1e6)}" if self._container.duration else ""
-            raise Unusable(f"The file is cut off: at least {missing:,} bytes are missing at its end{plays}.", remedy=AGAIN)
+            raise Unusable(
+                f"The file is cut off: at least {missing:,} bytes are missing at its end{plays}.", remedy=AGAIN
+            )
 
     def _playable(self) -> list[VideoStream | AudioStream]:
         """Return the tracks to decode. :raises CantCheck: one of them can't be."""
@@ -244,7 +245,8 @@ class _Play:
             self._waiting.append((frame, seconds))
 
     def _start_proxy(self, size: tuple[int, int] | None, rate: Fraction) -> None:
-        channels = self._heard.stream.codec_context.layout.nb_channels if self._heard else 0
+        stream = self._heard.stream if self._heard else None
+        channels = stream.codec_context.layout.nb_channels if isinstance(stream, AudioStream) else 0
         self._proxy = Proxy(self._job.scratch / "proxy.mp4", size=size, rate=rate, channels=channels)
 
     def _proxy_sound(self, frame: AudioFrame, seconds: float) -> None:
@@ -350,7 +352,7 @@ def _digest(job: Job, container: InputContainer) -> Digest | None:
         return None
     try:
         with job.path.open("rb") as stream:
-            info = mutagen.flac.FLAC(stream).info
+            info = mutagen.flac.FLAC(stream).info  # type: ignore[no-untyped-call]
     except mutagen.MutagenError:
         return None
     return Digest(info.bits_per_sample, f"{info.md5_signature:032x}") if info.md5_signature else None

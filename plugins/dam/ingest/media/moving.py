@@ -134,7 +134,6 @@ class Shape:
             ("setsar", "1"),
         ]
 
-
     def chain(self, width: int, height: int, pixels: str) -> Chain:
         """Return :meth:`filters` as a chain."""
         return Chain(self.filters(width, height, pixels))
