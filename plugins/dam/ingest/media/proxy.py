@@ -21,7 +21,7 @@ _SOUND_RATE, _SOUND_BITS = 48_000, 96_000
 #: One thread, so that the bytes don't depend on the machine; a key frame every two seconds, to seek by.
 _X264 = {
     "preset": "veryfast", "crf": "28", "threads": "1", "maxrate": "1200k", "bufsize": "2400k", "profile": "high",
-    "force-cfr": "0", "flags": "+bitexact+cgop",
+    "flags": "+bitexact+cgop",
 }  # fmt: skip
 
 _AAC = {"aac_coder": "fast"}  # half the time, for what the ear hardly notices in a proxy
