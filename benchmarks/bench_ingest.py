@@ -175,7 +175,11 @@ def main() -> None:
     state = given.folder.resolve() / "state"
     stack = Stack(
         state=state, port=18480, origin_port=18488, smtp_port=0,
-        extra_env={"AIRFLOW__CORE__PARALLELISM": str(given.workers), "VIPS_CONCURRENCY": "1"},
+        extra_env={
+            "AIRFLOW__CORE__PARALLELISM": str(given.workers),
+            "VIPS_CONCURRENCY": "1",
+            "DAM_SCHEDULES": "off",
+        },
     )  # fmt: skip
     shutil.rmtree(state, ignore_errors=True)
     state.mkdir()

@@ -15,15 +15,16 @@ Publications without a risk don't wait for the answer.
 **When something is refused** the preflight's log and the publication say why, in words: mend the rights
 in *DAM → Asset*, then clear `preflight`.
 
-**When the approval is void** nothing is published: `next_round` sends the new package to review.
+**When the approval is void** nothing is published: `review_instead` sends the new package to review, and
+`review_again` does when the change came after the preflight.
 
 Idempotent: killed at any moment and run again, nothing is published twice.
 """
 
 from airflow.sdk import DAG, PartitionedAssetTimetable
 
-from dam_operators.base import AnnounceOperator, ClaimOperator
-from dam_operators.events import PACKAGE_APPROVED, PACKAGE_READY
+from dam_operators.base import ClaimOperator
+from dam_operators.events import PACKAGE_APPROVED
 from dam_operators.groups import activate
 from dam_operators.stage import KEY_PARAMS, dag_settings
 
@@ -35,5 +36,4 @@ with DAG(
     **dag_settings("activate"),
 ):
     claim = ClaimOperator(task_id="claim")
-    preflight = activate(claim.output)
-    AnnounceOperator(task_id="next_round", event=PACKAGE_READY, keys=preflight.output["next_package"])
+    activate(claim.output)

@@ -8,7 +8,8 @@ asked for again). **Ends with** a complete batch; its event starts `ingest_batch
 deliverable is there under its conventional name `PROJECT_CLIENT_YYYYMMDD_v01.ext`, and hands them over.
 
 **When `wait_for_deliverables` waits** the designer has the next move; the Board lists what is missing and
-which files are misnamed. Waiting costs no worker slot.
+which files are misnamed. Waiting costs no worker slot. **When it fails** the deadline of the stage is over,
+and so is the day on which the last deliverable was due: put the files there and clear it.
 
 Idempotent: the same brief or package opens the same tasks; an event told twice is dropped by `claim`.
 """

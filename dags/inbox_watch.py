@@ -7,7 +7,11 @@ event per batch, which starts `ingest_batch`, or the workflow that `drops` in
 `include/templates/workflow.yaml` names for the folder.
 
 Several drops at once are one run here and one run each from then on. Registering is idempotent by the
-drop's location: an event told twice, or lost and told later, neither doubles nor loses a batch.
+drop's location, and a drop is told again every minute until a workflow has claimed its batch: an event told
+twice, or lost, neither doubles nor loses a batch.
+
+**Files that come late**, after their batch was done, are moved to a drop beside it (`<drop>~2`) and become a
+batch of their own under the same card. The receipt of the first one names them.
 """
 
 from airflow.sdk import DAG

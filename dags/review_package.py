@@ -15,6 +15,9 @@ seat expires and nothing is approved.
 **When the package expired** a marketing lead or the DAM admin asks again on its page in *DAM → Review*:
 the next round is frozen, and this DAG starts for it.
 
+**When a version was withdrawn or restored** the same people send it to review again on its page in
+*DAM → Asset*: it is frozen alone, and this DAG starts for it.
+
 **When the package is void** something was changed after it was frozen: the next round is frozen and its
 event starts this DAG again.
 
@@ -39,4 +42,3 @@ with DAG(
     verdict = review(claim.output).output
     AnnounceOperator(task_id="approved", event=PACKAGE_APPROVED, keys=verdict["approved_package"])
     AnnounceOperator(task_id="changes_requested", event=CHANGES_REQUESTED, keys=verdict["changes_package"])
-    AnnounceOperator(task_id="next_round", event=PACKAGE_READY, keys=verdict["next_package"])

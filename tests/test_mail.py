@@ -210,6 +210,16 @@ def test_a_password_never_travels_in_the_clear(services: Services, inbox: tuple[
     assert handler.mails == []
 
 
+def test_the_takedown_says_what_is_still_shown_and_by_whom(services: Services):
+    none = CONTEXTS["takedown"] | {"endpoints": []}
+    for part in mail.render(services, template="takedown", context=none)[1:]:
+        assert "none; it had never gone out" in part
+    kept = none | {"kept": [{"url": "http://origin/a.webp", "publication_id": "pub_2"}]}
+    for part in mail.render(services, template="takedown", context=kept)[1:]:
+        assert "still shown by another publication (pub_2)" in part
+        assert "never gone out" not in part
+
+
 def test_faults_name_the_template(services: Services, tmp_path: Path):
     with pytest.raises(BadInput, match=r"no mail template nothing\.txt\.j2"):
         mail.render(services, template="nothing", context={})

@@ -15,6 +15,7 @@ from dam.settings import Settings
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from dam.ingest.scanner import Scanner
     from dam.storage import Storage
     from dam.taxonomy import Taxonomy
     from dam.workflow import Workflow
@@ -52,6 +53,13 @@ class Services:
         from dam.storage import Storage
 
         return Storage(self.settings.storage_url, self.settings.storage_options)
+
+    @cached_property
+    def scanner(self) -> Scanner:
+        """The malware scanner; one that scans nothing where none is configured."""
+        from dam.ingest.scanner import Scanner
+
+        return Scanner.from_settings(self.settings)
 
     @cached_property
     def taxonomy(self) -> Taxonomy:

@@ -32,7 +32,12 @@ class Settings:
     :param web_url: base URL people open, used in mails and reports.
     :param cms_url: base URL that ``{cms_url}`` stands for in channel templates.
     :param cms_token: bearer token for it.
-    :param signing_key: path of the Ed25519 private key (PEM) that signs audit anchors; made when missing.
+    :param clamd: where ClamAV's daemon listens: ``unix:/path`` or ``tcp:host:port``; empty: nothing is scanned,
+        which every version says of itself.
+    :param signing_key: path of the Ed25519 private key (PEM) that signs audit anchors; made when missing. Its
+        public half (``.pub``) beside it is enough to verify them.
+    :param clock_may_run_ahead: lets a sweep whose ``today`` has not come act for real instead of rehearsing;
+        for demos and tests only.
     """
 
     catalog_url: str
@@ -46,7 +51,9 @@ class Settings:
     web_url: str = "http://127.0.0.1:8080"
     cms_url: str = ""
     cms_token: str = ""
+    clamd: str = ""
     signing_key: Path = PROJECT / ".dam" / "anchor.pem"
+    clock_may_run_ahead: bool = False
 
     @classmethod
     def from_env(cls, known: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -79,6 +86,7 @@ class Settings:
                 "web_url",
                 "cms_url",
                 "cms_token",
+                "clamd",
             )
             if env.get(key)
         }
@@ -88,6 +96,7 @@ class Settings:
             if env.get(f"s3_{name}")
         }
         plain |= {key: Path(env[key]) for key in ("include", "signing_key") if env.get(key)}
+        plain["clock_may_run_ahead"] = env.get("clock_may_run_ahead") == "1"
         return cls(**plain, storage_options=options or None)
 
     @classmethod

@@ -7,11 +7,17 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
+from dam.errors import BadInput, DamError, NotFound, Refused
 from dam_operators.base import DamOperator, run_name, told_plainly
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+
+#: Failures that a retry would not change.
+FINAL = (BadInput, NotFound, Refused)
 
 
 class RightsPreflightOperator(DamOperator):
@@ -22,8 +28,10 @@ class RightsPreflightOperator(DamOperator):
     the digital team must clear first), ``refused`` (each refusal with its explanation) and
     ``next_package`` (the next round, when the approval turned out to be void; then nothing may go out).
 
+    Skipped without a package: nothing was approved.
+
     :param package_id: the package (templated).
-    :param channels: channels to publish to; the default is what the brief names.
+    :param channels: channels to publish to; the default is what the package was frozen for, or the brief names.
     """
 
     template_fields: Sequence[str] = ("package_id", "channels")
@@ -37,6 +45,8 @@ class RightsPreflightOperator(DamOperator):
         """Plan the publications."""
         from dam.channels import publish
 
+        if not self.package_id or self.package_id == "None":
+            raise AirflowSkipException("nothing was approved")
         plan = publish.plan(self.services, package_id=self.package_id, channels=self.channels, run=run_name(context))
         for refusal in plan["refused"]:
             self.log.warning("Refused: %s", refusal["explanation"])
@@ -81,10 +91,12 @@ class RenditionOperator(DamOperator):
 
 
 class PublishOperator(DamOperator):
-    """Publishes a version's publications at their channels and probes every live URL.
+    """Publishes publications at their channels and probes every live URL.
 
-    Returns one result a publication. An embargo is waited for in the triggerer. Run again, it publishes
-    nothing twice.
+    One that fails doesn't keep the others back: each is tried, and the task fails at the end, without
+    retries when every failure is a refusal. Returns one result a publication. An embargo is waited for in the
+    triggerer. Run again, it publishes nothing twice. A further XCom, ``next_packages``, names the next rounds
+    of approvals that turned out to be void, whose reviews are to be started.
 
     :param publication_ids: the publications (templated; map over the preflight's rows).
     """
@@ -97,16 +109,34 @@ class PublishOperator(DamOperator):
 
     def work(self, context: Context) -> list[dict[str, Any]]:
         """Publish what may start; wait for the end of the next embargo, if there is one."""
+        results, failures = self._publish(run_name(context))
+        void = sorted({row["next_package_id"] for row in results if row["status"] == "void"})
+        context["ti"].xcom_push(key="next_packages", value=void)
+        starts = [datetime.fromisoformat(row["starts_at"]) for row in results if row["status"] == "scheduled"]
+        final = all(isinstance(error, FINAL) for error in failures)
+        retried = failures and not final and context["ti"].try_number <= context["ti"].max_tries
+        if starts and not retried:  # a failure that stays is told when the last embargo is over
+            self.defer(trigger=DateTimeTrigger(moment=min(starts)), method_name="execute_complete")
+        if failures:
+            told = f"{len(failures)} of {len(self.publication_ids)} publications failed: " + " | ".join(
+                map(str, failures)
+            )
+            raise AirflowFailException(told) if final else AirflowException(told)
+        return results
+
+    def _publish(self, run: str) -> tuple[list[dict[str, Any]], list[Exception]]:
+        """Try every publication; return the results, and the failures of the others."""
         from dam.channels import publish
 
-        results = [
-            dict(publish.publish(self.services, publication_id=publication_id, run=run_name(context)))
-            for publication_id in self.publication_ids
-        ]
-        starts = [datetime.fromisoformat(row["starts_at"]) for row in results if row["status"] == "scheduled"]
-        if starts:
-            self.defer(trigger=DateTimeTrigger(moment=min(starts)), method_name="execute_complete")
-        return results
+        results: list[dict[str, Any]] = []
+        failures: list[Exception] = []
+        for publication_id in self.publication_ids:
+            try:
+                results.append(publish.publish(self.services, publication_id=publication_id, run=run))
+            except (DamError, OSError) as error:
+                self.log.error("%s: %s", publication_id, error)
+                failures.append(error)
+        return results, failures
 
     def execute_complete(self, context: Context, event: Any) -> list[dict[str, Any]]:
         """Publish, now that the embargo is over."""

@@ -59,6 +59,7 @@ class ClaimOperator(DamOperator):
     :param key: brief, batch or package id (templated). The default reads the run's partition key, or
         the param ``key`` of a run started by hand.
     :param take_over: ``True`` (or the text ``"True"``) claims the key from an earlier run (templated).
+    :param drop: a folder below ``drops/`` in the inbox; a batch from elsewhere is refused.
     """
 
     template_fields: Sequence[str] = ("key", "take_over")
@@ -68,15 +69,17 @@ class ClaimOperator(DamOperator):
         *,
         key: str = "{{ dag_run.partition_key or params.get('key') or '' }}",
         take_over: str | bool = "{{ params.get('take_over', False) }}",
+        drop: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.key = key
         self.take_over = take_over
+        self.drop = drop
 
     def work(self, context: Context) -> str:
         """Claim the key for this run."""
-        from dam.catalog.claims import claim
+        from dam.catalog.claims import check_drop, claim
 
         if not self.key:
             raise BadInput(
@@ -84,6 +87,8 @@ class ClaimOperator(DamOperator):
                 where=f"DAG {context['dag_run'].dag_id}",
                 remedy="Start it with the param key set to the id of a brief, batch or package.",
             )
+        if self.drop is not None:
+            check_drop(self.services, batch_id=self.key, drop=self.drop)
         mine = run_name(context)
         owner = claim(
             self.services,
@@ -98,11 +103,21 @@ class ClaimOperator(DamOperator):
         return self.key
 
 
+def _flat(keys: Any) -> Iterator[str]:
+    """Yield the keys in a key, in a list of keys or in a list of lists; empty ones are none."""
+    if isinstance(keys, str):
+        if keys and keys != "None":
+            yield keys
+    else:
+        for key in keys or ():
+            yield from _flat(key)
+
+
 class AnnounceOperator(DamOperator):
     """Tells the next stage: emits one event per key. Without a key it is skipped and nothing is told.
 
     :param event: one of :mod:`dam_operators.events`.
-    :param keys: a key or a list of keys (templated; empty ones are left out).
+    :param keys: a key, or a list of keys, also of mapped tasks' lists (templated; empty ones are left out).
     """
 
     template_fields: Sequence[str] = ("keys",)
@@ -114,8 +129,7 @@ class AnnounceOperator(DamOperator):
 
     def work(self, context: Context) -> list[str]:
         """Emit the events."""
-        given = [self.keys] if isinstance(self.keys, str) else list(self.keys or [])
-        keys = [key for key in given if key and key != "None"]
+        keys = list(dict.fromkeys(_flat(self.keys)))
         if not keys:
             raise AirflowSkipException("nothing to announce")
         context["outlet_events"][self.event].add_partitions(keys)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator
+from airflow.sdk.exceptions import AirflowSensorTimeout
 
 from dam_operators.base import DamOperator, run_name, told_plainly
 from dam_operators.services import get_services
+from dam_operators.stage import workflow
 from dam_operators.triggers import DeliverablesTrigger
 
 if TYPE_CHECKING:
@@ -45,7 +47,8 @@ class OpenCreatorTasksOperator(DamOperator):
 class DeliverablesSensor(BaseSensorOperator):
     """Waits until every deliverable of a batch is in its drop folder under its conventional name.
 
-    Waits in the triggerer, so it costs no worker slot.
+    Waits in the triggerer, so it costs no worker slot, until the deadline of the stage ``create`` in
+    ``workflow.yaml``, or the day on which the last deliverable is due where that is later.
 
     :param batch_id: the batch (templated).
     """
@@ -54,7 +57,8 @@ class DeliverablesSensor(BaseSensorOperator):
 
     def __init__(self, *, batch_id: str, **kwargs: Any) -> None:
         kwargs.setdefault("poke_interval", 3)
-        kwargs.setdefault("timeout", timedelta(days=60).total_seconds())
+        self.own_timeout = "timeout" in kwargs
+        kwargs.setdefault("timeout", timedelta(hours=workflow().stages["create"].deadline_hours))
         super().__init__(**kwargs)
         self.batch_id = batch_id
 
@@ -69,9 +73,23 @@ class DeliverablesSensor(BaseSensorOperator):
             self.defer(
                 trigger=DeliverablesTrigger(batch_id=self.batch_id, poll_seconds=float(self.poke_interval)),
                 method_name="execute_complete",
-                timeout=timedelta(seconds=float(self.timeout)),
+                timeout=self._left(state["missing"]),
             )
         return self.batch_id
+
+    def _left(self, missing: list[str]) -> timedelta:
+        """Return how long to wait; the deadline is the batch's, so a retry or a clear gives no new time."""
+        from dam.create import deliverables
+
+        if self.own_timeout:
+            return timedelta(seconds=float(self.timeout))
+        left = deliverables.deadline(get_services(), batch_id=self.batch_id) - datetime.now(UTC)
+        if left <= timedelta():
+            raise AirflowSensorTimeout(
+                f"The deadline is over and {', '.join(missing)} is missing. Put the files there and clear this task,"
+                " or give the stage create more time in workflow.yaml."
+            )
+        return left
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> str:
         """Return the batch's id."""

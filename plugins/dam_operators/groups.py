@@ -55,39 +55,76 @@ def ingest(batch_id: Any, *, max_bytes: int = 512_000_000) -> Ingested:
     return Ingested(batch_id=batch_id, complete=_part(contract, "complete"), completed=librarian.output)
 
 
+def freeze(
+    ingested: Ingested, *, seats: list[str] | None = None, channels: list[str] | None = None
+) -> dict[str, FreezePackageOperator]:
+    """Freeze what is complete at once, and what the librarian completed later, as a package each.
+
+    Returns the tasks by name, ``complete`` and ``completed``; one without versions is skipped.
+
+    :param seats: roles that must sign; the default is the workflow's seats.
+    :param channels: channels to publish to; the default is what the brief names.
+    """
+    return {
+        name: FreezePackageOperator(
+            task_id=f"freeze_{name}",
+            batch_id=ingested.batch_id,
+            version_ids=versions,
+            seats=seats,
+            channels=channels,
+        )
+        for name, versions in (("complete", ingested.complete), ("completed", ingested.completed))
+    }
+
+
 def send_to_review(ingested: Ingested) -> None:
     """Freeze what is complete at once, and what the librarian completed later, as packages for review."""
-    for name, versions in (("complete", ingested.complete), ("completed", ingested.completed)):
-        package = FreezePackageOperator(task_id=f"freeze_{name}", batch_id=ingested.batch_id, version_ids=versions)
+    for name, package in freeze(ingested).items():
         AnnounceOperator(task_id=f"package_{name}", event=PACKAGE_READY, keys=package.output)
 
 
-def review(package_id: Any) -> VerdictOperator:
-    """Make proofs, ask every seat of the package in parallel, and return the verdict's task."""
-    with TaskGroup("review", prefix_group_id=False):
-        proofs = ProofsOperator(task_id="proofs", package_id=package_id)
-        seats = SeatOperator.partial(task_id="seat").expand(seat_id=proofs.output)
-        verdict = VerdictOperator(task_id="verdict", package_id=package_id, trigger_rule="none_failed_min_one_success")
+def review(package_id: Any, *, suffix: str = "") -> VerdictOperator:
+    """Make proofs, ask every seat of the package in parallel, and return the verdict's task.
+
+    The next round of a package that became void is announced; ``review_package`` takes it, and what follows.
+
+    :param suffix: of the tasks' names, where a workflow reviews several packages.
+    """
+    with TaskGroup(f"review{suffix}", prefix_group_id=False):
+        proofs = ProofsOperator(task_id=f"proofs{suffix}", package_id=package_id)
+        seats = SeatOperator.partial(task_id=f"seat{suffix}").expand(seat_id=proofs.output)
+        verdict = VerdictOperator(
+            task_id=f"verdict{suffix}", package_id=package_id, trigger_rule="none_failed_min_one_success"
+        )
         seats >> verdict
+        AnnounceOperator(task_id=f"next_round{suffix}", event=PACKAGE_READY, keys=_part(verdict, "next_package"))
     return verdict
 
 
-def activate(package_id: Any, *, channels: list[str] | None = None) -> RightsPreflightOperator:
+def activate(package_id: Any, *, channels: list[str] | None = None, suffix: str = "") -> RightsPreflightOperator:
     """Ask the rights policy, render, publish and probe; return the preflight's task.
 
-    What carries a risk waits for the digital team; everything else does not wait for it.
+    What carries a risk waits for the digital team; everything else does not wait for it. When the approval
+    turns out to be void, before or while it is published, the next round is announced for review.
 
-    :param package_id: the approved package. :param channels: the default is what the brief names.
+    :param package_id: the approved package; without one (an empty key) everything is skipped.
+    :param channels: the default is what the package was frozen for, or else what the brief names.
+    :param suffix: of the tasks' names, where a workflow activates several packages.
     """
-    with TaskGroup("activate", prefix_group_id=False):
-        preflight = RightsPreflightOperator(task_id="preflight", package_id=package_id, channels=channels)
-        cleared = ClearRisksOperator(task_id="clear_risks", publication_ids=_part(preflight, "risky"))
-        for suffix, rows in (("", preflight.output), ("_cleared", cleared.output)):
-            render = RenditionOperator.partial(task_id=f"render{suffix}").expand(
+    with TaskGroup(f"activate{suffix}", prefix_group_id=False):
+        preflight = RightsPreflightOperator(task_id=f"preflight{suffix}", package_id=package_id, channels=channels)
+        AnnounceOperator(task_id=f"review_instead{suffix}", event=PACKAGE_READY, keys=_part(preflight, "next_package"))
+        cleared = ClearRisksOperator(task_id=f"clear_risks{suffix}", publication_ids=_part(preflight, "risky"))
+        for which, rows in ((suffix, preflight.output), (f"{suffix}_cleared", cleared.output)):
+            render = RenditionOperator.partial(task_id=f"render{which}").expand(
                 version_ids=rows.map(lambda row: [row["version_id"]])
             )
-            publish = PublishOperator.partial(task_id=f"publish{suffix}").expand(
+            publish = PublishOperator.partial(task_id=f"publish{which}").expand(
                 publication_ids=rows.map(lambda row: row["publication_ids"])
             )
             render >> publish
+            # a teardown: it runs also after a publication that failed, and leaves the run failed then
+            AnnounceOperator(
+                task_id=f"review_again{which}", event=PACKAGE_READY, keys=_part(publish, "next_packages")
+            ).as_teardown()
     return preflight

@@ -7,8 +7,9 @@ Nobody answering never approves: the deadline ends the task as ``expired``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import timedelta
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
@@ -45,6 +46,9 @@ class PersonOperator(HITLOperator):
 
     stage = "review"
     mail_template: str | None = None
+    #: What the person fills in beside choosing an option.
+    form: Mapping[str, Param] = {"comment": COMMENT}
+    answered_at: datetime | None = None
 
     def __init__(
         self,
@@ -53,13 +57,13 @@ class PersonOperator(HITLOperator):
         subject: str,
         options: list[str],
         deadline_hours: float | None = None,
-        params: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         hours = deadline_hours or workflow().stages[self.stage].deadline_hours
         kwargs.setdefault("response_timeout", timedelta(hours=hours))
         kwargs.setdefault("retry_delay", timedelta(seconds=1))
-        super().__init__(subject=subject, options=options, params=params or {"comment": COMMENT}, **kwargs)
+        # Airflow hands the DAG's own params to every task; they are no part of the question
+        super().__init__(subject=subject, options=options, **kwargs | {"params": dict(self.form)})
         self.role = role
 
     @property
@@ -76,7 +80,7 @@ class PersonOperator(HITLOperator):
         return self.body or ""
 
     def record(self, context: Context, *, person: str, answer: str, values: dict[str, Any]) -> Any:
-        """Keep the answer and return the task's result.
+        """Keep the answer, given at ``self.answered_at``, and return the task's result.
 
         :raises Refused: a rule forbids this answer by this person; it is asked again.
         :raises BadInput: the answer can't be read; it is asked again.
@@ -88,7 +92,7 @@ class PersonOperator(HITLOperator):
         return EXPIRED
 
     def ready(self, context: Context) -> None:
-        """Prepare the question; may skip the task."""
+        """Prepare the question; may skip the task, or set ``response_timeout`` to what is left of the time."""
 
     def execute(self, context: Context) -> Any:
         """Ask, and free the worker slot; an answer that is there but was never heard is taken instead."""
@@ -98,6 +102,8 @@ class PersonOperator(HITLOperator):
             self.ready(context)
             self.assigned_users = [{"id": name, "name": name} for name in self.people()]
             self.body = self.show()
+        if self.response_timeout is not None and self.response_timeout <= timedelta():
+            return self.expire(context)
         if not self.assigned_users:
             raise AirflowSkipException(f"nobody holds the role {self.role}")
         self._tell(context)
@@ -174,6 +180,7 @@ class PersonOperator(HITLOperator):
         person = (event.get("responded_by_user") or {}).get("name")
         if not person:
             return self.expire(context)
+        self.answered_at = event["responded_at"]
         try:
             result = self.record(
                 context,
@@ -254,20 +261,19 @@ class SeatOperator(PersonOperator):
 
     mail_template = "seat_open"
     template_fields: Sequence[str] = (*HITLOperator.template_fields, "seat_id")
+    form = {  # noqa: RUF012
+        "comment": COMMENT,
+        "versions": Param(
+            "",
+            type=["string", "null"],
+            title="Single versions",
+            description="Verdicts that differ from the package's, as JSON; the review room fills it.",
+        ),
+    }
     OPTIONS = {"Approve": "approve", "Request changes": "request_changes", "Reject": "reject"}  # noqa: RUF012
 
     def __init__(self, *, seat_id: str, **kwargs: Any) -> None:
         kwargs.setdefault("subject", "Review a package")
-        # a mapped task is made with params of its own, so they are set here and not passed beside
-        kwargs["params"] = {
-            "comment": COMMENT,
-            "versions": Param(
-                "",
-                type=["string", "null"],
-                title="Single versions",
-                description="Verdicts that differ from the package's, as JSON; the review room fills it.",
-            ),
-        }
         super().__init__(role="seat", options=list(self.OPTIONS), **kwargs)
         self.seat_id = seat_id
 
@@ -290,6 +296,8 @@ class SeatOperator(PersonOperator):
             self._let_go(context)
             raise AirflowSkipException(f"the seat is {self.seat['status']} already")
         self.subject = self.seat["subject"]
+        # of the seat, not of this task: asking again after a refusal, a retry or a clear gives no new time
+        self.response_timeout = datetime.fromisoformat(self.seat["due_at"]) - datetime.now(UTC)
 
     def people(self) -> list[str]:
         """Return the seat's eligible people."""
@@ -302,8 +310,6 @@ class SeatOperator(PersonOperator):
 
     def record(self, context: Context, *, person: str, answer: str, values: dict[str, Any]) -> str:
         """Record the decision; a package that changed meanwhile is void, and its next round is frozen."""
-        import json
-
         from dam.review import packages, seats
 
         verdict = self.OPTIONS[answer]
@@ -313,9 +319,10 @@ class SeatOperator(PersonOperator):
                 seat_id=self.seat_id,
                 person=person,
                 verdict=verdict,
-                comment=values.get("comment") or "",
-                versions=json.loads(values.get("versions") or "{}"),
+                comment=str(values.get("comment") or ""),
+                versions=_single_versions(values.get("versions")),
                 via="airflow",
+                at=self.answered_at,
                 run=run_name(context),
             )
         except seats.PackageVoid:
@@ -355,6 +362,27 @@ class SeatOperator(PersonOperator):
         ]
         if waiting:
             raise DownstreamTasksSkipped(tasks=waiting)  # type: ignore[no-untyped-call]
+
+
+def _single_versions(given: Any) -> dict[str, dict[str, str]]:
+    """Return the verdicts on single versions that a person typed as JSON.
+
+    :raises BadInput: it is no JSON, or not of the form ``{version id: {"verdict": …, "comment": …}}``.
+    """
+    try:
+        found = json.loads(given.strip() or "{}") if isinstance(given, str) else given or {}
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"is no JSON: {error}", where="Single versions", remedy=_SINGLE) from error
+    if not isinstance(found, dict):
+        raise BadInput(f"{given!r} is no table of versions", where="Single versions", remedy=_SINGLE)
+    for version_id, answer in found.items():
+        fields = answer.items() if isinstance(answer, dict) else [("", None)]
+        if not all(field in ("verdict", "comment") and isinstance(value, str) for field, value in fields):
+            raise BadInput(f"{answer!r} is no verdict", where=f"version {version_id}", remedy=_SINGLE)
+    return found
+
+
+_SINGLE = 'Leave it empty, or write it like {"ver_…": {"verdict": "reject", "comment": "Too dark."}}.'
 
 
 class ClearRisksOperator(PersonOperator):
@@ -481,48 +509,67 @@ class LibrarianOperator(PersonOperator):
                 where=f"batch {self.batch_id}",
                 remedy="Fill them in, or choose to leave them out.",
             )
-        return [version for version in self.incomplete if version not in still]
+        return [version for version in self.incomplete if version in report.complete]
 
     def expire(self, context: Context) -> list[str]:
         """Let through what is complete by now; the rest stays where it is."""
         from dam.enrich import contracts
 
         report = contracts.check(self.services, batch_id=self.batch_id, run=run_name(context))
-        return [version for version in self.incomplete if version not in report.incomplete]
+        return [version for version in self.incomplete if version in report.complete]
 
 
 class SignDestructionOperator(PersonOperator):
-    """The DAM admin signs the frozen destruction list by its hash. Returns the signer, else ``None``.
+    """The DAM admin signs the destruction list that this run froze, by its hash, or keeps everything.
 
-    :param due: the list, from :class:`DestructionListOperator` (templated).
+    The list is read from the catalogue, where the signature goes too; the result only tells who signed. Skipped
+    when nothing is due, and for a rehearsal. Returns the signer, else ``None``.
     """
 
     stage = "archive"
-    template_fields: Sequence[str] = (*HITLOperator.template_fields, "due")
     SIGN, KEEP = "Destroy", "Keep"
 
-    def __init__(self, *, due: Any, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("role", "dam_admin")
         kwargs.setdefault("subject", "Sign the destruction list")
         super().__init__(options=[self.SIGN, self.KEEP], defaults=None, **kwargs)
-        self.due = due
+
+    def execute(self, context: Context) -> Any:
+        """Ask; what was signed before (by a run that was cleared or killed since) is not asked again."""
+        from dam.retention import destruction
+
+        with told_plainly():
+            self.listed = destruction.of_run(self.services, run=run_name(context))
+        if signed_by := destruction.signer(self.services, list_id=self.listed["list_id"]):
+            return signed_by
+        return super().execute(context)
 
     def ready(self, context: Context) -> None:
-        """Skip when nothing is due."""
-        if not self.due["due"]:
+        """Skip when nothing is due, or not yet."""
+        if not self.listed["due"]:
             raise AirflowSkipException("nothing is due for destruction")
+        if self.listed["rehearsal"]:
+            count, today = len(self.listed["due"]), self.listed["today"]
+            raise AirflowSkipException(f"a rehearsal: {count} versions will be due on {today}; nothing is signed")
 
     def show(self) -> str:
         """Return the list with the policy that makes each version due, what is held, and the hash."""
-        lines = [f"- {row['name']} (`{row['version_id']}`): {row['policy']}" for row in self.due["due"]]
-        held = [f"- {row['name']}: {row['reason']}" for row in self.due.get("held", [])]
+        lines = [f"- {row['name']} (`{row['version_id']}`): {row['policy']}" for row in self.listed["due"]]
+        held = [f"- {row['name']}: {row['reason']}" for row in self.listed["held"]]
         return "\n".join(
-            [f"List `{self.due['sha256']}`", "", *lines, *(["", "**On hold, kept:**", *held] if held else [])]
+            [f"List `{self.listed['sha256']}`", "", *lines, *(["", "**On hold, kept:**", *held] if held else [])]
         )
 
     def record(self, context: Context, *, person: str, answer: str, values: dict[str, Any]) -> str | None:
-        """Return who signed."""
-        return person if answer == self.SIGN else None
+        """Write the signature to the catalogue, or note that everything is kept."""
+        from dam.retention import destruction
+
+        run = run_name(context)
+        list_id = destruction.of_run(self.services, run=run)["list_id"]
+        if answer == self.SIGN:
+            return destruction.sign(self.services, list_id=list_id, person=person, run=run)
+        destruction.keep(self.services, list_id=list_id, person=person, reason=values.get("comment") or "", run=run)
+        return None
 
     def expire(self, context: Context) -> None:
         """Destroy nothing: silence never signs."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from dam_operators.base import DamOperator, run_name
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class RegisterDropsOperator(DamOperator):
     """Registers every complete drop of the inbox as a batch.
 
+    Names the batches as well that an earlier run registered but that no workflow has taken up since.
+
     Returns ``{drop name: [batch id]}``: the name is the folder below ``drops/`` when ``workflow.yaml``
     lists it under ``drops``, else ``default``.
     """
@@ -24,17 +26,20 @@ class RegisterDropsOperator(DamOperator):
         super().__init__(multiple_outputs=True, **kwargs)
 
     def work(self, context: Context) -> dict[str, list[str]]:
-        """Register; a drop that is registered already keeps its batch."""
+        """Register; a drop that is registered already keeps its batch, and files that came late get their own."""
         from dam.ingest import batches
         from dam_operators.stage import workflow
 
         by_name: dict[str, list[str]] = {name: [] for name in ("default", *workflow().drops)}
         for location in batches.discover(self.services):
+            drop = batches.set_late_apart(self.services, location=location)
             batch_id = batches.register(
-                self.services, location=location, source="inbox", sent_by="airflow", run=run_name(context)
+                self.services, location=drop, source="inbox", sent_by="airflow", run=run_name(context)
             )
             name = location.split("/")[1]
-            by_name[name if name in workflow().drops else "default"].append(batch_id)
+            told = by_name[name if name in workflow().drops else "default"]
+            if batch_id not in told:
+                told.append(batch_id)
         return by_name
 
 
@@ -150,4 +155,7 @@ class ChecksumOperator(DamOperator):
 
         if not self.version_ids:
             raise AirflowSkipException("no versions to check")
-        return dict(archive.verify_bytes(self.services, version_ids=list(self.version_ids), run=run_name(context)))
+        report = archive.verify_bytes(self.services, version_ids=list(self.version_ids), run=run_name(context))
+        if report["bad"]:
+            raise AirflowFailException(f"{len(report['bad'])} versions do not match their SHA-256: {report['bad']}")
+        return report

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from dam_operators.base import DamOperator, run_name
 
@@ -59,6 +59,8 @@ class ColdStorageOperator(DamOperator):
 class FixityOperator(DamOperator):
     """Reads a sample of stored versions back and compares their SHA-256; fails when one differs.
 
+    It fails without retries: another try would read another sample, and the alarm would be gone.
+
     :param sample: how many versions to read.
     """
 
@@ -72,12 +74,12 @@ class FixityOperator(DamOperator):
 
         report = archive.fixity(self.services, sample=self.sample, run=run_name(context))
         if report["bad"]:
-            raise AirflowException(f"{len(report['bad'])} versions do not match their SHA-256: {report['bad']}")
+            raise AirflowFailException(f"{len(report['bad'])} versions do not match their SHA-256: {report['bad']}")
         return report
 
 
 class AuditAnchorOperator(DamOperator):
-    """Verifies the audit chain and files its signed head outside the database."""
+    """Verifies the audit chain and files its signed head outside the database. A broken one fails at once."""
 
     def work(self, context: Context) -> dict[str, Any]:
         """Verify, then anchor."""
@@ -85,14 +87,15 @@ class AuditAnchorOperator(DamOperator):
 
         report = audit.verify(self.services)
         if not report.ok:
-            raise AirflowException(f"The audit chain is broken at event {report.first_bad_seq}: {report.problem}")
+            raise AirflowFailException(f"The audit chain is broken at event {report.first_bad_seq}: {report.problem}")
         return audit.anchor(self.services, run=run_name(context))
 
 
 class LicenceAlertOperator(DamOperator):
     """Mails the owners of what expires in 90, 60, 30, 14, 7 or 1 days; each mark once.
 
-    :param today: the day to look from, ISO 8601 (templated).
+    :param today: the day to look from, ISO 8601 (templated). One that has not come is a rehearsal: the result
+        says what would be mailed, and nothing is.
     """
 
     template_fields: Sequence[str] = ("today",)
@@ -113,7 +116,8 @@ class ExpiryTakedownOperator(DamOperator):
 
     Fails at the end when an endpoint still answers; the others are withdrawn.
 
-    :param today: the day to look from, ISO 8601 (templated).
+    :param today: the day to look from, ISO 8601 (templated). One that has not come is a rehearsal: the result
+        says what would be withdrawn, and nothing is.
     """
 
     template_fields: Sequence[str] = ("today",)
@@ -133,9 +137,11 @@ class ExpiryTakedownOperator(DamOperator):
 
 
 class DestructionListOperator(DamOperator):
-    """Freezes the list of what retention policy makes due, minus holds, with its own SHA-256.
+    """Freezes the list of what retention policy makes due, minus holds, with its own SHA-256: one list a run.
 
-    :param today: the day to look from, ISO 8601 (templated).
+    Returns the list's id and hash, how many versions are due and held, and where the list is filed.
+
+    :param today: the day to look from, ISO 8601 (templated). One that has not come makes a rehearsal.
     """
 
     template_fields: Sequence[str] = ("today",)
@@ -148,35 +154,25 @@ class DestructionListOperator(DamOperator):
         """Freeze the list."""
         from dam.retention import destruction
 
-        return destruction.due(self.services, today=_day(self.today), run=run_name(context))
+        listed = destruction.due(self.services, today=_day(self.today), run=run_name(context))
+        return listed | {"due": len(listed["due"]), "held": len(listed["held"])}
 
 
 class DestroyOperator(DamOperator):
-    """Destroys what a signed list names, each version with its certificate. Skipped when unsigned.
+    """Destroys what this run's destruction list names, each version with its certificate. Skipped when unsigned.
 
-    :param due: the list (templated). :param signed_by: who signed it (templated).
+    List and signature are read from the catalogue: no XCom and no task state can stand in for them.
     """
-
-    template_fields: Sequence[str] = ("due", "signed_by")
-
-    def __init__(self, *, due: Any, signed_by: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.due = due
-        self.signed_by = signed_by
 
     def work(self, context: Context) -> list[dict[str, Any]]:
         """Destroy and certify."""
         from dam.retention import destruction
 
-        if not self.signed_by or self.signed_by == "None":
+        run = run_name(context)
+        list_id = destruction.of_run(self.services, run=run)["list_id"]
+        if destruction.signer(self.services, list_id=list_id) is None:
             raise AirflowSkipException("the list was not signed")
-        return destruction.destroy(
-            self.services,
-            list_sha256=self.due["sha256"],
-            version_ids=[row["version_id"] for row in self.due["due"]],
-            signed_by=self.signed_by,
-            run=run_name(context),
-        )
+        return destruction.destroy(self.services, list_id=list_id, run=run)
 
 
 def _day(text: str) -> date:

@@ -25,15 +25,25 @@ class FreezePackageOperator(DamOperator):
     :param batch_id: the batch the versions came in (templated).
     :param version_ids: the versions (templated).
     :param seats: roles of the seats; the default is the workflow's seats.
+    :param channels: channels to publish to, also in later rounds; the default is what the brief names.
     """
 
     template_fields: Sequence[str] = ("batch_id", "version_ids")
 
-    def __init__(self, *, batch_id: str, version_ids: Any, seats: list[str] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        batch_id: str,
+        version_ids: Any,
+        seats: list[str] | None = None,
+        channels: list[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.batch_id = batch_id
         self.version_ids = version_ids
         self.seats = seats
+        self.channels = channels
 
     def work(self, context: Context) -> str:
         """Freeze; the same versions freeze the same package."""
@@ -46,6 +56,7 @@ class FreezePackageOperator(DamOperator):
             batch_id=self.batch_id,
             version_ids=list(self.version_ids),
             seats=self.seats,
+            channels=self.channels,
             run=run_name(context),
         )
 
@@ -64,9 +75,12 @@ class ProofsOperator(DamOperator):
 
     def work(self, context: Context) -> list[str]:
         """Render the proofs, then name the seats."""
+        from dam.catalog.claims import claim
         from dam.renditions import render
         from dam.review import packages
 
+        # a workflow of one's own has claimed its batch only: the room must know that a run is on this package
+        claim(self.services, stage=packages.STAGE, key=self.package_id, run=run_name(context))
         render.proofs(
             self.services,
             version_ids=packages.versions(self.services, package_id=self.package_id),

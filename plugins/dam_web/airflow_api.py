@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -9,6 +10,13 @@ from airflow.configuration import conf
 
 from dam.errors import DamError, Refused
 from dam_web.auth import Visitor
+
+#: Questions asked for at a time; Airflow gives no more than its ``maximum_page_limit``, whatever is asked for.
+PAGE = 100
+#: Class of the tasks that ask for a seat, whatever a workflow calls them.
+SEAT = "SeatOperator"
+#: States of a task that asks nobody any more.
+OVER = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 
 
 class AirflowSaysNo(Refused):
@@ -51,11 +59,28 @@ def answer(person: Visitor, task: dict[str, Any], option: str, values: dict[str,
     :param values: the values of its form.
     :raises AirflowSaysNo: not assigned, answered already, or not waiting any more.
     """
-    path = (
+    _ask(person, "PATCH", _detail(task), json={"chosen_options": [option], "params_input": values})
+
+
+def waits(person: Visitor, task: dict[str, Any]) -> bool:
+    """Return whether a human task still waits in Airflow, or will when it is tried again.
+
+    :param task: ``{"dag_id", "run_id", "task_id", "map_index"}``.
+    """
+    try:
+        found = _ask(person, "GET", _detail(task))
+    except AirflowSaysNo as error:
+        if error.status == 404:
+            return False
+        raise
+    return found["task_instance"]["state"] not in OVER
+
+
+def _detail(task: dict[str, Any]) -> str:
+    return (
         f"/api/v2/dags/{task['dag_id']}/dagRuns/{task['run_id']}/taskInstances/{task['task_id']}"
         f"/{task['map_index']}/hitlDetails"
     )
-    _ask(person, "PATCH", path, json={"chosen_options": [option], "params_input": values})
 
 
 def start(person: Visitor, dag_id: str, conf: dict[str, Any]) -> str:
@@ -73,17 +98,11 @@ def questions(person: Visitor) -> list[dict[str, Any]]:
     :returns: rows of ``{"dag_id", "run_id", "task_id", "map_index", "subject", "body", "options", "params",
         "since"}``.
     """
-    found = _ask(
-        person,
-        "GET",
-        "/api/v2/dags/~/dagRuns/~/hitlDetails",
-        params={"response_received": "false", "state": "awaiting_input", "limit": 100},
-    )
     rows = []
-    for detail in found["hitl_details"]:
+    for detail in _waiting(person):
         task = detail["task_instance"]
         assigned = {user["id"] for user in detail["assigned_users"]}
-        if person.username in assigned and task["task_id"].rsplit(".", 1)[-1] != "seat":
+        if person.username in assigned and task["operator"] != SEAT:
             rows.append(
                 {
                     "dag_id": task["dag_id"],
@@ -98,3 +117,16 @@ def questions(person: Visitor) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def _waiting(person: Visitor) -> Iterator[dict[str, Any]]:
+    """Yield every human task that waits for anybody, oldest first; Airflow gives them in pages."""
+    asked: dict[str, Any] = {"response_received": "false", "state": "awaiting_input", "order_by": "created_at"}
+    offset, total = 0, 1
+    while offset < total:
+        path = "/api/v2/dags/~/dagRuns/~/hitlDetails"
+        found = _ask(person, "GET", path, params=asked | {"limit": PAGE, "offset": offset})
+        yield from found["hitl_details"]
+        if not found["hitl_details"]:  # some were answered while we read
+            return
+        offset, total = offset + len(found["hitl_details"]), found["total_entries"]

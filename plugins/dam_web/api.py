@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
+from dam.catalog import claims
 from dam.enrich import contracts
-from dam.errors import BadInput
-from dam.ingest import batches
+from dam.errors import BadInput, DamError
+from dam.ingest import batches, duplicates, merges
 from dam.review import packages, queries, remarks, seats
 from dam_web import airflow_api, views
-from dam_web.auth import Asking, Visitor, may
+from dam_web.auth import Asking, Visitor, may, sees_place
 from dam_web.deps import services
 
 router = APIRouter(prefix="/api")
 OPTION = {"approve": "Approve", "request_changes": "Request changes", "reject": "Reject"}
 VerdictName = Literal["approve", "request_changes", "reject"]
 Librarian = Annotated[Visitor, may("librarian", "dam_admin")]
+Merger = Annotated[Visitor, may(*merges.MERGERS)]
 Reopener = Annotated[Visitor, may(*packages.REOPENERS)]
 Uploader = Annotated[Visitor, may("designer", "librarian", "dam_admin")]
 Reviewer = Annotated[
@@ -70,6 +74,26 @@ class QuestionAnswer(BaseModel):
     values: dict[str, Any] = {}
 
 
+class NewMerge(BaseModel):
+    """Two versions that show the same pixels: the one to keep, the one to archive."""
+
+    keep: str
+    drop: str
+    void_approvals: bool = False
+
+
+class Undo(BaseModel):
+    """Whether an undo may void approvals."""
+
+    void_approvals: bool = False
+
+
+class PairAnswer(BaseModel):
+    """What a librarian says of two versions that look alike; null asks again."""
+
+    answer: duplicates.Answer | None
+
+
 class NewUpload(BaseModel):
     """An upload for a campaign, or for none."""
 
@@ -100,16 +124,53 @@ def assets(q: str = "", limit: Annotated[int, Field(ge=1, le=200)] = 60, offset:
     return views.search(services(), q, limit=limit, offset=offset)
 
 
-@router.get("/assets/{asset_id}")
-def asset(asset_id: str) -> dict[str, Any]:
-    """Return an asset."""
-    return views.asset(services(), asset_id)
+@router.get("/assets/{asset_id}", response_model=None)
+def asset(asset_id: str, person: Asking) -> dict[str, Any] | Response:
+    """Return an asset; one that was merged away leads to the one that was kept."""
+    if kept := views.leads_to(services(), asset_id):
+        # 307, not 301: a merge can be undone, and a browser keeps a 301
+        return JSONResponse({"merged_into": kept}, status_code=307, headers={"Location": kept})
+    return views.asset(services(), asset_id, see_place=sees_place(person))
 
 
 @router.get("/batches/{batch_id}")
 def receipt(batch_id: str) -> list[dict[str, Any]]:
     """Return what became of every file of a batch."""
     return batches.receipt(services(), batch_id=batch_id)
+
+
+@router.get("/duplicates")
+def pairs(
+    answered: bool = False, limit: Annotated[int, Field(ge=1, le=200)] = 25, offset: Annotated[int, Field(ge=0)] = 0
+) -> dict[str, Any]:
+    """Return pairs that look alike."""
+    return duplicates.pairs(services(), answered=answered, limit=limit, offset=offset)
+
+
+@router.post("/duplicates/{version_id}/{other_id}/answer")
+def answer_pair(version_id: str, other_id: str, given: PairAnswer, person: Merger) -> dict[str, Any]:
+    """Say that two are different things, or that both are kept."""
+    return duplicates.answer(services(), version_ids=(version_id, other_id), said=given.answer, person=person.username)
+
+
+@router.get("/merges")
+def all_merges() -> list[dict[str, Any]]:
+    """Return the newest merges."""
+    return duplicates.merged(services())
+
+
+@router.post("/merges")
+def merge(given: NewMerge, person: Merger) -> dict[str, Any]:
+    """Merge two versions that show the same pixels."""
+    return merges.merge(
+        services(), keep=given.keep, drop=given.drop, person=person.username, void_approvals=given.void_approvals
+    )
+
+
+@router.post("/merges/{merge_id}/undo")
+def undo_merge(merge_id: str, given: Undo, person: Merger) -> dict[str, Any]:
+    """Undo a merge."""
+    return merges.undo(services(), merge_id=merge_id, person=person.username, void_approvals=given.void_approvals)
 
 
 @router.get("/vocabulary")
@@ -138,6 +199,7 @@ def decide(seat_id: str, given: SeatAnswer, person: Asking) -> dict[str, Any]:
 
     Airflow is answered before we record, so that of two answers at the same moment the first wins in both.
     A package that changed meanwhile is answered as well: its task ends, and the next round is asked for.
+    Where no task of Airflow waits, we see to it that a run takes the package on.
     """
     versions = {key: value.model_dump() for key, value in given.versions.items()}
     known: dict[str, Any] = {
@@ -146,26 +208,63 @@ def decide(seat_id: str, given: SeatAnswer, person: Asking) -> dict[str, Any]:
         "verdict": given.verdict,
         "versions": versions,
     }
-    waiting = seats.hitl_of(services(), seat_id=seat_id)
-    values = {"comment": given.comment, "versions": json.dumps(versions) if versions else ""}
-    try:
-        seats.check_decision(services(), **known)
-    except seats.PackageVoid:
-        if waiting:
-            airflow_api.answer(person, waiting, OPTION[given.verdict], values)
-        seats.decide(services(), **known, comment=given.comment, via="room")  # makes the next round, and says so
-        raise
+    waiting = _waiting(person, seat_id)
+    new = True
+    with suppress(seats.PackageVoid):  # it is told below, when its next round is made
+        new = seats.check_decision(services(), **known)
     if waiting:
+        values = {"comment": given.comment, "versions": json.dumps(versions) if versions else ""}
         airflow_api.answer(person, waiting, OPTION[given.verdict], values)
-    return seats.decide(services(), **known, comment=given.comment, via="room")
+    try:
+        signed = seats.decide(services(), **known, comment=given.comment, via="room")
+    except seats.PackageVoid as void:
+        if not waiting and void.next_package_id:
+            _go_on(person, {"key": void.next_package_id})
+        raise
+    if not waiting and new:
+        _settle(person, signed["package_id"])
+    return signed
+
+
+def _waiting(person: Visitor, seat_id: str) -> dict[str, Any] | None:
+    """Return where Airflow waits for a seat; None when it doesn't, or does no more."""
+    place = seats.hitl_of(services(), seat_id=seat_id)
+    return place if place and airflow_api.waits(person, place) else None
+
+
+def _settle(person: Visitor, package_id: str) -> None:
+    """Draw the verdict after a signature that no task heard of, and see to it that a run takes it on."""
+    if packages.verdict(services(), package_id=package_id)["status"]:
+        _go_on(person, {"key": package_id, "take_over": True})
+    elif claims.owner(services(), stage=packages.STAGE, key=package_id) is None:
+        _go_on(person, {"key": package_id})
+
+
+def _go_on(person: Visitor, conf: dict[str, Any]) -> None:
+    try:
+        airflow_api.start(person, packages.STAGE, conf)
+    except DamError as error:
+        raise DamError(
+            f"Your answer is recorded, but the review could not go on in Airflow: {error.what}",
+            where=f"package {conf['key']}",
+            remedy=f"Start the DAG {packages.STAGE} there with this configuration: {json.dumps(conf)}.",
+        ) from error
 
 
 @router.post("/packages/{package_id}/reopen")
 def reopen(package_id: str, person: Reopener) -> dict[str, str]:
     """Ask again for a package that nobody signed in time: its next round is frozen, and its review starts."""
     following = packages.reopen_expired(services(), package_id=package_id, person=person.username)
-    airflow_api.start(person, "review_package", {"key": following})
+    airflow_api.start(person, packages.STAGE, {"key": following})
     return {"next_package_id": following}
+
+
+@router.post("/versions/{version_id}/review")
+def review_again(version_id: str, person: Reopener) -> dict[str, str]:
+    """Send a version that was withdrawn or restored to review again: it is frozen, and its review starts."""
+    package_id = packages.reopen_withdrawn(services(), version_id=version_id, person=person.username)
+    airflow_api.start(person, packages.STAGE, {"key": package_id})
+    return {"package_id": package_id}
 
 
 @router.post("/versions/{version_id}/metadata")

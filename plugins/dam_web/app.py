@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.middleware.base import RequestResponseEndpoint
@@ -52,9 +54,11 @@ async def _plainly(request: Request, error: Exception) -> Response:
         for kind, code in ((NotFound, 404), (Refused, 409), (BadInput, 422)):
             if isinstance(error, kind):
                 status = code
-    told = {"what": error.what, "where": error.where, "remedy": error.remedy}
+    told: dict[str, Any] = {"what": error.what, "where": error.where, "remedy": error.remedy}
     if following := getattr(error, "next_package_id", None):
         told["next_package_id"] = following
+    if voids := getattr(error, "voids", None):
+        told["voids"] = voids
     if "text/html" in request.headers.get("accept", ""):
         return pages.error_page(request, status, told)
     return JSONResponse(told, status_code=status)

@@ -7,20 +7,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
-from fastapi import APIRouter, Header, HTTPException, Response
+from fastapi import APIRouter, Header, HTTPException, Request, Response
 from fastapi import Path as InPath
 from fastapi.responses import FileResponse, StreamingResponse
 from sqlalchemy import select
 
 from dam.catalog.models import Rendition, Version
 from dam.errors import NotFound
-from dam_web.auth import Asking
+from dam.ingest import embedded
+from dam_web.auth import Asking, sees_place
 from dam_web.deps import services
 
 router = APIRouter()
 STATIC = Path(__file__).parent / "static"
-#: A rendition is named by its content, so a browser may keep it.
-KEEP = {"Cache-Control": "private, max-age=31536000, immutable"}
+#: A browser may keep a rendition, but asks each time whether it still is the newest: recipes change.
+KEEP = {"Cache-Control": "private, no-cache"}
 
 
 @router.get("/static/{name}")
@@ -34,12 +35,14 @@ def static(name: Annotated[str, InPath(pattern=r"^[a-z0-9-]+\.(css|js|svg)$")]) 
 
 @router.get("/media/{version_id}/{recipe}")
 def rendition(
+    request: Request,
     version_id: str,
     recipe: Annotated[str, InPath(pattern=r"^[a-z0-9_-]+$")],
     wanted: Annotated[str | None, Header(alias="Range")] = None,
     unchanged: Annotated[str | None, Header(alias="If-Range")] = None,
 ) -> Response:
-    """Return a rendition of a version, for looking at and listening to; or a part of it, as players ask for."""
+    """Return a rendition of a version, for looking at and listening to; or a part of it, as players ask for; 304
+    when the browser has it."""
     with services().session() as session:
         found = session.scalar(
             select(Rendition)
@@ -50,8 +53,10 @@ def rendition(
         if found is None:
             raise NotFound("there is no such rendition yet", where=f"version {version_id}, {recipe}")
         uri, media_type, size, tag = found.storage_uri, found.media_type, found.bytes, f'"{found.sha256}"'
-    store, key = services().storage.resolve(uri)
     headers = KEEP | {"Accept-Ranges": "bytes", "ETag": tag}
+    if tag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    store, key = services().storage.resolve(uri)
     part = span(wanted, size) if wanted and unchanged in (None, tag) else None
     if part is None:
         headers["Content-Length"] = str(size)
@@ -92,6 +97,8 @@ def original(version_id: str, person: Asking) -> Response:
         version = session.get(Version, version_id)
         if version is None or version.asset_id is None:
             raise NotFound("there is no such version", where=version_id)
+        if embedded.tells_place(version.embedded) and not sees_place(person):
+            raise HTTPException(403, "The original tells where it was taken; ask the librarian for it.")
         uri, name = version.storage_uri, version.filename
     store, key = services().storage.resolve(uri)
     ascii_name = "".join(

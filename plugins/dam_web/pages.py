@@ -7,23 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from dam.enrich import contracts
 from dam.errors import DamError
-from dam.ingest import batches
+from dam.ingest import batches, duplicates
 from dam.ingest.media import clock
+from dam.ingest.merges import MERGERS
 from dam.review import queries
 from dam.review.packages import REOPENERS
 from dam.workflow import STAGES
 from dam_web import airflow_api, views
-from dam_web.auth import Asking, Visitor
+from dam_web.auth import Asking, Visitor, sees_place
 from dam_web.deps import services
 
 router = APIRouter(default_response_class=HTMLResponse)
+#: Pairs of look-alikes on a page.
+PAIRS = 20
 _markdown = MarkdownIt("js-default", {"html": False, "linkify": False})
 
 
@@ -129,9 +132,44 @@ def assets(request: Request, person: Asking, q: str = "", page: int = 1) -> Resp
 
 
 @router.get("/assets/{asset_id}")
-def asset(request: Request, asset_id: str, person: Asking) -> Response:
-    """One asset."""
-    return _page(request, person, "asset.html.j2", asset=views.asset(services(), asset_id))
+def asset(request: Request, asset_id: str, person: Asking, merged: str = "") -> Response:
+    """One asset; one that was merged away leads to the one that was kept, which says so.
+
+    :param merged: id of the asset that led here.
+    """
+    if kept := views.leads_to(services(), asset_id):
+        # 307, not 301: a merge can be undone, and a browser keeps a 301
+        return RedirectResponse(f"{kept}?merged={asset_id}", status_code=307)
+    shown = views.asset(services(), asset_id, see_place=sees_place(person))
+    returning = RETURNING if person.holds(*REOPENERS) else frozenset()
+    came_from = views.name_of(services(), merged) if merged and views.leads_to(services(), merged) == asset_id else None
+    return _page(
+        request,
+        person,
+        "asset.html.j2",
+        asset=shown,
+        returning=returning,
+        came_from=came_from,
+        may_merge=person.holds(*MERGERS),
+    )
+
+
+@router.get("/duplicates")
+def all_duplicates(request: Request, person: Asking, answered: bool = False, page: int = 1) -> Response:
+    """Pairs that look alike, to be merged or told apart, and the newest merges."""
+    page = max(1, page)
+    found = duplicates.pairs(services(), answered=answered, limit=PAIRS, offset=(page - 1) * PAIRS)
+    return _page(
+        request,
+        person,
+        "duplicates.html.j2",
+        found=found,
+        answered=answered,
+        page=page,
+        pages=-(-found["total"] // PAIRS),
+        merges=duplicates.merged(services()) if page == 1 and not answered else [],
+        may_merge=person.holds(*MERGERS),
+    )
 
 
 @router.get("/batches")
@@ -144,7 +182,8 @@ def all_batches(request: Request, person: Asking) -> Response:
 def batch(request: Request, batch_id: str, person: Asking) -> Response:
     """A batch's receipt."""
     rows = batches.receipt(services(), batch_id=batch_id)
-    return _page(request, person, "batch.html.j2", batch_id=batch_id, rows=rows)
+    late = batches.came_late(services(), batch_id=batch_id)
+    return _page(request, person, "batch.html.j2", batch_id=batch_id, rows=rows, late=late)
 
 
 @router.get("/librarian")

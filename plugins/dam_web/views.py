@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import func, or_, select
-from sqlalchemy.orm import selectinload
+from sqlalchemy.orm import Session, aliased, selectinload
 
 from dam import audit
 from dam.catalog.lifecycle import holds_on
@@ -15,6 +15,7 @@ from dam.catalog.models import (
     Campaign,
     Description,
     KpiReport,
+    Merge,
     NearDuplicate,
     Package,
     PackageVersion,
@@ -24,6 +25,7 @@ from dam.catalog.models import (
     VersionState,
 )
 from dam.errors import NotFound
+from dam.ingest import duplicates, embedded
 from dam.review import packages, remarks
 from dam.rights import policy
 from dam.services import Services
@@ -49,6 +51,7 @@ def package(services: Services, package_id: str) -> dict[str, Any]:
             "status": found.status,
             "manifest_sha256": found.manifest_sha256,
             "void_reason": found.void_reason,
+            "lapsed": found.status == "in_review" and any(packages.has_lapsed(seat) for seat in found.seats),
             "frozen_at": found.frozen_at.isoformat(),
             "next_package_id": packages.next_round(session, found) if found.status in ("void", "expired") else None,
             "versions": sorted(
@@ -82,8 +85,11 @@ def _version(services: Services, row: PackageVersion) -> dict[str, Any]:
     return version_row(services, version) | {"verdict": row.verdict}
 
 
-def version_row(services: Services, version: Version) -> dict[str, Any]:
-    """Return a version with metadata, tags, rights and look-alikes; its session must be open."""
+def version_row(services: Services, version: Version, *, see_place: bool = False) -> dict[str, Any]:
+    """Return a version with metadata, tags, rights and look-alikes; its session must be open.
+
+    :param see_place: whether coordinates of where it was taken are shown.
+    """
     from sqlalchemy.orm import object_session
 
     session = object_session(version)
@@ -97,7 +103,9 @@ def version_row(services: Services, version: Version) -> dict[str, Any]:
         .order_by(Term.id)
     ).all()
     near = session.execute(
-        select(NearDuplicate).where(or_(NearDuplicate.version_id == version.id, NearDuplicate.other_id == version.id))
+        select(NearDuplicate)
+        .where(or_(NearDuplicate.version_id == version.id, NearDuplicate.other_id == version.id))
+        .where(NearDuplicate.answer.is_distinct_from("different"))
     ).scalars()
     asset = version.asset
     return {
@@ -108,6 +116,8 @@ def version_row(services: Services, version: Version) -> dict[str, Any]:
         "filename": version.filename,
         "state": version.state,
         "state_reason": version.state_reason,
+        "embedded": version.embedded if see_place else embedded.without_place(version.embedded),
+        "place_hidden": not see_place and embedded.tells_place(version.embedded),
         "tier": version.tier,
         "media_type": version.media_type,
         "bytes": version.bytes,
@@ -115,6 +125,8 @@ def version_row(services: Services, version: Version) -> dict[str, Any]:
         "height": version.height,
         "seconds": version.seconds,
         "sha256": version.sha256,
+        "scan": version.scan,
+        "scan_note": version.scan_note,
         "made_by": version.made_by,
         "created_at": version.created_at.isoformat(),
         "colour_profile": version.technical.get("icc_name"),
@@ -138,16 +150,28 @@ def version_row(services: Services, version: Version) -> dict[str, Any]:
             }
             for grant in (asset.grants if asset else [])
         ],
-        "near": [_near(services, pair, version.id) for pair in near],
+        "near": [row for pair in near if (row := _near(services, pair, version.id))],
+        "deliveries": duplicates.deliveries(session, version.id),
+        "merged_into": _short(session, version.merged_into_id),
     }
 
 
-def _near(_services: Services, pair: NearDuplicate, own_id: str) -> dict[str, Any]:
+def _short(session: Session, version_id: str | None) -> dict[str, Any] | None:
+    version = session.get(Version, version_id) if version_id else None
+    if version is None or version.asset is None:
+        return None
+    return {"version_id": version.id, "asset_id": version.asset_id, "label": f"{version.asset.name} v{version.number}"}
+
+
+def _near(_services: Services, pair: NearDuplicate, own_id: str) -> dict[str, Any] | None:
+    """Return the other one of a pair; None when it was merged, so that the one it was merged into stands for it."""
     from sqlalchemy.orm import object_session
 
     session = object_session(pair)
     other_id = pair.other_id if pair.version_id == own_id else pair.version_id
     other = session.get(Version, other_id) if session else None
+    if other is not None and other.merged_into_id is not None:
+        return None
     return {
         "version_id": other_id,
         "asset_id": other.asset_id if other else None,
@@ -157,28 +181,40 @@ def _near(_services: Services, pair: NearDuplicate, own_id: str) -> dict[str, An
     }
 
 
-def asset(services: Services, asset_id: str) -> dict[str, Any]:
-    """Return an asset with its versions, publications, holds and history."""
+def asset(services: Services, asset_id: str, *, see_place: bool = False) -> dict[str, Any]:
+    """Return an asset with its versions, publications, holds and history.
+
+    :param see_place: whether coordinates of where it was taken are shown.
+    """
     with services.session() as session:
         found = session.get(Asset, asset_id)
         if found is None:
             raise NotFound("there is no such asset", where=asset_id)
-        versions = sorted(found.versions, key=lambda version: version.number or 0, reverse=True)
+        versions = sorted(
+            found.versions, key=lambda version: (version.merged_into_id is None, version.number or 0), reverse=True
+        )
         events = [event for version in versions for event in audit.history(session, version.id, limit=50)]
         events += audit.history(session, asset_id, limit=50)
+        counted = _counted(session, versions)
+        told_of = {version.id: f"{version.asset.name} v{version.number}" for version in counted if version.asset}
+        away = [version for version in counted if version.asset_id != asset_id]
+        events += [event for version in away for event in audit.history(session, version.id, limit=50)]
+        events = list({event.seq: event for event in events}.values())
         return {
             "asset_id": found.id,
             "name": found.name,
             "kind": found.kind,
             "campaign": found.campaign.name if found.campaign else None,
             "deliverable": found.deliverable.title if found.deliverable else None,
-            "versions": [version_row(services, version) for version in versions],
+            "versions": [version_row(services, version, see_place=see_place) for version in versions],
             "publications": [
                 {
                     "publication_id": row.id,
                     "channel": row.channel,
                     "status": row.status,
                     "number": version.number,
+                    "of": told_of[version.id] if version in away else None,
+                    "requests": duplicates.requests_of(session, row.id),
                     "live_url": row.live_url,
                     "starts_at": row.starts_at.isoformat(),
                     "ends_at": row.ends_at.isoformat() if row.ends_at else None,
@@ -188,8 +224,17 @@ def asset(services: Services, asset_id: str) -> dict[str, Any]:
                     "takedown": row.takedown,
                     "reason": row.reason,
                 }
-                for version in versions
+                for version in counted
                 for row in sorted(version.publications, key=lambda row: row.id)
+            ],
+            "requests": duplicates.requests(session, [version.id for version in counted]),
+            "merges": [
+                duplicates.merge_row(session, row)
+                for row in session.scalars(
+                    select(Merge)
+                    .where(Merge.kept_asset_id == asset_id, Merge.undone_at.is_(None))
+                    .order_by(Merge.merged_at)
+                )
             ],
             "holds": [
                 {"reason": hold.reason, "placed_by": hold.placed_by, "placed_at": hold.placed_at.isoformat()}
@@ -202,11 +247,33 @@ def asset(services: Services, asset_id: str) -> dict[str, Any]:
                     "actor": event.actor,
                     "action": event.action,
                     "data": event.data,
+                    "of": told_of.get(event.subject_id) if event.subject_id in {row.id for row in away} else None,
                     "run": event.run,
                 }
                 for event in sorted(events, key=lambda event: -event.seq)
             ],
         }
+
+
+def _counted(session: Session, versions: list[Version]) -> list[Version]:
+    """Return versions whose use counts for their asset: its own, but for those merged away, and those merged in."""
+    own = [version for version in versions if version.merged_into_id is None]
+    merged_in = session.scalars(
+        select(Version).where(Version.merged_into_id.in_([version.id for version in own])).order_by(Version.id)
+    )
+    return [*own, *merged_in]
+
+
+def leads_to(services: Services, asset_id: str) -> str | None:
+    """Return the asset that a merged one leads to; None while it stands by itself."""
+    with services.session() as session:
+        return duplicates.leads_to(session, asset_id)
+
+
+def name_of(services: Services, asset_id: str) -> str | None:
+    """Return an asset's name."""
+    with services.session() as session:
+        return session.scalar(select(Asset.name).where(Asset.id == asset_id))
 
 
 def search(services: Services, words: str, *, limit: int = 60, offset: int = 0) -> dict[str, Any]:
@@ -216,7 +283,12 @@ def search(services: Services, words: str, *, limit: int = 60, offset: int = 0) 
         "campaign", "has_thumbnail"}``.
     """
     with services.session() as session:
-        newest = select(func.max(Version.number)).where(Version.asset_id == Asset.id).correlate(Asset).scalar_subquery()
+        newest = (
+            select(func.max(Version.number))
+            .where(Version.asset_id == Asset.id, Version.merged_into_id.is_(None))
+            .correlate(Asset)
+            .scalar_subquery()
+        )
         query = (
             select(Asset, Version, Description.title)
             .join(Version, (Version.asset_id == Asset.id) & (Version.number == newest))
@@ -229,11 +301,18 @@ def search(services: Services, words: str, *, limit: int = 60, offset: int = 0) 
                 .join(Term, Term.id == Tag.term_id)
                 .where(Tag.status == "applied", func.lower(Term.labels["en"].astext) == words.strip().lower())
             )
+            gone, former = aliased(Version), aliased(Asset)
+            merged_in = (
+                select(gone.merged_into_id)
+                .join(former, former.id == gone.asset_id)
+                .where(gone.merged_into_id.is_not(None), former.name.icontains(words.strip(), autoescape=True))
+            )
             query = query.where(
                 or_(
                     Description.search.op("@@")(func.websearch_to_tsquery("simple", words)),
                     Asset.name.icontains(words.strip(), autoescape=True),
                     Version.id.in_(tagged),
+                    Version.id.in_(merged_in),
                 )
             )
         total = session.scalar(select(func.count()).select_from(query.subquery())) or 0

@@ -33,6 +33,7 @@ from dam.origin import OriginServer
 from dam.review import packages, seats
 from dam.services import Services
 from dam.storage.folder import FolderStore
+from world import bring_to
 
 
 class Scripted:
@@ -113,9 +114,10 @@ class World:
         with self.services.session() as session:
             return session.get_one(Publication, publication_id)
 
-    def planned(self, channel: str = "web", **kwargs: Any) -> str:
-        """Plan one channel and return its publication's id."""
-        answer = publish.plan(self.services, package_id=self.package_id, channels=[channel], **kwargs)
+    def planned(self, channel: str | None = "web", **kwargs: Any) -> str:
+        """Plan one channel (None: what the package is for) and return its publication's id."""
+        wanted = [channel] if channel else None
+        answer = publish.plan(self.services, package_id=self.package_id, channels=wanted, **kwargs)
         [row] = answer["publications"]
         return str(row["publication_id"])
 
@@ -208,9 +210,9 @@ def _reviewed(services: Services, content: bytes, *, filename: str, kind: str, m
             storage_uri=stored.uri,
             width=640,
             height=480,
-            state=VersionState.INGESTED,
             made_by="dario",
         )
+        bring_to(session, version, VersionState.INGESTED)
         grant = Grant(
             asset=version.asset,
             licence=Licence(reference=REFERENCES[kind], holder="Northlight", kind="rights_managed"),

@@ -14,7 +14,10 @@ import pytest
 
 from dam.catalog.models import Batch, Grant, Package, Publication, VersionState, utcnow
 from dam.channels import deliver, publish, wire
+from dam.enrich import contracts
 from dam.errors import NotFound, Refused
+from dam.review import packages, seats
+from dam.rights import policy
 from dam.services import Services
 
 
@@ -125,6 +128,25 @@ def test_the_idempotency_key_names_version_channel_and_package(world):
     assert len(expected) == 64
 
 
+def test_a_package_keeps_its_channels_through_its_rounds(world):
+    with world.services.session() as session:
+        session.get_one(Package, world.package_id).channels = ["cms"]
+    answer = publish.plan(world.services, package_id=world.package_id)
+    assert [row["channel"] for row in answer["publications"]] == ["cms"]
+    _retitle(world, "Another")
+    world.package_id = publish.plan(world.services, package_id=world.package_id)["next_package_id"]
+    rows = policy.ask_package(world.services, package_id=world.package_id)
+    assert [row["channel"] for row in rows] == ["cms"]  # what the room shows
+    _sign(world)
+    world.publish(world.planned(None))
+    [publication] = [row for row in _all(world) if row.status == "live"]
+    assert publication.channel == "cms"
+    world.withdraw(publication.id)
+    world.package_id = packages.reopen_withdrawn(world.services, version_id=world.version_id, person="maya")
+    _sign(world)
+    assert world.publication(world.planned(None)).channel == "cms"
+
+
 def test_a_refusal_is_planned_as_a_sentence(world):
     answer = publish.plan(world.services, package_id=world.package_id, channels=["social", "web", "fax"])
     assert [row["channel"] for row in answer["publications"]] == ["web"]
@@ -170,8 +192,8 @@ def test_changed_rights_void_the_approval(world):
     assert (answer["publications"], answer["refused"]) == ([], [])
     assert answer["next_package_id"] not in (None, world.package_id)
     assert publish.plan(world.services, package_id=world.package_id) == answer
-    with pytest.raises(Refused, match=f"approval is void.*{answer['next_package_id']}"):
-        world.publish(planned)
+    told = world.publish(planned)
+    assert (told["status"], told["next_package_id"]) == ("void", answer["next_package_id"])
     assert world.publication(planned).status == "failed"
     assert world.files() == []
 
@@ -189,6 +211,13 @@ def test_an_embargo_is_kept(world):
     assert publish.due(world.services, now=later) == [publication_id]
     assert world.publish(publication_id, now=later)["status"] == "live"
     assert publish.due(world.services, now=later) == []
+
+
+def test_an_embargoed_publication_learns_at_once_that_its_approval_is_void(world):
+    publication_id = world.planned(not_before=utcnow() + timedelta(days=5))
+    _retitle(world, "Another")
+    assert world.publish(publication_id)["status"] == "void"
+    assert world.publication(publication_id).status == "failed"
 
 
 def test_nothing_goes_out_before_the_campaign_starts(world):
@@ -361,6 +390,45 @@ def test_wrong_bytes_at_the_origin_are_not_live(world, scripted):
     assert world.publish(publication_id)["status"] == "live"
 
 
+def test_a_failed_publication_goes_out_anew_after_its_takedown(world):
+    publication_id = world.planned("cms")
+    for again in range(2):
+        _killed(world, "deliver:post:after", publish.publish, publication_id)
+        with pytest.raises(Refused, match="ended on"):
+            world.publish(publication_id, now=utcnow() + timedelta(days=90))
+        assert world.files() == []
+        assert [HTTP.get(url).status_code for url in world.entry_urls()] == [410] * (again + 1)
+        assert world.planned("cms") == publication_id
+    live = world.publish(publication_id)
+    assert live["status"] == "live"
+    assert HTTP.get(live["live_url"]).status_code == 200
+    assert len(world.entry_urls()) == 3
+
+
+def test_a_takedown_that_was_not_proved_is_finished_before_it_goes_out_anew(world, scripted):
+    scripted.answers = [(201, {"id": 1, "url": "/e/1"}), (404, {})]
+    publication_id = world.planned("cms")
+    world.at(cms_url=scripted.url)
+    with pytest.raises(publish.NotSeen):
+        world.publish(publication_id)
+    scripted.answers = [(200, {"id": 1, "url": "/e/1"})]  # a cache that still has it
+    with pytest.raises(publish.StillLive):
+        world.publish(publication_id, now=utcnow() + timedelta(days=90))
+    assert world.publication(publication_id).status == "failed"
+    assert world.planned("cms") == publication_id
+    with pytest.raises(publish.StillLive):
+        world.publish(publication_id)
+    scripted.seen.clear()
+    scripted.answers = [
+        (200, {"id": 1, "url": "/e/1"}), (204, b""), (404, {}),  # the old entry is named, removed, proved dead
+        (201, {"id": 2, "url": "/e/2"}), (200, {}),
+    ]  # fmt: skip
+    assert world.publish(publication_id)["live_url"] == f"{scripted.url}/e/2"
+    keys = [seen["headers"].get("Idempotency-Key") for seen in scripted.seen if seen["method"] == "POST"]
+    key = world.publication(publication_id).idempotency_key
+    assert keys == [key, f"{key}-2"]
+
+
 # -------------------------------------------------------------------------------- takedowns unproved
 
 
@@ -419,6 +487,23 @@ def test_what_never_went_out_is_withdrawn_without_probes(world):
     assert "needs a new review" in row["explanation"]
 
 
+def test_a_withdrawn_version_goes_out_again_after_a_new_review(world):
+    later = utcnow() + timedelta(days=5)
+    web, cms = world.planned("web"), world.planned("cms", not_before=later)
+    world.publish(web)
+    world.withdraw(web)
+    world.package_id = packages.reopen_withdrawn(world.services, version_id=world.version_id, person="maya")
+    with pytest.raises(Refused, match=f"approval is void.*{world.package_id}"):
+        world.publish(cms, now=later)  # the approval of old counts no more
+    _sign(world)
+    with pytest.raises(Refused, match="approval is void"):
+        world.publish(cms, now=later)
+    again = world.planned("web")
+    assert again != web
+    assert world.publish(again)["status"] == "live"
+    assert world.version().state == VersionState.LIVE
+
+
 def test_an_unknown_publication_is_named(world):
     for job in (world.publish, world.withdraw):
         with pytest.raises(NotFound, match="no publication pub_none"):
@@ -426,6 +511,37 @@ def test_an_unknown_publication_is_named(world):
 
 
 # ----------------------------------------------------------------------------------- other than images
+
+
+def _twice(world: Any) -> tuple[str, str]:
+    """Let the first round's web publication be cut off in delivery and the second round's go live."""
+    first = world.planned("web")
+    _killed(world, "deliver:put:after", publish.publish, first)
+    _retitle(world, "Another")
+    world.package_id = publish.plan(world.services, package_id=world.package_id)["next_package_id"]
+    _sign(world)
+    second = world.planned("web")
+    assert world.publish(second)["status"] == "live"
+    return first, second
+
+
+@pytest.mark.parametrize("how", ["publish", "withdraw"])
+def test_a_takedown_leaves_what_another_publication_shows(world, how: str):
+    first, second = _twice(world)
+    urls = [point["url"] for point in world.publication(second).endpoints]
+    assert urls == [point["url"] for point in world.publication(first).endpoints]
+    if how == "publish":
+        assert world.publish(first)["status"] == "void"
+        assert (world.publication(first).status, world.publication(first).receipt) == ("failed", None)
+    else:
+        receipt = world.withdraw(first)
+        assert receipt["endpoints"] == []
+        assert receipt["kept"] == [{"url": url, "publication_id": second} for url in urls]
+    assert [HTTP.get(url).status_code for url in urls] == [200] * len(urls)
+    assert world.version().state == VersionState.LIVE
+    assert len(world.withdraw(second)["endpoints"]) == len(urls)
+    assert world.files() == []
+    assert world.version().state == VersionState.WITHDRAWN
 
 
 def test_a_document_goes_out_as_it_is(world):
@@ -446,3 +562,58 @@ def test_bytes_that_rotted_are_never_published(world):
         world.publish(publication_id)
     assert world.files() == []
     assert world.publication(publication_id).status == "failed"
+
+
+# ------------------------------------------------------------------------- approvals, up to the last moment
+
+
+def _sign(world: Any) -> None:
+    for seat in packages.seats(world.services, package_id=world.package_id):
+        seats.decide(world.services, seat_id=seat["seat_id"], person=seat["eligible"][0], verdict="approve")
+    assert packages.verdict(world.services, package_id=world.package_id)["status"] == "approved"
+
+
+def _retitle(world: Any, title: str) -> None:
+    contracts.fill(world.services, version_id=world.version_id, values={"title": title}, person="libby")
+
+
+@pytest.mark.parametrize("again", [1, 2])
+def test_a_change_while_one_channel_is_live_keeps_the_other_from_going_out(world, scripted, again: int):
+    web, cms = world.planned("web"), world.planned("cms")
+    world.publish(web)
+    scripted.answers = [(503, b"")]
+    world.at(cms_url=scripted.url)
+    with pytest.raises(wire.ChannelUnavailable):
+        world.publish(cms)
+    _retitle(world, "Nobody approved this")
+    scripted.answers = [(201, {"id": "e1", "url": "/e1"}), (404, {})]
+    scripted.seen.clear()
+    for _ in range(again):
+        with pytest.raises(Refused, match=r"approval is void.*Withdraw the version"):
+            world.publish(cms)
+    assert "Nobody approved this" not in str(scripted.seen)
+    assert world.publication(cms).status == "failed"
+    assert world.publication(web).status == "live"
+    with pytest.raises(Refused, match="package is void"):
+        publish.plan(world.services, package_id=world.package_id)
+
+
+@pytest.mark.parametrize("step", ["_announce", "_deliver"])
+def test_a_change_at_the_last_moment_is_not_sent(world, scripted, monkeypatch, step: str):
+    cms = world.planned("cms")
+    scripted.answers = [(201, {"id": "e1", "url": "/e1"}), (404, {})]
+    world.at(cms_url=scripted.url)
+    real = getattr(publish, step)
+
+    def changed_just_before(*args: Any, **kwargs: Any) -> Any:
+        _retitle(world, "Nobody approved this")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(publish, step, changed_just_before)
+    told = world.publish(cms)
+    assert told["status"] == "void"
+    assert packages.seats(world.services, package_id=told["next_package_id"])[0]["status"] == "open"
+    assert world.publish(cms) == told
+    assert "Nobody approved this" not in str(scripted.seen)
+    assert world.publication(cms).status == "failed"
+    assert world.files() == []

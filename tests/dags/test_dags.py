@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
 import subprocess
 import sys
@@ -42,7 +44,7 @@ def test_every_dag_explains_itself(bag):
     for dag_id, dag in bag.dags.items():
         assert dag.doc_md, dag_id
         assert dag.doc_md.lstrip().startswith("### "), f"{dag_id}: the runbook has no title"
-        assert "Idempotent" in dag.doc_md or "idempotent" in dag.doc_md or dag_id == "partner_drop", dag_id
+        assert "Idempotent" in dag.doc_md or "idempotent" in dag.doc_md, dag_id
 
 
 def test_every_dag_has_owner_tags_and_retries(bag):
@@ -69,6 +71,9 @@ def test_people_are_given_time_and_silence_never_approves(bag):
             if not (isinstance(kind, type) and issubclass(kind, PersonOperator)):
                 continue
             found += 1
+            asked = task if isinstance(task, PersonOperator) else task.unmap({"seat_id": "seat_x"})
+            form = {"comment", "versions"} if task.task_id.startswith("seat") else {"comment"}
+            assert set(asked.serialized_params) == form, f"{dag.dag_id}.{task.task_id}"
             if isinstance(task, PersonOperator):
                 assert task.response_timeout is not None
                 assert task.response_timeout >= timedelta(hours=1)
@@ -116,6 +121,35 @@ def test_the_readme_shows_the_workflow_that_is_tested_and_it_is_short():
     assert code in (PROJECT / "README.md").read_text()
 
 
+def test_the_clock_starts_the_nightly_work_and_the_sweeps_unless_it_is_switched_off(bag):
+    """Rehearsals and tests are played with ``DAM_SCHEDULES=off``: a schedule that ignores it makes them differ."""
+    by_the_clock = {dag_id for dag_id, dag in bag.dags.items() if "Cron" in type(dag.timetable).__name__}
+    assert by_the_clock >= {"measure_nightly", "archive_nightly", "licence_expiry_sweep", "retention_sweep"}
+    code = (
+        "from airflow.dag_processing.dagbag import DagBag\n"
+        f"bag = DagBag({str(PROJECT / 'dags')!r})\n"
+        "print(bag.import_errors, *{type(dag.timetable).__name__ for dag in bag.dags.values()})"
+    )
+    off = os.environ | {"DAM_SCHEDULES": "off"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=off)
+    errors, *kinds = done.stdout.splitlines()[-1].split()
+    assert errors == "{}", done.stdout
+    assert "PartitionedAssetTimetable" in kinds
+    assert not [kind for kind in kinds if kind.startswith(("Cron", "Delta"))]
+
+
+def test_the_clock_is_on_or_off_and_nothing_else(monkeypatch):
+    from dam.errors import BadInput
+    from dam_operators.stage import clock
+
+    for given, schedule in (("on", "0 4 * * *"), ("", "0 4 * * *"), ("off", None)):
+        monkeypatch.setenv("DAM_SCHEDULES", given)
+        assert clock("0 4 * * *") == schedule
+    monkeypatch.setenv("DAM_SCHEDULES", "no")
+    with pytest.raises(BadInput, match="DAM_SCHEDULES"):
+        clock("0 4 * * *")
+
+
 def test_dags_md_is_fresh():
     from runtime.docs import TARGET, text
 
@@ -135,3 +169,29 @@ def test_parsing_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert re.search(r"\[\]\s*$", done.stdout), done.stdout
+
+
+def test_a_partner_drop_takes_both_its_packages_to_the_cms(bag):
+    dag = bag.dags["partner_drop"]
+    assert dag.get_task("claim").drop == "partners"
+    for name, source in (("complete", "metadata_contract"), ("completed", "librarian")):
+        freeze = dag.get_task(f"freeze_{name}")
+        assert (freeze.seats, freeze.channels) == (["brand_reviewer"], ["cms"])
+        assert source in freeze.upstream_task_ids
+        steps = ["freeze", "proofs", "seat", "verdict", "preflight", "render", "publish", "review_again"]
+        for before, after in itertools.pairwise(f"{step}_{name}" for step in steps):
+            assert before in dag.get_task(after).upstream_task_ids
+        # what becomes void at any step goes on in review_package
+        for told, by in (("next_round", "verdict"), ("review_instead", "preflight")):
+            assert dag.get_task(f"{told}_{name}").upstream_task_ids == {f"{by}_{name}"}
+
+
+def test_what_is_told_after_a_failure_does_not_hide_it(bag):
+    """A task that runs whatever became of the ones before is a teardown: else it alone would decide the run."""
+    found = [task for dag in bag.dags.values() for task in dag.tasks if task.task_id.startswith("review_again")]
+    assert found
+    for task in found:
+        assert task.is_teardown
+        assert not task.on_failure_fail_dagrun
+        [publish] = task.upstream_list
+        assert publish.task_id.startswith("publish")

@@ -20,7 +20,6 @@ from PIL import Image
 
 import films
 import world
-from dam.ingest import formats
 from dam.ingest.media import chromaprint, sequences
 
 QUICK = {"deadline": "realtime", "cpu-used": "8"}
@@ -232,7 +231,6 @@ def test_a_black_film_looks_like_no_other(tmp_path):
 def test_a_container_for_both_that_holds_sound_alone_is_a_sound(tmp_path):
     path = films.write(tmp_path / "voice.mp4", video=None)
     answer = world.look(path)
-    assert formats.identify(path).kind == "video"
     assert (answer["kind"], answer["media_type"]) == ("audio", "audio/mp4")
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+from sqlalchemy import select, text
 
 import world
+from dam.catalog.models import Batch, CreatorTask, DestructionCertificate, Seat, Version, utcnow
+from dam.channels.wire import ChannelRefused, ChannelUnavailable
+from dam.errors import Refused
 from dam.review import packages
 
 pytestmark = pytest.mark.usefixtures("airflow_home")
@@ -27,7 +31,7 @@ def run(services, monkeypatch):
         return {
             "dag_run": SimpleNamespace(dag_id="d", run_id=run_id, partition_key=key),
             "ti": SimpleNamespace(
-                id="ti", dag_id="d", run_id=run_id, task_id="seat", map_index=0, try_number=try_number,
+                id="ti", dag_id="d", run_id=run_id, task_id="seat", map_index=0, try_number=try_number, max_tries=3,
                 xcom_push=lambda **kwargs: emitted.append(kwargs),
             ),
             "task_instance": SimpleNamespace(id="ti"),
@@ -64,6 +68,22 @@ class TestClaim:
             ClaimOperator(task_id="claim", key="bat_1", take_over=False).execute(run("r2"))
         assert ClaimOperator(task_id="claim", key="bat_1", take_over="True").execute(run("r2")) == "bat_1"
 
+    def test_a_workflow_of_a_drop_takes_no_other_batch(self, run, services):
+        from airflow.sdk.exceptions import AirflowFailException
+
+        from dam.catalog.claims import owner
+        from dam_operators.base import ClaimOperator
+
+        own = world.drop(services, "drops/partners/x", [])
+        for location in ("campaigns/spring-2027/brief-1", "drops/x", "drops/partners2/x"):
+            other = world.drop(services, location, [])
+            with pytest.raises(AirflowFailException, match=f"it lies in {location}, not below drops/partners/"):
+                ClaimOperator(task_id="claim", key=other, take_over="True", drop="partners").execute(run())
+            assert owner(services, stage="d", key=other) is None
+        with pytest.raises(AirflowFailException, match="no such batch"):
+            ClaimOperator(task_id="claim", key="bat_none", drop="partners").execute(run())
+        assert ClaimOperator(task_id="claim", key=own, take_over=False, drop="partners").execute(run()) == own
+
     def test_a_run_without_a_key_says_what_to_do(self, run):
         from airflow.sdk.exceptions import AirflowFailException
 
@@ -74,7 +94,10 @@ class TestClaim:
 
 
 class TestAnnounce:
-    @pytest.mark.parametrize(("keys", "told"), [("a", ["a"]), (["a", "", "b"], ["a", "b"])])
+    @pytest.mark.parametrize(
+        ("keys", "told"),
+        [("a", ["a"]), (["a", "", "b"], ["a", "b"]), ([["a"], [], ["b", "a"]], ["a", "b"])],  # of mapped tasks
+    )
     def test_tells_each_key(self, run, keys, told):
         from airflow.sdk import Asset
 
@@ -85,7 +108,7 @@ class TestAnnounce:
         assert AnnounceOperator(task_id="a", event=event, keys=keys).execute(context) == told
         assert context["emitted"] == told
 
-    @pytest.mark.parametrize("keys", ["", [], [""], None, "None"])
+    @pytest.mark.parametrize("keys", ["", [], [""], [[]], None, "None"])
     def test_without_a_key_nothing_is_told(self, run, keys):
         from airflow.sdk import Asset
         from airflow.sdk.exceptions import AirflowSkipException
@@ -144,11 +167,72 @@ class TestSeat:
             operator.execute_complete(run(), self.event(person, "Approve"))
         assert packages.seats(services, package_id=seat[1])[0]["status"] == "open"
 
+    @pytest.mark.parametrize(
+        "versions",
+        [
+            "none",
+            "[1]",
+            "7",
+            '"x"',
+            '{"v": 1}',
+            '{"v": {"verdict": ["reject"]}}',
+            '{"v": {}}',
+            '{"v": {"x": "y"}}',
+            [1],
+        ],
+    )
+    def test_single_versions_that_can_not_be_read_are_asked_again(self, run, asked, services, seat, versions):
+        from airflow.sdk.exceptions import TaskAwaitingInput
+
+        operator = self.ask(seat[0], run())
+        with pytest.raises(TaskAwaitingInput):
+            operator.execute_complete(run(), self.event("bea", "Approve", versions=versions))
+        assert packages.seats(services, package_id=seat[1])[0]["status"] == "open"
+
+    @pytest.mark.parametrize("versions", ["", " ", None, "{}", {}])
+    def test_without_single_versions_the_verdict_is_the_packages(self, run, asked, seat, versions):
+        operator = self.ask(seat[0], run())
+        assert operator.execute_complete(run(), self.event("bea", "Approve", versions=versions)) == "approve"
+
     def test_silence_expires_and_approves_nothing(self, run, asked, services, seat):
         operator = self.ask(seat[0], run())
         event = {"error": "timed out", "error_type": "timeout"}
         assert operator.execute_complete(run(), event) == "expired"
         assert packages.seats(services, package_id=seat[1])[0]["status"] == "expired"
+
+    @pytest.fixture
+    def due(self, services, seat):
+        """Set the seat's deadline, hours from now."""
+
+        def change(hours):
+            with services.session() as session:
+                session.get_one(Seat, seat[0]).due_at = datetime.now(UTC) + timedelta(hours=hours)
+
+        return change
+
+    def test_the_time_to_answer_is_the_seats_own(self, run, asked, due, seat):
+        due(5)
+        operator = self.ask(seat[0], run())
+        assert timedelta(hours=4.9) < operator.response_timeout <= timedelta(hours=5)
+        due(2)  # a refusal, a retry or a clear: the same deadline
+        assert self.ask(seat[0], run()).response_timeout <= timedelta(hours=2)
+
+    def test_after_the_deadline_nobody_is_asked(self, run, asked, services, due, seat):
+        from dam_operators.human import SeatOperator
+
+        due(-0.01)
+        assert SeatOperator(task_id="seat", seat_id=seat[0]).execute(run()) == "expired"
+        assert asked == []
+        assert packages.seats(services, package_id=seat[1])[0]["status"] == "expired"
+
+    @pytest.mark.parametrize("in_time", [True, False])
+    def test_an_answer_counts_from_when_it_was_given(self, run, asked, services, due, seat, in_time):
+        operator = self.ask(seat[0], run())
+        event = self.event("bea", "Approve")
+        event["responded_at"] += timedelta(hours=-2 if in_time else 0)
+        due(-1)
+        assert operator.execute_complete(run(), event) == ("approve" if in_time else "expired")
+        assert packages.seats(services, package_id=seat[1])[0]["status"] == ("signed" if in_time else "expired")
 
     def test_a_package_that_changed_ends_the_seat_as_void(self, run, asked, services, seat):
         from dam.enrich import contracts
@@ -267,13 +351,249 @@ class TestClearRisks:
         assert asked == []
 
 
+class TestDestruction:
+    """What is destroyed, and who signed it, comes from the catalogue: not from XCom, not from a task's state."""
+
+    @pytest.fixture
+    def version_id(self, services, tmp_path):
+        """A refused file whose time in quarantine is over."""
+        broken = world.truncated(world.picture(tmp_path, "BROKEN_ACME_20270301_v01.jpg"), 0.5)
+        world.ingest(services, world.drop(services, "drops/broken", [broken]))
+        with services.session() as session:
+            version = session.scalars(select(Version)).one()
+            version.state_changed_at = utcnow() - timedelta(days=400)
+            return version.id
+
+    @pytest.fixture
+    def asked(self, monkeypatch):
+        from airflow.providers.standard.operators import hitl
+
+        found = []
+        monkeypatch.setattr(hitl, "upsert_hitl_detail", lambda **kwargs: found.append(kwargs))
+        return found
+
+    def due(self, context, today=None):
+        from dam_operators.retention import DestructionListOperator
+
+        return DestructionListOperator(task_id="due", today=(today or utcnow().date()).isoformat()).execute(context)
+
+    def ask(self, context):
+        from airflow.sdk.exceptions import TaskAwaitingInput
+
+        from dam_operators.human import SignDestructionOperator
+
+        with pytest.raises(TaskAwaitingInput):
+            SignDestructionOperator(task_id="sign").execute(context)
+        return SignDestructionOperator(task_id="sign")  # as Airflow resumes it: in another process
+
+    def destroy(self, context):
+        from dam_operators.retention import DestroyOperator
+
+        return DestroyOperator(task_id="destroy").execute(context)
+
+    def event(self, person, option):
+        return {
+            "chosen_options": [option],
+            "params_input": {"comment": ""},
+            "responded_at": datetime.now(UTC),
+            "responded_by_user": {"id": person, "name": person},
+        }
+
+    def state(self, services, version_id):
+        with services.session() as session:
+            return session.get_one(Version, version_id).state
+
+    def test_a_signed_list_is_destroyed_under_the_signers_name(self, run, asked, services, version_id):
+        listed = self.due(run())
+        assert (listed["due"], listed["held"], listed["rehearsal"]) == (1, 0, False)
+        operator = self.ask(run())
+        assert asked[0]["assigned_users"] == [{"id": "ada", "name": "ada"}]
+        assert listed["sha256"] in asked[0]["body"]
+        assert version_id in asked[0]["body"]
+        assert operator.execute_complete(run(), self.event("ada", "Destroy")) == "ada"
+        [row] = self.destroy(run())
+        assert (row["version_id"], self.state(services, version_id)) == (version_id, "destroyed")
+        with services.session() as session:
+            assert session.scalars(select(DestructionCertificate.signed_by)).one() == "ada"
+        assert operator.execute(run()) == "ada"  # cleared, or killed just then: what is signed is not asked again
+        assert self.destroy(run()) == [row]
+
+    @pytest.mark.parametrize("answer", ["Keep", None, "nobody"])
+    def test_without_a_signature_nothing_is_destroyed(self, run, asked, services, version_id, answer):
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        self.due(run())
+        operator = self.ask(run())
+        if answer == "Keep":
+            assert operator.execute_complete(run(), self.event("ada", answer)) is None
+        elif answer is None:
+            assert operator.execute_complete(run(), {"error": "timed out", "error_type": "timeout"}) is None
+        # else the task was marked as done, with whatever XCom
+        with pytest.raises(AirflowSkipException, match="not signed"):
+            self.destroy(run())
+        assert self.state(services, version_id) == "quarantined"
+
+    def test_a_signature_of_one_run_destroys_nothing_in_another(self, run, asked, services, version_id):
+        from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+        for name in ("r1", "r2"):
+            self.due(run(name))
+        self.ask(run("r1")).execute_complete(run("r1"), self.event("ada", "Destroy"))
+        with pytest.raises(AirflowSkipException, match="not signed"):
+            self.destroy(run("r2"))
+        with pytest.raises(AirflowFailException, match="made no destruction list"):
+            self.destroy(run("r3"))
+        assert self.state(services, version_id) == "quarantined"
+
+    def test_somebody_else_is_refused_and_it_is_asked_again(self, run, asked, services, version_id):
+        from airflow.sdk.exceptions import TaskAwaitingInput
+
+        self.due(run())
+        with pytest.raises(TaskAwaitingInput):
+            self.ask(run()).execute_complete(run(), self.event("maya", "Destroy"))
+
+    def test_a_rehearsal_is_listed_and_nobody_is_asked(self, run, asked, services, version_id):
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        from dam_operators.human import SignDestructionOperator
+
+        listed = self.due(run(), today=utcnow().date() + timedelta(days=365))
+        assert (listed["due"], listed["rehearsal"]) == (1, True)
+        with pytest.raises(AirflowSkipException, match="a rehearsal: 1 versions will be due on"):
+            SignDestructionOperator(task_id="sign").execute(run())
+        assert asked == []
+
+
+@pytest.mark.parametrize("nothing", ["", None, "None"])
+def test_where_nothing_was_approved_nothing_is_planned(run, nothing):
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from dam_operators.activate import RightsPreflightOperator
+
+    with pytest.raises(AirflowSkipException):
+        RightsPreflightOperator(task_id="p", package_id=nothing).execute(run())
+
+
+def test_the_room_knows_the_run_of_a_workflow_of_ones_own(run, services, seat):
+    from dam.catalog.claims import owner
+    from dam_operators.review import ProofsOperator
+
+    ProofsOperator(task_id="proofs", package_id=seat[1]).execute(run("r7"))
+    assert owner(services, stage=packages.STAGE, key=seat[1]) == "d/r7"
+
+
+class TestPublish:
+    """One task publishes several publications; what becomes of one is nothing to the others."""
+
+    @pytest.fixture
+    def publications(self, services, seat):
+        from dam.channels import publish
+
+        world.sign_all(services, seat[1])
+        plan = publish.plan(services, package_id=seat[1])
+        return [row["publication_id"] for row in plan["publications"]]
+
+    def operator(self, publications):
+        from dam_operators.activate import PublishOperator
+
+        return PublishOperator(task_id="publish", publication_ids=publications)
+
+    @pytest.fixture
+    def fates(self, monkeypatch):
+        """Let publications fail as told, ``{id: error or status}``, and note who was tried."""
+        from dam.channels import publish
+
+        told, tried = {}, []
+
+        def one(services, *, publication_id, run):
+            tried.append(publication_id)
+            fate = told.get(publication_id, "live")
+            if isinstance(fate, Exception):
+                raise fate
+            return {"publication_id": publication_id, "status": fate, "starts_at": "2999-01-01T00:00:00+00:00"}
+
+        monkeypatch.setattr(publish, "publish", one)
+        return told, tried
+
+    @pytest.mark.parametrize(
+        "first", [Refused("no rights"), ChannelRefused("no"), ChannelUnavailable("down"), OSError("x")]
+    )
+    def test_one_that_fails_keeps_no_other_back(self, run, fates, first):
+        from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+        told, tried = fates
+        told["a"] = first
+        with pytest.raises(AirflowException, match="1 of 3 publications failed") as failed:
+            self.operator(["a", "b", "c"]).execute(run())
+        assert tried == ["a", "b", "c"]
+        assert isinstance(failed.value, AirflowFailException) == isinstance(first, (Refused, ChannelRefused))
+
+    @pytest.mark.parametrize(
+        ("error", "try_number", "waits"),
+        [(Refused("no"), 1, True), (ChannelUnavailable("down"), 1, False), (ChannelUnavailable("down"), 4, True)],
+    )
+    def test_an_embargo_is_kept_although_another_failed(self, run, fates, error, try_number, waits):
+        from airflow.sdk.exceptions import AirflowException, TaskDeferred
+
+        fates[0].update({"a": error, "b": "scheduled"})
+        with pytest.raises(TaskDeferred if waits else AirflowException):
+            self.operator(["a", "b"]).execute(run(try_number=try_number))
+
+    def test_the_next_round_of_a_void_approval_is_handed_on(self, run, services, seat, publications):
+        from dam.enrich import contracts
+
+        version_id = packages.versions(services, package_id=seat[1])[0]
+        contracts.fill(services, version_id=version_id, values={"title": "Another"}, person="libby")
+        context = run()
+        rows = self.operator(publications).execute(context)
+        [following] = {row["next_package_id"] for row in rows}
+        assert {row["status"] for row in rows} == {"void"}
+        assert context["emitted"] == [{"key": "next_packages", "value": [following]}]
+        assert packages.seats(services, package_id=following)[0]["status"] == "open"
+
+
+class TestAlarms:
+    """An alarm stays: it isn't tried away."""
+
+    @pytest.fixture
+    def rotten(self, services, tmp_path):
+        """Versions, the first of which has other bytes than it had."""
+        _, version_ids = world.designers_batch(services, tmp_path)
+        with services.session() as session:
+            uri = session.get_one(Version, version_ids[0]).storage_uri
+        store, key = services.storage.resolve(uri)
+        store.put(key, b"rotten")
+        return version_ids
+
+    def test_bytes_that_rotted_fail_at_once(self, run, rotten):
+        from airflow.sdk.exceptions import AirflowFailException
+
+        from dam_operators.ingest import ChecksumOperator
+        from dam_operators.retention import FixityOperator
+
+        for operator in (FixityOperator(task_id="f"), ChecksumOperator(task_id="c", version_ids=rotten)):
+            with pytest.raises(AirflowFailException, match=rf"1 versions do not match.*{rotten[0]}"):
+                operator.execute(run())
+
+    def test_a_broken_audit_chain_fails_at_once(self, run, services, rotten):
+        from airflow.sdk.exceptions import AirflowFailException
+
+        from dam_operators.retention import AuditAnchorOperator
+
+        with services.session() as session:
+            session.execute(text("ALTER TABLE audit_events DISABLE TRIGGER USER"))
+            session.execute(text("UPDATE audit_events SET actor = 'mallory' WHERE seq = 2"))
+        with pytest.raises(AirflowFailException, match="audit chain is broken at event 2"):
+            AuditAnchorOperator(task_id="a").execute(run())
+
+
 class TestTriggers:
     @pytest.mark.parametrize(
         ("name", "arguments"),
         [
             ("DeliverablesTrigger", {"batch_id": "bat_1", "poll_seconds": 2.0}),
             ("VerdictTrigger", {"package_id": "pkg_1", "poll_seconds": 2.0}),
-            ("InboxTrigger", {"poll_seconds": 2.0}),
+            ("InboxTrigger", {"poll_seconds": 2.0, "again_seconds": 30.0}),
         ],
     )
     def test_what_is_serialised_makes_the_same_trigger_again(self, name, arguments):
@@ -285,6 +605,118 @@ class TestTriggers:
         again = getattr(triggers, path.rsplit(".", 1)[1])(**kwargs)
         assert again.serialize() == (path, kwargs)
 
+    def test_a_drop_whose_run_failed_is_told_again_and_one_that_is_taken_up_is_not(self, services, monkeypatch):
+        import asyncio
+
+        from dam.catalog.claims import claim
+        from dam.ingest import batches
+        from dam_operators import triggers
+
+        class Enough(Exception):
+            pass
+
+        def told(*, again_seconds):
+            """Return what the trigger tells in four looks."""
+            looks, heard = iter(range(4)), []
+
+            def look(_services):
+                if next(looks, None) is None:
+                    raise Enough
+                return discover(services)
+
+            async def listen():
+                async for event in triggers.InboxTrigger(poll_seconds=0, again_seconds=again_seconds).run():
+                    heard.append(event.payload["locations"])
+
+            monkeypatch.setattr(batches, "discover", look)
+            with pytest.raises(Enough):
+                asyncio.run(listen())
+            return heard
+
+        discover = batches.discover
+        monkeypatch.setattr(triggers, "get_services", lambda: services)
+        services.storage.inbox.put("drops/x/_COMPLETE", b"")
+        assert told(again_seconds=3600) == [["drops/x"]]
+        assert told(again_seconds=0) == [["drops/x"]] * 4
+        batch_id = batches.register(services, location="drops/x", source="inbox", sent_by="airflow")
+        assert told(again_seconds=3600) == [["drops/x"]]
+        claim(services, stage="ingest_batch", key=batch_id, run="ingest_batch/r1")
+        assert told(again_seconds=0) == []
+
+
+class TestRegisterDrops:
+    @pytest.fixture
+    def register(self, run):
+        from dam_operators.ingest import RegisterDropsOperator
+
+        return lambda: RegisterDropsOperator(task_id="register").execute(run())
+
+    def test_a_run_that_died_after_registering_is_made_good_by_the_next(self, register, services):
+        from dam.ingest import batches
+
+        services.storage.inbox.put("drops/x/_COMPLETE", b"")
+        services.storage.inbox.put("drops/partners/y/_COMPLETE", b"")
+        x, y = (
+            batches.register(services, location=location, source="inbox", sent_by="airflow")
+            for location in ("drops/x", "drops/partners/y")
+        )
+        assert register() == {"default": [x], "partners": [y]}
+
+    def test_late_files_are_a_batch_of_the_same_workflow(self, register, services, tmp_path):
+        import os
+
+        from dam.catalog.claims import claim
+        from dam.ingest import batches
+
+        folder = "drops/partners/y"
+        first = world.drop(services, folder, [world.picture(tmp_path, "A_ACME_20270301_v01.jpg")])
+        claim(services, stage="partner_drop", key=first, run="partner_drop/r1")
+        world.ingest(services, first)
+        batches.close(services, batch_id=first)
+        services.storage.inbox.put(f"{folder}/B.jpg", world.picture(tmp_path, "B.jpg", seed=2))
+        os.utime(services.storage.inbox.root / folder / "B.jpg", (0, 0))
+        [second] = register()["partners"]
+        assert second != first
+        assert world.ingest(services, second) == {"ingested": 1}
+
+
+class TestDeliverables:
+    """Creators have the stage's time, and in any case until the last deliverable is due."""
+
+    @pytest.fixture
+    def opened(self, services):
+        """A batch whose deliverables were asked for and are due so many days ago."""
+        from dam.create import deliverables
+
+        batch_id = deliverables.open_tasks(services, brief_id=world.signed_brief(services))["batch_id"]
+
+        def make(asked, due):
+            with services.session() as session:
+                session.get_one(Batch, batch_id).received_at = datetime.now(UTC) - timedelta(days=asked)
+                for task in session.query(CreatorTask):
+                    task.due_on = world.TODAY - timedelta(days=due)
+            return batch_id
+
+        return make
+
+    @pytest.mark.parametrize(("asked", "due", "left"), [(4, 30, 10), (0, 30, 14), (30, -20, 20)])
+    def test_it_waits_for_what_is_left(self, run, opened, asked, due, left):
+        from airflow.sdk.exceptions import TaskDeferred
+
+        from dam_operators.create import DeliverablesSensor
+
+        with pytest.raises(TaskDeferred) as waits:
+            DeliverablesSensor(task_id="s", batch_id=opened(asked, due)).execute(run())
+        assert abs(waits.value.timeout - timedelta(days=left)) <= timedelta(days=1)
+
+    def test_after_the_deadline_it_says_what_to_do(self, run, opened):
+        from airflow.sdk.exceptions import AirflowSensorTimeout
+
+        from dam_operators.create import DeliverablesSensor
+
+        with pytest.raises(AirflowSensorTimeout, match=r"HERO-A_ACME.*is missing.*clear this task"):
+            DeliverablesSensor(task_id="s", batch_id=opened(20, 2)).execute(run())
+
 
 def test_bad_input_fails_at_once_and_plainly(run):
     from airflow.sdk.exceptions import AirflowFailException
@@ -293,3 +725,30 @@ def test_bad_input_fails_at_once_and_plainly(run):
 
     with pytest.raises(AirflowFailException, match="there is no such brief"):
         OpenCreatorTasksOperator(task_id="t", key="brf_nothing").execute(run())
+
+
+class TestLibrarian:
+    def test_a_version_that_was_merged_away_meanwhile_is_not_sent_to_review(self, run, services, tmp_path):
+        """The librarian merges a bare copy instead of filling it in; "Done" then lets through only what is left."""
+        import shutil
+
+        import pyexiv2
+
+        from dam.enrich import contracts
+        from dam.ingest import batches, merges
+        from dam_operators.human import LibrarianOperator
+
+        whole = world.picture(tmp_path, "A_ACME_20270301_v01.jpg")
+        bare = tmp_path / "B_ACME_20270301_v01.jpg"
+        shutil.copy(whole, bare)
+        with pyexiv2.Image(str(bare)) as opened:
+            opened.clear_xmp()
+        batch_id = world.drop(services, "drops/a", [whole, bare])
+        world.ingest(services, batch_id)
+        keep, drop = [row["version_id"] for row in batches.receipt(services, batch_id=batch_id)]
+        report = contracts.check(services, batch_id=batch_id)
+        assert (report.complete, list(report.incomplete)) == ([keep], [drop])
+        merges.merge(services, keep=keep, drop=drop, person="libby")
+        operator = LibrarianOperator(task_id="librarian", batch_id=batch_id, incomplete={drop: []})
+        assert operator.record(run(), person="libby", answer=operator.DONE, values={}) == []
+        assert operator.expire(run()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import select, text
@@ -11,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 import world
 from dam import audit
 from dam.catalog.lifecycle import change_state
-from dam.catalog.models import Package, Version, VersionState
+from dam.catalog.models import Package, Version, VersionState, utcnow
 from dam.create import deliverables
 from dam.enrich import contracts
 from dam.errors import BadInput, NotFound, Refused
@@ -214,6 +215,43 @@ def test_what_is_live_stays_live_when_its_approval_is_void(services, batch, pack
         assert sorted(event.data["still_live"]) == sorted(batch[1][:live])
 
 
+@pytest.mark.parametrize("last", [VersionState.WITHDRAWN, VersionState.RESTORED])
+def test_what_was_live_comes_back_by_a_new_review(services, batch, package_id, last):
+    world.sign_all(services, package_id)
+    first, second = batch[1]
+    through = [VersionState.LIVE, VersionState.WITHDRAWN, VersionState.ARCHIVED, VersionState.RESTORED]
+    with pytest.raises(Refused, match="the version is approved"):
+        packages.reopen_withdrawn(services, version_id=first, person="maya")
+    with services.session() as session:
+        for state in through[: through.index(last) + 1]:
+            change_state(session, session.get_one(Version, first), state, actor="airflow", why="told")
+    with pytest.raises(Refused, match="may not reopen"):
+        packages.reopen_withdrawn(services, version_id=first, person="bea")
+    with pytest.raises(NotFound):
+        packages.reopen_withdrawn(services, version_id="ver_none", person="ada")
+    again = packages.reopen_withdrawn(services, version_id=first, person="ada")
+    assert packages.reopen_withdrawn(services, version_id=first, person="maya") == again
+    assert packages.versions(services, package_id=again) == [first]
+    with services.session() as session:  # the old approval is of the other version only, from now on
+        assert [packages.approves(session, package_id, one) for one in (first, second)] == [False, True]
+    assert world.sign_all(services, again)["approved"] == [first]
+    # a change of the version that was not reviewed again makes the first package's own next round
+    contracts.fill(services, version_id=second, values={"title": "Another"}, person="libby")
+    for _ in range(2):
+        assert packages.versions(services, package_id=packages.revalidate(services, package_id=package_id)) == [second]
+
+
+def test_a_version_is_asked_for_again_by_the_seats_that_decided_before(services, drop):
+    batch_id, [version_id] = drop(services, "northlight")
+    first = packages.freeze(services, batch_id=batch_id, version_ids=[version_id], seats=["brand_reviewer"])
+    world.sign_all(services, first)
+    with services.session() as session:
+        for state in (VersionState.LIVE, VersionState.WITHDRAWN):
+            change_state(session, session.get_one(Version, version_id), state, actor="airflow", why="told")
+    again = packages.reopen_withdrawn(services, version_id=version_id, person="maya")
+    assert [row["role"] for row in packages.seats(services, package_id=again)] == ["brand_reviewer"]
+
+
 def test_the_maker_can_not_sign(services, package_id):
     with pytest.raises(seats.SeatRefused, match="made or sent"):
         sign(services, package_id, "brand_reviewer", "dario")
@@ -250,6 +288,32 @@ def test_silence_never_approves(services, package_id):
     with pytest.raises(Refused, match="may not reopen"):
         packages.reopen_expired(services, package_id=package_id, person="dario")
     following = packages.reopen_expired(services, package_id=package_id, person="maya")
+    assert world.sign_all(services, following)["status"] == "approved"
+
+
+def overdue(services, package_id, hours):
+    with services.session() as session:
+        for row in session.get_one(Package, package_id).seats:
+            row.due_at = utcnow() - timedelta(hours=hours)
+
+
+def test_after_its_deadline_a_seat_is_not_signed(services, package_id):
+    overdue(services, package_id, 0.01)
+    with pytest.raises(seats.SeatRefused, match="was to be signed by"):
+        sign(services, package_id, "brand_reviewer", "bea")
+    early = utcnow() - timedelta(hours=1)
+    sign(services, package_id, "brand_reviewer", "bea", at=early)  # given in time, and heard of now
+    assert packages.verdict(services, package_id=package_id)["status"] is None
+    with pytest.raises(Refused, match="in_review, not expired"):
+        packages.reopen_expired(services, package_id=package_id, person="maya")
+
+
+def test_a_seat_that_no_run_closed_lapses(services, package_id):
+    overdue(services, package_id, 2)
+    following = packages.reopen_expired(services, package_id=package_id, person="maya")
+    assert packages.verdict(services, package_id=package_id) == {
+        "status": "expired", "approved": [], "changes_requested": [], "rejected": [], "next_package_id": following,
+    }  # fmt: skip
     assert world.sign_all(services, following)["status"] == "approved"
 
 

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import re
 
+import httpx
+import jwt
 import pytest
 from sqlalchemy import select
 
 import world
 from airflow_home import HOME
-from dam.catalog.models import Batch, Version
-from dam.review import packages
+from dam.catalog.models import Batch, Rendition, Version
+from dam.ingest import batches
+from dam.review import packages, remarks
 
 pytestmark = pytest.mark.slow  # Airflow's auth manager takes its time to start
 PEOPLE = ("maya", "dario", "bea", "lena", "libby", "ada", "vic")
 #: Writes, and who may: (right role, wrong role). The body is one that passes the role check.
 WRITES = {
-    ("POST", "/api/questions"): ("maya", None),  # Airflow itself knows who is asked
+    ("POST", "/api/questions"): ("maya", "bea"),  # Airflow itself knows who is asked
     ("POST", "/api/seats/{seat_id}/decision"): ("bea", "libby"),
     ("POST", "/api/versions/{version_id}/metadata"): ("libby", "bea"),
     ("POST", "/api/packages/{package_id}/annotations"): ("bea", "vic"),
     ("POST", "/api/annotations/{annotation_id}/resolve"): ("bea", "vic"),
     ("POST", "/api/packages/{package_id}/reopen"): ("maya", "bea"),
+    ("POST", "/api/versions/{version_id}/review"): ("ada", "libby"),
+    ("POST", "/api/duplicates/{version_id}/{other_id}/answer"): ("libby", "bea"),
+    ("POST", "/api/merges"): ("libby", "bea"),
+    ("POST", "/api/merges/{merge_id}/undo"): ("ada", "lena"),
     ("POST", "/api/uploads"): ("dario", "bea"),
     ("PUT", "/api/uploads/{upload}/{name}"): ("dario", "bea"),
     ("POST", "/api/uploads/{upload}/complete"): ("dario", "bea"),
@@ -74,6 +82,59 @@ def site(auth, services, monkeypatch):
     return client
 
 
+class StubAirflow:
+    """Airflow's API as far as we ask it: a list of questions, and who answered what."""
+
+    def __init__(self) -> None:
+        self.waiting: list[dict] = []
+        self.answers: list[tuple[str, dict]] = []
+        self.pages = 0
+
+    def ask(self, task_id, *people, **more):
+        """Let a task wait for these people."""
+        operator = "SeatOperator" if task_id == "seat" else "SignBriefOperator"
+        task = {
+            "dag_id": "d", "dag_run_id": f"r{len(self.waiting)}", "task_id": task_id, "map_index": -1,
+            "operator": operator,
+        }  # fmt: skip
+        detail = {
+            "task_instance": task, "assigned_users": [{"id": name, "name": name} for name in people],
+            "subject": f"Question {len(self.waiting)}", "body": None, "options": ["Yes"],
+            "params": {"comment": {}}, "created_at": "2027-01-01T00:00:00Z",
+        }  # fmt: skip
+        self.waiting.append(detail | more)
+        return task
+
+    def __call__(self, request):
+        token = request.headers["Authorization"].removeprefix("Bearer ")
+        person = jwt.decode(token, options={"verify_signature": False})["sub"]
+        if request.method == "POST" and request.url.path.endswith("/dagRuns"):
+            return httpx.Response(200, json={"dag_run_id": "r"})
+        if request.method == "GET":
+            self.pages += 1
+            assert request.url.params["state"] == "awaiting_input"
+            offset, limit = (int(request.url.params[name]) for name in ("offset", "limit"))
+            page = self.waiting[offset : offset + min(limit, 100)]
+            return httpx.Response(200, json={"hitl_details": page, "total_entries": len(self.waiting)})
+        for detail in self.waiting:
+            task = detail["task_instance"]
+            path = f"/dags/d/dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}/-1/hitlDetails"
+            if request.url.path.endswith(path):
+                if person not in {user["id"] for user in detail["assigned_users"]}:
+                    return httpx.Response(403)
+                self.answers.append((person, json.loads(request.content)))
+                return httpx.Response(200, json={})
+        return httpx.Response(404)
+
+
+@pytest.fixture
+def airflow(monkeypatch):
+    """Airflow's API behind a stub transport; a real one answers in tests/e2e."""
+    stub = StubAirflow()
+    monkeypatch.setattr(httpx, "request", httpx.Client(transport=httpx.MockTransport(stub)).request)
+    return stub
+
+
 @pytest.fixture
 def package(services, tmp_path):
     """A package under review; ids of what belongs to it."""
@@ -90,6 +151,9 @@ def package(services, tmp_path):
             "version_id": version.id,
             "asset_id": version.asset_id,
             "seat_id": packages.seats(services, package_id=package_id)[0]["seat_id"],
+            "annotation_id": remarks.add(
+                services, package_id=package_id, version_id=version.id, author="lena", body="Too dark?"
+            ),
         }
 
 
@@ -108,13 +172,15 @@ def routes(app):
 
 def concrete(path, package):
     """Fill in a path's parameters with ids that exist."""
-    known = package | {
+    known = {
         "name": "dam.css" if path.startswith("/static") else "a.jpg",
         "recipe": "thumbnail",
         "report_id": "kpi_x",
         "annotation_id": "ann_x",
+        "other_id": "ver_x",
+        "merge_id": "mrg_x",
         "upload": "upload-up_" + "0" * 26,
-    }
+    } | package
     return re.sub(r"\{(\w+)\}", lambda match: known[match[1]], path)
 
 
@@ -136,14 +202,12 @@ def test_there_is_no_documentation_route(site, path):
     assert site("ada").get(path).status_code in (404, 422)
 
 
-def test_every_read_is_for_everybody_who_is_logged_in(site, package):
+def test_every_read_is_for_everybody_who_is_logged_in(site, airflow, package):
     for method, path in routes(site.app):
         if method != "GET":
             continue
         reply = site("vic").get(concrete(path, package))
         allowed = {403} if path.startswith("/originals") else {200}
-        if path in ("/api/questions",):  # asks Airflow, which is not running here
-            allowed = {200, 500}
         if "report_id" in path:
             allowed = {404}
         assert reply.status_code in allowed, f"{path}: {reply.status_code} {reply.text[:300]}"
@@ -154,23 +218,31 @@ def test_every_write_is_in_the_table_of_roles(site):
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(WRITES))
-def test_a_write_needs_the_role(site, package, method, path):
+def test_a_write_needs_the_role(site, services, airflow, package, method, path):
     right, wrong = WRITES[(method, path)]
+    asked = airflow.ask("sign", right)
     body = {
         "verdict": "approve", "values": {"title": "New"}, "version_id": package["version_id"], "body": "Nice.",
-        "dag_id": "d", "run_id": "r", "task_id": "t", "option": "o",
+        "dag_id": "d", "run_id": asked["dag_run_id"], "task_id": "sign", "option": "Yes",
+        "answer": "both", "drop": "ver_x", "keep": package["version_id"],
     }  # fmt: skip
-    for person in filter(None, ("vic", wrong)):
-        if path == "/api/questions":
-            continue
-        reply = site(person).request(method, concrete(path, package), json=body)
-        assert reply.status_code in (403, 409), f"{person}: {reply.status_code} {reply.text[:200]}"
-    reply = site(right).request(method, concrete(path, package), json=body)
-    assert reply.status_code not in (401,), reply.text
-    if path.endswith("/reopen"):
-        assert reply.status_code == 409  # it did not expire
-    elif path not in ("/api/questions", "/api/uploads/{upload}/{name}", "/api/uploads/{upload}/complete"):
-        assert reply.status_code in (200, 404), f"{right}: {reply.status_code} {reply.text[:200]}"
+
+    def ask(person):
+        """Each asks for an upload that is their own, so that it is the role that is looked at."""
+        location = batches.new_upload(services, person=person, campaign_slug=None)
+        own = package | {"upload": location.removeprefix(batches.DROPS)}
+        return site(person).request(method, concrete(path, own), json=body)
+
+    for person in ("vic", wrong):
+        reply = ask(person)
+        refused = 409 if path.endswith("/decision") else 403  # a seat has rules of its own
+        assert reply.status_code == refused, f"{person}: {reply.status_code} {reply.text[:200]}"
+    assert airflow.answers == []
+    reply = ask(right)
+    allowed = 409 if path.endswith("/reopen") else 200  # it did not expire
+    assert reply.status_code == allowed, f"{right}: {reply.status_code} {reply.text[:200]}"
+    if path.endswith("/review"):
+        assert reply.json() == {"package_id": package["package_id"]}  # it is in review
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(WRITES))
@@ -181,6 +253,47 @@ def test_a_write_from_another_site_is_refused(site, package, method, path):
     assert foreign.status_code == 403
     del client.headers["X-Requested-With"]
     assert client.request(method, concrete(path, package), json={}).status_code == 403
+
+
+def test_my_approvals_finds_every_question_however_many_wait_for_others(site, airflow):
+    for number in range(250):
+        airflow.ask("seat" if number % 2 else "sign", "dario")
+    airflow.ask("seat", "maya")  # a seat is answered in the room
+    mine = [airflow.ask("group.sign", "maya", "ada")["dag_run_id"], airflow.ask("sign", "maya")["dag_run_id"]]
+    found = site("maya").get("/api/questions").json()
+    assert [question["run_id"] for question in found] == mine
+    assert airflow.pages == 3
+    assert "Question 252" in site("maya").get("/approvals").text
+    assert site("libby").get("/api/questions").json() == []
+
+
+def test_reading_questions_ends_although_they_are_answered_meanwhile(site, airflow):
+    class Fewer(list):
+        def __len__(self):
+            return 1000
+
+    airflow.ask("sign", "maya")
+    airflow.waiting = Fewer(airflow.waiting)
+    assert len(site("maya").get("/api/questions").json()) == 1
+
+
+def test_an_answer_is_given_under_the_persons_own_name(site, airflow):
+    asked = airflow.ask("sign", "maya")
+    task = {"dag_id": "d", "run_id": asked["dag_run_id"], "task_id": "sign"}
+    answer = task | {"option": "Yes", "values": {"comment": "Go."}}
+    told = site("bea").post("/api/questions", json=answer)
+    assert told.status_code == 403
+    assert told.json()["what"] == "You are not asked here."
+    assert site("maya").post("/api/questions", json=answer).json() == {"answered": "Yes"}
+    assert airflow.answers == [("maya", {"chosen_options": ["Yes"], "params_input": {"comment": "Go."}})]
+    assert site("maya").post("/api/questions", json=answer | {"run_id": "gone"}).status_code == 404
+
+
+def test_an_airflow_that_is_down_keeps_nobody_from_their_seats(site, package):
+    page = site("bea").get("/approvals")
+    assert page.status_code == 200
+    assert "Airflow does not answer" in page.text
+    assert package["package_id"] in page.text
 
 
 def test_an_expired_review_is_asked_for_again_and_starts_in_airflow(site, services, package, monkeypatch):
@@ -200,7 +313,103 @@ def test_an_expired_review_is_asked_for_again_and_starts_in_airflow(site, servic
     assert f"/packages/{told['next_package_id']}" in site("bea").get(f"/packages/{package['package_id']}").text
 
 
-def test_a_decision_in_the_room_is_recorded_under_the_persons_name(site, services, package):
+def test_a_withdrawn_version_is_sent_to_review_again_and_that_starts_in_runs(site, services, package, runs):
+    from dam.catalog.lifecycle import change_state
+    from dam.catalog.models import VersionState
+
+    world.sign_all(services, package["package_id"])
+    page, button = f"/assets/{package['asset_id']}", "data-review-again"
+    assert button not in site("maya").get(page).text
+    assert site("maya").post(f"/api/versions/{package['version_id']}/review", json={}).status_code == 409
+    with services.session() as session:
+        version = session.get_one(Version, package["version_id"])
+        for state in (VersionState.LIVE, VersionState.WITHDRAWN):
+            change_state(session, version, state, actor="runs", why="test")
+    assert button in site("maya").get(page).text
+    assert button not in site("bea").get(page).text
+    told = site("maya").post(f"/api/versions/{package['version_id']}/review", json={}).json()
+    assert packages.versions(services, package_id=told["package_id"]) == [package["version_id"]]
+    assert [row["conf"] for row in runs.started] == [{"key": told["package_id"]}]
+    assert site("maya").post(f"/api/versions/{package['version_id']}/review", json={}).json() == told
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Airflow's side, which does not run here: what was started, what was answered, the task's state."""
+    from dam_web import airflow_api
+
+    class Airflow:
+        started, answered, state = [], [], None
+
+        def ask(self, person, method, path, **kwargs):
+            if method == "GET":
+                if self.state is None:
+                    raise airflow_api.AirflowSaysNo("no such task", status=404)
+                return {"task_instance": {"state": self.state}}
+            (self.started if path.endswith("/dagRuns") else self.answered).append(kwargs["json"])
+            return {"dag_run_id": "r1"}
+
+    made = Airflow()
+    made.started, made.answered = [], []
+    monkeypatch.setattr(airflow_api, "_ask", made.ask)
+    return made
+
+
+def sign_in_the_room(site, services, package_id, verdict="approve"):
+    """Sign every seat in the room; return the replies."""
+    replies = []
+    for seat in packages.seats(services, package_id=package_id):
+        client = site(seat["eligible"][0])
+        replies.append(client.post(f"/api/seats/{seat['seat_id']}/decision", json={"verdict": verdict}))
+    return replies
+
+
+def test_signatures_that_no_run_waits_for_settle_the_package_and_start_one(site, services, package, runs):
+    from dam.catalog.models import Package
+
+    package_id = package["package_id"]
+    assert [reply.status_code for reply in sign_in_the_room(site, services, package_id)] == [200, 200]
+    with services.session() as session:
+        assert session.get_one(Package, package_id).status == "approved"
+    assert [row["conf"] for row in runs.started] == [{"key": package_id}, {"key": package_id, "take_over": True}]
+    sign_in_the_room(site, services, package_id)  # again: nothing new is said, so nothing is started
+    assert len(runs.started) == 2
+
+
+@pytest.mark.parametrize("state", [None, "failed", "awaiting_input"])
+def test_a_run_that_is_over_waits_for_nobody(site, services, package, runs, state):
+    from dam.catalog.claims import claim
+    from dam.review import seats
+
+    package_id, runs.state = package["package_id"], state
+    claim(services, stage="review_package", key=package_id, run="review_package/r0")
+    for number, seat in enumerate(packages.seats(services, package_id=package_id)):
+        place = {"dag_id": "review_package", "run_id": "r0", "task_id": "seat", "map_index": number}
+        seats.attach(services, seat_id=seat["seat_id"], hitl=place)
+    assert [reply.status_code for reply in sign_in_the_room(site, services, package_id)] == [200, 200]
+    heard = state == "awaiting_input"
+    assert len(runs.answered) == (2 if heard else 0)
+    assert [row["conf"] for row in runs.started] == ([] if heard else [{"key": package_id, "take_over": True}])
+
+
+def test_the_next_round_of_a_void_package_gets_a_run_where_none_waits(site, services, package, runs):
+    from dam.enrich import contracts
+
+    contracts.fill(services, version_id=package["version_id"], values={"title": "Another"}, person="libby")
+    reply = site("bea").post(f"/api/seats/{package['seat_id']}/decision", json={"verdict": "approve"})
+    assert reply.status_code == 409
+    assert [row["conf"] for row in runs.started] == [{"key": reply.json()["next_package_id"]}]
+
+
+def test_an_airflow_that_is_down_loses_no_signature_and_says_what_to_do(site, services, package):
+    reply = site("bea").post(f"/api/seats/{package['seat_id']}/decision", json={"verdict": "approve"})
+    assert reply.status_code == 500
+    assert "Your answer is recorded" in reply.json()["what"]
+    assert "review_package" in reply.json()["remedy"]
+    assert packages.seats(services, package_id=package["package_id"])[0]["signed_by"] == "bea"
+
+
+def test_a_decision_in_the_room_is_recorded_under_the_persons_name(site, services, package, runs):
     reply = site("bea").post(f"/api/seats/{package['seat_id']}/decision", json={"verdict": "approve"})
     assert reply.json()["person"] == "bea"
     assert packages.seats(services, package_id=package["package_id"])[0]["signed_by"] == "bea"
@@ -213,7 +422,7 @@ def test_a_refusal_says_what_where_and_what_next(site, package):
     assert reply.json()["remedy"]
 
 
-def test_a_package_that_changed_is_answered_with_its_next_round(site, services, package):
+def test_a_package_that_changed_is_answered_with_its_next_round(site, services, package, runs):
     filled = site("libby").post(
         f"/api/versions/{package['version_id']}/metadata", json={"values": {"title": "Another title"}}
     )
@@ -227,8 +436,6 @@ def test_a_package_that_changed_is_answered_with_its_next_round(site, services, 
 
 
 def test_an_upload_becomes_a_drop(site, services, tmp_path):
-    from dam.ingest import batches
-
     client = site("dario")
     upload = client.post("/api/uploads", json={"campaign": None}).json()["upload"]
     picture = world.picture(tmp_path, "A.jpg")
@@ -244,6 +451,31 @@ def test_an_upload_becomes_a_drop(site, services, tmp_path):
     with services.session() as session:
         assert session.scalar(select(Batch.sent_by).where(Batch.id == batch_id)) == "dario"
     assert world.ingest(services, batch_id) == {"ingested": 1}
+
+
+def test_a_batchs_page_names_the_files_that_came_late(site, services, package):
+    with services.session() as session:
+        location = session.get_one(Batch, package["batch_id"]).location
+    page = f"/batches/{package['batch_id']}"
+    assert "came after" not in site("vic").get(page).text
+    services.storage.inbox.put(f"{location}/LATE_ACME_20270301_v01.jpg", b"late")
+    assert "1 file came after this batch was planned: LATE_ACME" in site("vic").get(page).text
+
+
+def test_a_picture_is_asked_for_again_only_when_its_recipe_made_another(site, services, package):
+    path = f"/media/{package['version_id']}/thumbnail"
+    first = site("vic").get(path)
+    assert "no-cache" in first.headers["cache-control"]
+    known = {"If-None-Match": first.headers["etag"]}
+    again = site("vic").get(path, headers=known)
+    assert (again.status_code, again.content) == (304, b"")
+    stored = services.storage.renditions.put("another.jpg", b"made by another recipe")
+    with services.session() as session:
+        old = session.scalars(select(Rendition).where(Rendition.recipe == "thumbnail").limit(1)).one()
+        made = {"sha256": stored.sha256, "bytes": stored.bytes, "storage_uri": stored.uri, "key": "f" * 64}
+        kept = ("recipe", "imaging_version", "media_type", "width", "height")
+        session.add(Rendition(version_id=package["version_id"], **made, **{name: getattr(old, name) for name in kept}))
+    assert site("vic").get(path, headers=known).content == b"made by another recipe"
 
 
 def test_comments_can_not_bring_markup_into_the_page(site, package):

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
-from dam.catalog.models import StageClaim
+from dam.catalog.models import Batch, StageClaim
+from dam.errors import NotFound, Refused
 
 if TYPE_CHECKING:
     from dam.services import Services
@@ -35,3 +36,21 @@ def owner(services: Services, *, stage: str, key: str) -> str | None:
     """Return the run that claimed a stage's work on a key; None when nobody did."""
     with services.session() as session:
         return session.scalar(select(StageClaim.run).where(StageClaim.stage == stage, StageClaim.key == key))
+
+
+def check_drop(services: Services, *, batch_id: str, drop: str) -> None:
+    """Refuse a batch that did not come through a drop: a workflow's own rules are for its own files.
+
+    :param drop: the folder below ``drops/`` in the inbox.
+    :raises Refused: the batch lies elsewhere. :raises NotFound: there is no such batch.
+    """
+    with services.session() as session:
+        location = session.scalar(select(Batch.location).where(Batch.id == batch_id))
+    if location is None:
+        raise NotFound("there is no such batch", where=batch_id)
+    if not location.startswith(f"drops/{drop}/"):
+        raise Refused(
+            f"it lies in {location}, not below drops/{drop}/",
+            where=f"batch {batch_id}",
+            remedy="Start the workflow of its own folder; ingest_batch takes every other batch.",
+        )

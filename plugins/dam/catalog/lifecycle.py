@@ -12,7 +12,7 @@ from sqlalchemy import literal, or_, select
 from sqlalchemy.orm import Session
 
 from dam import audit
-from dam.catalog.models import Asset, Campaign, Hold, Tier, Version, VersionState, utcnow
+from dam.catalog.models import Asset, Campaign, Hold, Merge, Tier, Version, VersionState, utcnow
 from dam.errors import BadInput, NotFound, Refused
 
 if TYPE_CHECKING:
@@ -93,6 +93,35 @@ def change_state(
         action=f"version.{to}",
         subject_id=version.id,
         data={"from": before, "to": to, "why": why, "package_id": package_id},
+        run=run,
+    )
+    session.flush()
+
+
+def take_back(
+    session: Session, version: Version, merge: Merge, *, actor: str, why: str, run: str | None = None
+) -> None:
+    """Take the version that a merge archived back to the state it had before, and record it.
+
+    The one way back that is not in the table: it stands open to the undo of a merge that is in force, and the
+    database holds it to that.
+
+    :raises IllegalTransition: the merge is not of this version, or the version went on since.
+    """
+    session.flush()
+    session.refresh(version, attribute_names=["state", "tier"], with_for_update={"of": Version})
+    to = VersionState(merge.state_before)
+    if merge.dropped_version_id != version.id or merge.undone_at is not None or version.state != S.ARCHIVED:
+        raise IllegalTransition(
+            f"a version that is {version.state} can't be taken back to {to}", where=f"version {version.id}"
+        )
+    version.state, version.state_changed_at, version.state_reason = to, utcnow(), why
+    audit.record(
+        session,
+        actor=actor,
+        action=f"version.{to}",
+        subject_id=version.id,
+        data={"from": S.ARCHIVED, "to": to, "why": why, "merge_id": merge.id},
         run=run,
     )
     session.flush()

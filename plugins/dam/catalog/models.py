@@ -2,7 +2,7 @@
 
 Every rule that a row must obey on its own stands here as a constraint, so that it holds for every
 writer; rules over several rows (allowed state changes, append-only tables, the audit chain) are
-triggers made by the first migration. Identifiers are short prefixed strings (``ver_…``, ``pkg_…``)
+triggers made by the migrations. Identifiers are short prefixed strings (``ver_…``, ``pkg_…``)
 that sort by creation time, so they can be shown to people, put in URLs and used as partition keys.
 """
 
@@ -351,9 +351,25 @@ class Version(Base):
             name="accepted_has_asset",
         ),
         CheckConstraint("(asset_id IS NULL) = (number IS NULL)", name="numbered_in_asset"),
-        Index("ix_versions_pixel_sha256", "pixel_sha256"),
-        Index("ix_versions_phash", "phash", postgresql_where=text("phash IS NOT NULL")),
+        CheckConstraint("scan IN ('clean', 'not_scanned', 'awaited', 'infected')", name="scan"),
+        CheckConstraint(
+            "scan NOT IN ('awaited', 'infected') OR state IN ('received', 'quarantined', 'destroyed')",
+            name="unsafe_is_set_aside",
+        ),
+        CheckConstraint("merged_into_id IS NULL OR state IN ('archived', 'destroyed')", name="merged_is_archived"),
+        CheckConstraint("merged_into_id <> id", name="merged_into_another"),
+        Index("ix_versions_merged_into_id", "merged_into_id", postgresql_where=text("merged_into_id IS NOT NULL")),
+        Index("ix_versions_pixel_hash", "pixel_hash"),
+        *(
+            Index(
+                f"ix_versions_phash_{shift}",
+                text(f"((phash >> {shift}) & 65535)"),
+                postgresql_where=text("phash IS NOT NULL"),
+            )
+            for shift in (0, 16, 32, 48)  # see dam.ingest.gate.near_duplicates
+        ),
         Index("ix_versions_state", "state", "state_changed_at"),
+        Index("ix_versions_awaited", "created_at", postgresql_where=text("scan = 'awaited'")),
         Index(
             "ix_versions_to_archive",
             "state_changed_at",
@@ -385,14 +401,17 @@ class Version(Base):
     width: Mapped[int | None]
     height: Mapped[int | None]
     seconds: Mapped[float | None]
-    pixel_sha256: Mapped[str | None] = mapped_column(String(64))
+    pixel_hash: Mapped[str | None] = mapped_column(String(32))  # XXH3 of the pixels: a hint, not an identity
     phash: Mapped[int | None] = mapped_column(BigInteger)  # 64 bits, signed as PostgreSQL stores it
     fingerprints: Mapped[dict[str, Any]] = mapped_column(default=dict)  # key_frames, chromaprint
     words: Mapped[str | None]  # text inside: pages, slides, drawings
     technical: Mapped[dict[str, Any]] = mapped_column(default=dict)
     embedded: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    scan: Mapped[str] = mapped_column(default="not_scanned")  # by the malware scanner; awaited: set aside until it is
+    scan_note: Mapped[str | None]  # the scanner's version, the signature's name, or why it was not scanned
     made_by: Mapped[str]  # username of the uploader or maker; separation of duties
     retain_until: Mapped[date | None]
+    merged_into_id: Mapped[str | None] = mapped_column(ForeignKey("versions.id"))  # counts as that one: see Merge
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
 
     asset: Mapped[Asset | None] = relationship(back_populates="versions", foreign_keys=[asset_id])
@@ -413,16 +432,57 @@ class LifecycleTransition(Base):
 
 
 class NearDuplicate(Base):
-    """Two versions that look alike: ``same_pixels`` or within ``distance`` bits of perceptual hash."""
+    """Two versions that look alike: ``same_pixels`` or within ``distance`` bits of perceptual hash.
+
+    ``answer`` is what a librarian said of them: ``different`` things, or ``both`` are kept. None: not asked yet.
+    """
 
     __tablename__ = "near_duplicates"
-    __table_args__ = (CheckConstraint("version_id > other_id", name="ordered_pair"),)
+    __table_args__ = (
+        CheckConstraint("version_id > other_id", name="ordered_pair"),
+        CheckConstraint("answer IN ('different', 'both')", name="answer"),
+        CheckConstraint(
+            "(answer IS NULL) = (answered_by IS NULL) AND (answer IS NULL) = (answered_at IS NULL)",
+            name="answer_is_signed",
+        ),
+    )
 
     version_id: Mapped[str] = mapped_column(ForeignKey("versions.id"), primary_key=True)
     other_id: Mapped[str] = mapped_column(ForeignKey("versions.id"), primary_key=True, index=True)
     distance: Mapped[int]
     same_pixels: Mapped[bool] = mapped_column(default=False)
     found_at: Mapped[datetime] = mapped_column(default=utcnow)
+    answer: Mapped[str | None]
+    answered_by: Mapped[str | None]
+    answered_at: Mapped[datetime | None]
+
+
+class Merge(Base):
+    """Two versions that show the same pixels made one: what the kept one took over, and what was before.
+
+    ``changes`` is enough to undo it. A merge never changes but for being undone, once; see :mod:`dam.ingest.merges`.
+    """
+
+    __tablename__ = "merges"
+    __table_args__ = (
+        CheckConstraint("kept_version_id <> dropped_version_id", name="two_versions"),
+        CheckConstraint("(undone_at IS NULL) = (undone_by IS NULL)", name="undo_is_signed"),
+        Index("uq_merges_dropped", "dropped_version_id", unique=True, postgresql_where=text("undone_at IS NULL")),
+        Index("ix_merges_merged_at", "merged_at"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("mrg"))
+    kept_version_id: Mapped[str] = mapped_column(ForeignKey("versions.id"), index=True)
+    dropped_version_id: Mapped[str] = mapped_column(ForeignKey("versions.id"))
+    kept_asset_id: Mapped[str] = mapped_column(ForeignKey("assets.id"))
+    dropped_asset_id: Mapped[str] = mapped_column(ForeignKey("assets.id"))
+    state_before: Mapped[str]  # of the dropped one: an undo, and it alone, takes it back there
+    changes: Mapped[dict[str, Any]]
+    merged_by: Mapped[str]
+    merged_at: Mapped[datetime] = mapped_column(default=utcnow)
+    undone_by: Mapped[str | None]
+    undone_at: Mapped[datetime | None]
+    left: Mapped[list[Any]] = mapped_column(default=list)  # what an undo left: somebody changed it since
 
 
 # -------------------------------------------------------------------------------------------- enrich
@@ -534,14 +594,18 @@ class Licence(Base):
 
 
 class Grant(Base):
-    """What a licence allows for one asset. Territory ``*`` or channel ``*`` means all; ``ends_on`` is
-    the last day of use, inclusive; ``None`` means without end."""
+    """What a licence allows for one asset, in the words of ODRL 2.2 and RightsML.
+
+    Permission, territory or channel ``*`` means all; ``ends_on`` is the last day of use, inclusive; ``None`` means
+    without end. ``max_count`` is how many places the asset may be published at.
+    """
 
     __tablename__ = "grants"
     __table_args__ = (
         CheckConstraint("ends_on IS NULL OR ends_on >= starts_on", name="dates_in_order"),
         CheckConstraint("model_release IN ('not_needed', 'signed', 'missing')", name="model_release"),
         CheckConstraint("property_release IN ('not_needed', 'signed', 'missing')", name="property_release"),
+        CheckConstraint("max_count > 0", name="count_positive"),
         UniqueConstraint("asset_id", "licence_id"),
         Index("ix_grants_due", "ends_on", postgresql_where=text("ends_on IS NOT NULL AND closed_at IS NULL")),
     )
@@ -555,6 +619,9 @@ class Grant(Base):
     ends_on: Mapped[date | None]
     model_release: Mapped[str] = mapped_column(default="not_needed")
     property_release: Mapped[str] = mapped_column(default="not_needed")
+    permissions: Mapped[list[str]] = mapped_column(default=lambda: ["*"])  # distribute, modify, derive
+    duties: Mapped[list[str]] = mapped_column(default=list)  # attribute, inform, compensate, obtainConsent
+    max_count: Mapped[int | None]
     source: Mapped[str] = mapped_column(default="batch")  # batch, embedded, person:<username>
     closed_at: Mapped[datetime | None]  # the sweep has finished its takedown
 
@@ -611,6 +678,7 @@ class Package(Base):
     __tablename__ = "packages"
     __table_args__ = (
         UniqueConstraint("batch_id", "round"),
+        UniqueConstraint("follows_id"),
         CheckConstraint(_one_of("status", PackageStatus), name="status"),
         CheckConstraint("(status = 'in_review') = (closed_at IS NULL)", name="closed_when_decided"),
         Index("ix_packages_open", "frozen_at", postgresql_where=text("status = 'in_review'")),
@@ -619,10 +687,13 @@ class Package(Base):
     id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("pkg"))
     campaign_id: Mapped[str | None] = mapped_column(ForeignKey("campaigns.id"), index=True)
     batch_id: Mapped[str] = mapped_column(ForeignKey("batches.id"))
-    round: Mapped[int] = mapped_column(default=1)  # a void package is followed by the next round
+    round: Mapped[int] = mapped_column(default=1)
+    # the void or expired package whose next round this is
+    follows_id: Mapped[str | None] = mapped_column(ForeignKey("packages.id"))
     status: Mapped[str] = mapped_column(default=PackageStatus.IN_REVIEW)
     manifest: Mapped[dict[str, Any]]
     manifest_sha256: Mapped[str] = mapped_column(String(64))
+    channels: Mapped[list[str] | None]  # where it is to be published; None: what deliverable or campaign say
     void_reason: Mapped[str | None]
     frozen_at: Mapped[datetime] = mapped_column(default=utcnow)
     closed_at: Mapped[datetime | None]
@@ -769,6 +840,7 @@ class Publication(Base):
     package_id: Mapped[str | None] = mapped_column(ForeignKey("packages.id"), index=True)
     channel: Mapped[str] = mapped_column(index=True)
     idempotency_key: Mapped[str] = mapped_column(unique=True)  # SHA-256 of version, channel, package
+    attempt: Mapped[int] = mapped_column(default=1)  # one more after each takedown of a failed delivery
     status: Mapped[str] = mapped_column(default=PublicationStatus.SCHEDULED)
     starts_at: Mapped[datetime]
     ends_at: Mapped[datetime | None]
@@ -847,6 +919,32 @@ class ArchiveConfirmation(Base):
     bytes: Mapped[int] = mapped_column(BigInteger)
     reason: Mapped[str]
     confirmed_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+class DestructionList(Base):
+    """What was due for destruction when a run looked, frozen with its SHA-256. Append-only."""
+
+    __tablename__ = "destruction_lists"
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("dst"))
+    run: Mapped[str | None] = mapped_column(unique=True)  # dag_id/run_id: the same run has one list
+    sha256: Mapped[str] = mapped_column(String(64))  # over today and due
+    today: Mapped[date]  # the day it looks from
+    due: Mapped[list[Any]]
+    held: Mapped[list[Any]]
+    listed_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+class DestructionSignature(Base):
+    """A DAM admin's signature over a destruction list's hash. Append-only; one a list."""
+
+    __tablename__ = "destruction_signatures"
+
+    list_id: Mapped[str] = mapped_column(ForeignKey("destruction_lists.id"), primary_key=True)
+    list_sha256: Mapped[str] = mapped_column(String(64))
+    person: Mapped[str]
+    signed_at: Mapped[datetime] = mapped_column(default=utcnow)
+    run: Mapped[str | None]
 
 
 class DestructionCertificate(Base):

@@ -164,16 +164,12 @@ def put(services: Services, item: Item) -> None:
         )
 
 
-def values(
-    services: Services, publication: Publication, sent: list[Item], *, remote_id: str | None = None
-) -> dict[str, Any]:
-    """Return what the ``{placeholders}`` of a channel template stand for."""
+def content(publication: Publication, sent: list[Item]) -> dict[str, Any]:
+    """Return what a publication says: the JSON-able values that a channel template's ``{placeholders}`` stand for."""
     version = publication.version
     asset, text = version.asset, version.description
     name = asset.name if asset else version.filename
-    known: dict[str, Any] = {
-        "cms_url": services.settings.cms_url.rstrip("/"),
-        "cms_token": services.settings.cms_token,
+    return {
         "publication_id": publication.id,
         "version_id": version.id,
         "version": version.number,
@@ -190,7 +186,21 @@ def values(
         "url": sent[0].url if sent else "",
         "renditions": [item.public() for item in sent],
     }
-    return known | ({"remote_id": quote(remote_id, safe="")} if remote_id is not None else {})
+
+
+def key_of(publication: Publication) -> str:
+    """Return the idempotency key that is sent to a channel.
+
+    A key names an entry for ever, also one that was removed; so a delivery after a takedown has another.
+    """
+    key, attempt = publication.idempotency_key, publication.attempt
+    return key if attempt == 1 else f"{key}-{attempt}"
+
+
+def values(services: Services, said: dict[str, Any], *, remote_id: str | None = None) -> dict[str, Any]:
+    """Return what the ``{placeholders}`` of a channel template stand for: the content, and the channel's access."""
+    access = {"cms_url": services.settings.cms_url.rstrip("/"), "cms_token": services.settings.cms_token}
+    return said | access | ({"remote_id": quote(remote_id, safe="")} if remote_id is not None else {})
 
 
 def post(channel: JsonChannel, known: dict[str, Any], *, key: str, wait: Wait) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from datetime import time as clock
 from typing import TYPE_CHECKING, Any
@@ -46,6 +46,10 @@ if TYPE_CHECKING:
 ACTOR = "dam"  # who the audit trail names where no person acted
 
 
+class ApprovalVoid(Refused):
+    """What was approved is not what is there now, so it may not go out."""
+
+
 class NotSeen(DamError):
     """A publication was delivered, but its endpoints do not answer with the right bytes (yet)."""
 
@@ -78,7 +82,8 @@ def plan(
 
     A version that another package's publication already brought to a channel keeps that publication.
 
-    :param channels: only these channels; ``None``: what the deliverables (or the campaign) name.
+    :param channels: only these channels; ``None``: what the package was frozen for, or else what the
+        deliverables (or the campaign) name.
     :param not_before: an embargo; the campaign's first day counts too where the channel says so.
     :returns: ``{"publications": [row], "refused": [row], "void": bool, "next_package_id": str | None}``;
         a row is ``{version_id, asset, channel, allowed, explanation, publication_id, status, starts_at,
@@ -94,16 +99,10 @@ def plan(
     templates = _templates(services)
     rows: list[dict[str, Any]] = []
     with services.session() as session:
-        package = session.get_one(Package, package_id)
-        if package.status != PackageStatus.APPROVED:
-            raise Refused(
-                f"The package is {package.status}, not approved.",
-                where=f"package {package_id}",
-                remedy="Wait for its seats to be signed.",
-            )
+        own = session.get_one(Package, package_id).channels if channels is None else list(channels)
         for version, asset in policy.package_versions(session, package_id):
             meant, territories = policy.destinations(asset)
-            wanted = meant if channels is None else list(channels)
+            wanted = meant if own is None else own
             if not wanted:
                 reason = f"Neither a deliverable nor a campaign names a channel for {asset.name}."
                 rows.append(_row(version, asset, "", reason))
@@ -135,27 +134,31 @@ def _templates(services: Services) -> dict[str, OriginChannel | JsonChannel]:
 
 
 def _void(services: Services, package_id: str, run: str | None) -> str | None:
-    """Return the package that took an approval's place, or ``None`` while the approval holds."""
+    """Return the package that took an approval's place, or ``None`` while the approval holds.
+
+    :raises Refused: the package is not approved, or is void and nothing of it can be reviewed again.
+    """
     with services.session() as session:
-        package = session.get(Package, package_id)
-        if package is None:
+        if session.get(Package, package_id) is None:
             raise NotFound(f"There is no package {package_id}.", where="publish")
-        status, batch_id, number = package.status, package.batch_id, package.round
-        if status == PackageStatus.VOID:
-            newest = session.scalars(
-                select(Package.id)
-                .where(Package.batch_id == batch_id, Package.round > number)
-                .order_by(Package.round.desc())
-                .limit(1)
-            ).first()
-            if newest is None:
-                raise Refused(
-                    f"The package is void: {package.void_reason or 'its versions changed'}.",
-                    where=f"package {package_id}",
-                    remedy="Freeze a new package and have it reviewed.",
-                )
-            return newest
-    return packages.revalidate(services, package_id=package_id, run=run)
+    following = packages.revalidate(services, package_id=package_id, run=run)
+    if following is not None:
+        return following
+    with services.session() as session:
+        package = session.get_one(Package, package_id)
+        if package.status == PackageStatus.VOID:
+            raise Refused(
+                f"The package is void: {package.void_reason or 'its versions changed'}.",
+                where=f"package {package_id}",
+                remedy="Withdraw its versions and have them reviewed again.",
+            )
+        if package.status != PackageStatus.APPROVED:
+            raise Refused(
+                f"The package is {package.status}, not approved.",
+                where=f"package {package_id}",
+                remedy="Wait for its seats to be signed.",
+            )
+    return None
 
 
 def _schedule(
@@ -413,9 +416,12 @@ def publish(
     :param wait: called with the seconds to wait between tries.
     :returns: ``{publication_id, version_id, channel, status, live_url, endpoints, starts_at, ends_at,
         probed_at}``; ``endpoints`` are URLs. Before ``starts_at`` the status is ``scheduled`` and
-        nothing was done. One that is live already is answered as it is.
-    :raises Refused: the rights policy, the version's state or a void approval forbids it; the
-        publication is then ``failed`` with the reason, and what an interrupted try had left is removed.
+        nothing was sent. One that is live already is answered as it is. When the approval is void and the
+        next round is frozen, the status is ``void`` and ``next_package_id`` names it, for its review to be
+        started; the publication is ``failed`` then.
+    :raises Refused: the rights policy or the version's state forbids it, or the approval is void and nothing
+        can be reviewed again; the publication is then ``failed`` with the reason, and what an interrupted try
+        had left is removed.
     :raises ChannelRefused: the channel will not take it (``failed`` too).
     :raises ChannelUnavailable: the channel did not answer; it stays scheduled, to be tried again.
     :raises NotSeen: an endpoint does not answer with the right bytes; it stays scheduled.
@@ -423,9 +429,7 @@ def publish(
     now = now or utcnow()
     with services.session() as session:
         publication = _locked(session, publication_id)
-        if publication.status == PublicationStatus.LIVE or (
-            publication.status == PublicationStatus.SCHEDULED and publication.starts_at > now
-        ):
+        if publication.status == PublicationStatus.LIVE:
             return _result(publication)
         if publication.status == PublicationStatus.WITHDRAWN:
             raise Refused(
@@ -433,18 +437,34 @@ def publish(
                 where=f"publication {publication_id}",
                 remedy="Plan it again from a newly approved package.",
             )
+        early = publication.status == PublicationStatus.SCHEDULED and publication.starts_at > now
     try:
-        channel = _cleared(services, publication_id, now=now, run=run)
+        _undo(services, publication_id, wait=wait)  # what a takedown that was not proved has left
+        _ask_approval(services, publication_id, run=run)
+        if early:
+            return _result(publication)
+        channel = _cleared(services, publication_id, now=now)
         sent = deliver.items(services, publication_id=publication_id, channel=channel, run=run)
         _announce(services, publication_id, sent)
         return _deliver(services, publication_id, channel=channel, sent=sent, wait=wait, run=run)
-    except (Refused, ChannelRefused) as error:
+    except Refused as error:
         _give_up(services, publication_id, error, wait=wait, run=run)
+        if isinstance(error, ApprovalVoid) and (following := _following(services, publication_id, run)):
+            with services.session() as session:
+                told = _result(session.get_one(Publication, publication_id))
+            return told | {"status": "void", "next_package_id": following}
         raise
     except DamError as error:
         with services.session() as session:
             _locked(session, publication_id).reason = str(error)
         raise
+
+
+def _following(services: Services, publication_id: str, run: str | None) -> str | None:
+    """Return the next round of a publication's package when it is void; None when it is not, or none can be made."""
+    with services.session() as session:
+        package_id = session.get_one(Publication, publication_id).package_id
+    return packages.revalidate(services, package_id=package_id, run=run) if package_id else None
 
 
 def _locked(session: Session, publication_id: str) -> Publication:
@@ -468,18 +488,18 @@ def _result(publication: Publication) -> dict[str, Any]:
     }
 
 
-def _cleared(services: Services, publication_id: str, *, now: datetime, run: str | None) -> OriginChannel | JsonChannel:
+def _ask_approval(services: Services, publication_id: str, *, run: str | None) -> None:
+    """Compare the whole package with what was approved; raise ApprovalVoid when it is something else."""
+    _following(services, publication_id, run)
+    with services.session() as session:
+        _check_approval(session, session.get_one(Publication, publication_id))
+
+
+def _cleared(services: Services, publication_id: str, *, now: datetime) -> OriginChannel | JsonChannel:
     """Ask everything that may forbid a publication once more; return its channel, or raise Refused."""
     where = f"publication {publication_id}"
     with services.session() as session:
-        publication = session.get_one(Publication, publication_id)
-        package_id, name = publication.package_id, publication.channel
-    if package_id is not None and (next_id := _void(services, package_id, run)) is not None:
-        raise Refused(
-            "The approval is void: bytes, metadata or rights changed after it.",
-            where=where,
-            remedy=f"Wait for the review of package {next_id}.",
-        )
+        name = session.get_one(Publication, publication_id).channel
     channel = _channel(services, name)
     with services.session() as session:
         publication = session.get_one(Publication, publication_id)
@@ -509,6 +529,20 @@ def _cleared(services: Services, publication_id: str, *, now: datetime, run: str
     return channel
 
 
+def _check_approval(session: Session, publication: Publication) -> None:
+    """Raise ApprovalVoid unless the publication's package approves the version as it is at this moment."""
+    if publication.package_id is None or packages.approves(session, publication.package_id, publication.version_id):
+        return
+    newest = packages.newest(session, publication.version_id)
+    raise ApprovalVoid(
+        "The approval is void: bytes, metadata or rights changed after it.",
+        where=f"publication {publication.id}",
+        remedy=f"Wait for the review of package {newest}."
+        if newest != publication.package_id
+        else "Withdraw the version and have it reviewed again.",
+    )
+
+
 def _channel(services: Services, name: str) -> OriginChannel | JsonChannel:
     templates = _templates(services)
     if name not in templates:
@@ -526,13 +560,38 @@ def _announce(services: Services, publication_id: str, sent: list[deliver.Item])
         publication = _locked(session, publication_id)
         if publication.status in (PublicationStatus.LIVE, PublicationStatus.WITHDRAWN):
             return
-        keys = {item.key for item in sent}
+        keys = {item.key for item in sent} | _shared(session, publication).keys()
         for old in publication.endpoints:
             if old.get("key") and old["key"] not in keys:
                 services.storage.origin.delete(old["key"])
+        # read before the approval is checked: what was checked, and nothing newer, is what will be sent
+        said = deliver.content(publication, sent)
+        _check_approval(session, publication)
         publication.endpoints = [item.endpoint() for item in sent]
-        publication.receipt = {"delivery_began": utcnow().isoformat()}
+        publication.receipt = {"delivery_began": utcnow().isoformat(), "content": said}
         publication.status = PublicationStatus.SCHEDULED
+
+
+def _shared(session: Session, publication: Publication) -> dict[str, str]:
+    """Return the origin keys of a publication that another one, live or being delivered, names too, each with
+    the other's id. Two publications of one version share their files where the channel's folder is the version's.
+
+    The version's row is locked, so that no delivery of the other begins before we are done.
+    """
+    session.execute(select(Version.id).where(Version.id == publication.version_id).with_for_update())
+    others = session.scalars(
+        select(Publication).where(
+            Publication.version_id == publication.version_id,
+            Publication.id != publication.id,
+            (Publication.status == PublicationStatus.LIVE)
+            | (
+                (Publication.status == PublicationStatus.SCHEDULED)
+                & (func.jsonb_typeof(Publication.receipt) == "object")
+            ),
+        )
+    )
+    theirs = {point["key"]: other.id for other in others for point in other.endpoints if point.get("key")}
+    return {point["key"]: theirs[point["key"]] for point in publication.endpoints if point.get("key") in theirs}
 
 
 def _deliver(
@@ -548,13 +607,14 @@ def _deliver(
         publication = _locked(session, publication_id)
         if publication.status != PublicationStatus.SCHEDULED:
             return _result(publication)  # another worker was faster
+        _check_approval(session, publication)
         for item in sent:
             deliver.put(services, item)
         endpoints = [item.endpoint() for item in sent]
         live_url, remote_id = sent[0].url, None
         if isinstance(channel, JsonChannel):
-            known = deliver.values(services, publication, sent)
-            remote_id, live_url = deliver.post(channel, known, key=publication.idempotency_key, wait=wait)
+            known = deliver.values(services, _content(publication))
+            remote_id, live_url = deliver.post(channel, known, key=deliver.key_of(publication), wait=wait)
             endpoints.append({"kind": "entry", "name": channel.name, "url": live_url, "sha256": None})
         probes = _prove_seen(publication_id, endpoints, wait=wait)
         publication.endpoints = endpoints
@@ -588,6 +648,11 @@ def _deliver(
         return _result(publication)
 
 
+def _content(publication: Publication) -> dict[str, Any]:
+    """Return what was approved and announced to be sent; a publication of old may not remember it."""
+    return deliver.content(publication, []) | dict((publication.receipt or {}).get("content", {}))
+
+
 def _prove_seen(publication_id: str, endpoints: list[dict[str, Any]], *, wait: Wait) -> list[Probe]:
     """Probe every endpoint until it answers 200 with the right bytes; raise NotSeen if one does not."""
     probes = []
@@ -619,6 +684,8 @@ def _give_up(services: Services, publication_id: str, error: DamError, *, wait: 
         if publication.status in (PublicationStatus.LIVE, PublicationStatus.WITHDRAWN):
             return
         publication.status, publication.reason = PublicationStatus.FAILED, str(error)
+        if publication.receipt is not None:
+            publication.receipt = publication.receipt | {"takedown_began": utcnow().isoformat()}
         audit.record(
             session,
             actor=ACTOR,
@@ -627,11 +694,17 @@ def _give_up(services: Services, publication_id: str, error: DamError, *, wait: 
             data={"reason": str(error), "channel": publication.channel},
             run=run,
         )
+    _undo(services, publication_id, wait=wait, may_be_there=not isinstance(error, ChannelRefused))
+
+
+def _undo(services: Services, publication_id: str, *, wait: Wait, may_be_there: bool = True) -> None:
+    """Take down what a publication that was given up had delivered, and prove it; do nothing when that is done."""
     with services.session() as session:
         publication = _locked(session, publication_id)
-        if publication.status == PublicationStatus.FAILED and publication.receipt is not None:
-            _take_down(services, publication, wait=wait, may_be_there=not isinstance(error, ChannelRefused))
+        if "takedown_began" in (publication.receipt or {}):
+            _take_down(services, session, publication, wait=wait, may_be_there=may_be_there)
             publication.receipt, publication.endpoints = None, []
+            publication.attempt += 1
 
 
 # ------------------------------------------------------------------------------------------ withdraw
@@ -649,11 +722,13 @@ def withdraw(
     """Take a publication down at its channel and prove by probing that every endpoint is dead.
 
     The version becomes withdrawn when no other publication of it is live. One that was withdrawn
-    already is answered with its receipt; one that never went out is withdrawn without probes.
+    already is answered with its receipt; one that never went out is withdrawn without probes. A file that
+    another live publication of the version shows too stays for that one.
 
     :param actor: the username, or the name of the sweep.
     :returns: the receipt ``{publication_id, version_id, channel, actor, reason, withdrawn_at, agent,
-        endpoints: [{url, status, sha256, problem, at, agent}]}``.
+        endpoints: [{url, status, sha256, problem, at, agent}], kept: [{url, publication_id}]}``; ``kept`` are
+        files that are still seen, and for which publication.
     :raises StillLive: an endpoint answered, or gave no proof (404 or 410); the publication stays live.
     :raises ChannelUnavailable, ChannelRefused: the channel did not take the removal; it stays live.
     """
@@ -662,10 +737,11 @@ def withdraw(
             publication = _locked(session, publication_id)
             if publication.status == PublicationStatus.WITHDRAWN:
                 return dict(publication.takedown or {})
-            probes = []
+            probes: list[Probe] = []
+            kept: list[dict[str, str]] = []
             if publication.status == PublicationStatus.LIVE or publication.receipt is not None:
-                probes = _take_down(services, publication, wait=wait)
-            return _withdrawn(session, publication, probes, actor=actor, reason=reason, run=run)
+                probes, kept = _take_down(services, session, publication, wait=wait)
+            return _withdrawn(session, publication, probes, kept, actor=actor, reason=reason, run=run)
     except StillLive as error:
         with services.session() as session:
             audit.record(
@@ -679,9 +755,20 @@ def withdraw(
         raise
 
 
-def _take_down(services: Services, publication: Publication, *, wait: Wait, may_be_there: bool = True) -> list[Probe]:
-    """Remove a publication and probe every URL of it dead; raise StillLive when one is not."""
-    urls = _remove(services, publication, wait=wait, may_be_there=may_be_there)
+def _take_down(
+    services: Services, session: Session, publication: Publication, *, wait: Wait, may_be_there: bool = True
+) -> tuple[list[Probe], list[dict[str, str]]]:
+    """Remove a publication and probe every URL of it dead; raise StillLive when one is not.
+
+    :returns: the probes, and what stays for other publications (``{url, publication_id}``).
+    """
+    shared = _shared(session, publication)
+    kept = [
+        {"url": point["url"], "publication_id": shared[point["key"]]}
+        for point in publication.endpoints
+        if point.get("key") in shared
+    ]
+    urls = _remove(services, publication, shared=shared, wait=wait, may_be_there=may_be_there)
     probes = [probe_until(url, lambda found: found.dead, wait=wait) for url in urls]
     if alive := [probe for probe in probes if not probe.dead]:
         shown = "; ".join(f"{probe.url} ({probe.problem or f'status {probe.status}'})" for probe in alive)
@@ -691,32 +778,36 @@ def _take_down(services: Services, publication: Publication, *, wait: Wait, may_
             where=f"publication {publication.id}",
             remedy="Purge caches in front of them or remove them at the channel, then withdraw again.",
         )
-    return probes
+    return probes, kept
 
 
-def _remove(services: Services, publication: Publication, *, wait: Wait, may_be_there: bool) -> list[str]:
+def _remove(
+    services: Services, publication: Publication, *, shared: Collection[str], wait: Wait, may_be_there: bool
+) -> list[str]:
     """Remove a publication's entry and files; return every URL that must be dead now.
 
+    :param shared: keys of files that stay, for another publication.
     :param may_be_there: whether an entry whose identifier we don't know may exist at the channel.
     """
-    urls = [endpoint["url"] for endpoint in publication.endpoints]
-    for endpoint in publication.endpoints:  # first, so that a channel that fails keeps nothing of ours alive
+    own = [endpoint for endpoint in publication.endpoints if endpoint.get("key") not in shared]
+    urls = [endpoint["url"] for endpoint in own]
+    for endpoint in own:  # first, so that a channel that fails keeps nothing of ours alive
         if endpoint["kind"] == "file":
             services.storage.origin.delete(endpoint["key"])
     channel = _channel(services, publication.channel)
     if isinstance(channel, OriginChannel):
         return urls
-    key, remote_id = publication.idempotency_key, publication.remote_id
+    key, remote_id, said = deliver.key_of(publication), publication.remote_id, _content(publication)
     if remote_id is None and may_be_there:
         # The delivery was cut off, so the entry may be there without our knowing its name. The same key
         # sent again names it.
         try:
-            remote_id, url = deliver.post(channel, deliver.values(services, publication, []), key=key, wait=wait)
+            remote_id, url = deliver.post(channel, deliver.values(services, said), key=key, wait=wait)
             urls.append(url)
         except ChannelRefused:
             remote_id = None  # the channel takes nothing by this key, so it holds nothing either
     if remote_id is not None:
-        known = deliver.values(services, publication, [], remote_id=remote_id)
+        known = deliver.values(services, said, remote_id=remote_id)
         deliver.remove_entry(channel, known, key=key, wait=wait)
     return list(dict.fromkeys(urls))
 
@@ -725,6 +816,7 @@ def _withdrawn(
     session: Session,
     publication: Publication,
     probes: list[Probe],
+    kept: list[dict[str, str]],
     *,
     actor: str,
     reason: str,
@@ -740,6 +832,7 @@ def _withdrawn(
         "withdrawn_at": publication.withdrawn_at.isoformat(),
         "agent": AGENT,
         "endpoints": [probe.as_dict() for probe in probes],
+        "kept": kept,
     }
     publication.status, publication.reason = PublicationStatus.WITHDRAWN, reason
     session.flush()

@@ -14,7 +14,7 @@ import httpx
 
 from dam.catalog.models import utcnow
 from dam.channels import Request
-from dam.errors import BadInput, DamError
+from dam.errors import BadInput, DamError, Refused
 
 AGENT = "airflow-dam-probe/1.0"
 WAITS = (0.5, 1.0, 2.0, 4.0)  # seconds between tries; one try more than waits
@@ -24,7 +24,7 @@ _PLACEHOLDER = re.compile(r"\{([a-z_0-9]+)\}")
 Wait = Callable[[float], None]
 
 
-class ChannelRefused(DamError):
+class ChannelRefused(Refused):
     """A channel answered that it will not take the request; trying again would not help."""
 
 

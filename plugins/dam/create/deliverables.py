@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from datetime import time as clock
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
@@ -128,6 +130,16 @@ def arrived(services: Services, *, batch_id: str) -> dict[str, Any]:
         "missing": missing,
         "misnamed": misnamed,
     }
+
+
+def deadline(services: Services, *, batch_id: str) -> datetime:
+    """Return when the deliverables of a batch must be there: the stage's deadline after they were asked for,
+    but not before the day is over on which the last of them is due."""
+    with services.session() as session:
+        batch = _batch(session, batch_id)
+        due_on = session.scalar(select(func.max(CreatorTask.due_on)).where(CreatorTask.batch_id == batch_id))
+        given = batch.received_at + timedelta(hours=services.workflow.stages["create"].deadline_hours)
+    return max(given, datetime.combine(due_on + timedelta(days=1), clock.min, UTC)) if due_on else given
 
 
 def submit(services: Services, *, batch_id: str, run: str | None = None) -> None:

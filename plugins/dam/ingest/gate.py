@@ -1,9 +1,10 @@
 """The gate: every file of a batch becomes a version in the vault, or is set aside with its reason.
 
-In order: checksum, size, exact duplicate, then a look inside (:mod:`dam.ingest.look`: format by content,
-safety, full decode, fingerprints, embedded metadata, preview), near-duplicates, vault, asset and version, tags
-and rights. A file is read once and decoded once. Each file is one transaction that holds its row's lock: a
-worker that is killed leaves the file pending, and two workers at one batch never take the same file.
+In order: checksum, size, exact duplicate, malware (:mod:`dam.ingest.scanner`), then a look inside
+(:mod:`dam.ingest.look`: format by content, safety, full decode, fingerprints, embedded metadata, preview),
+near-duplicates, vault, asset and version, tags and rights. A file is read once and decoded once. Each file is
+one transaction that holds its row's lock: a worker that is killed leaves the file pending, and two workers at
+one batch never take the same file.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,9 +42,10 @@ from dam.catalog.models import (
     new_id,
     utcnow,
 )
-from dam.errors import BadInput, NotFound
+from dam.errors import BadInput, NotFound, Refused
 from dam.ingest import embedded, sandbox
 from dam.ingest.inspection import Inspection
+from dam.ingest.scanner import AWAITED, INFECTED, NOT_SCANNED, Scan
 from dam.taxonomy import naming
 
 if TYPE_CHECKING:
@@ -61,11 +65,15 @@ _PATIENCE, _BYTES_A_SECOND = 60.0, 2_000_000
 _LONGEST = 4
 
 
+_BEFORE = Scan(NOT_SCANNED, "set aside before it was scanned")
+
+
 @dataclass
 class _File:
     """One file on its way through the gate.
 
     :param path: of its bytes, valid until the gate is done with it. :param digests: hex, by algorithm.
+    :param waiting: the version of these bytes that was set aside until it is scanned.
     """
 
     row: BatchFile
@@ -73,6 +81,8 @@ class _File:
     path: Path
     digests: dict[str, str]
     notes: list[str] = field(default_factory=list)
+    scan: Scan = _BEFORE
+    waiting: Version | None = None
 
     @property
     def sha256(self) -> str:
@@ -112,6 +122,7 @@ def ingest_chunk(services: Services, *, batch_id: str, file_ids: list[str], run:
     from dam.taxonomy import sync_terms
 
     sync_terms(services)
+    _ = services.scanner  # an address that makes no sense is no file's fault
     counts: Counter[str] = Counter()
     for file_id in file_ids:
         outcome = _ingest_file(services, batch_id, file_id, run)
@@ -120,10 +131,36 @@ def ingest_chunk(services: Services, *, batch_id: str, file_ids: list[str], run:
     return dict(counts)
 
 
-def _ingest_file(services: Services, batch_id: str, file_id: str, run: str | None) -> str | None:
-    """Take one file through; whatever about it can't be handled sets it aside, and it alone."""
+def scan_again(services: Services, *, run: str | None = None) -> dict[str, int]:
+    """Take what was set aside until it was scanned through the gate again.
+
+    :returns: counts by outcome. :raises Refused: the scanner does not answer.
+    """
+    from dam.taxonomy import sync_terms
+
+    if not services.scanner.ping():
+        raise Refused("the malware scanner does not answer", remedy="Start it, or set DAM_CLAMD to where it listens.")
+    sync_terms(services)
+    with services.session() as session:
+        waiting = session.execute(
+            select(BatchFile.batch_id, BatchFile.id)
+            .join(Version, Version.id == BatchFile.version_id)
+            .where(Version.scan == AWAITED, BatchFile.outcome == FileOutcome.QUARANTINED)
+            .order_by(Version.created_at, BatchFile.id)
+        ).all()
+    outcomes = [_ingest_file(services, batch_id, file_id, run, again=True) for batch_id, file_id in waiting]
+    return dict(Counter(outcome for outcome in outcomes if outcome))
+
+
+def _ingest_file(
+    services: Services, batch_id: str, file_id: str, run: str | None, *, again: bool = False
+) -> str | None:
+    """Take one file through; whatever about it can't be handled sets it aside, and it alone.
+
+    :param again: it is in quarantine, where it waits for the scanner.
+    """
     try:
-        return _attempt(services, batch_id, file_id, run)
+        return _attempt(services, batch_id, file_id, run, again)
     except (BadInput, UnicodeError, ValueError) as error:
         with services.session() as session:
             row = _pending(session, file_id)
@@ -134,16 +171,18 @@ def _ingest_file(services: Services, batch_id: str, file_id: str, run: str | Non
             return str(row.outcome)
 
 
-def _attempt(services: Services, batch_id: str, file_id: str, run: str | None) -> str | None:
+def _attempt(services: Services, batch_id: str, file_id: str, run: str | None, again: bool) -> str | None:
     begun = time.monotonic()
     with services.session() as session:
-        row = _pending(session, file_id)
+        row = _pending(session, file_id, FileOutcome.QUARANTINED if again else FileOutcome.PENDING)
         if row is None:
             return None
         batch = session.get_one(Batch, batch_id)
-        key = f"{batch.location}/{row.path}"
+        store, key = services.storage.inbox, f"{batch.location}/{row.path}"
+        if again and row.version:
+            store, key = services.storage.resolve(row.version.storage_uri)
         try:
-            with _read_once(services.storage.inbox, key, set(row.promised)) as (path, digests):
+            with _read_once(store, key, set(row.promised)) as (path, digests):
                 row.sha256, row.bytes = digests["sha256"], path.stat().st_size
                 with sandbox.scratch() as scratch:
                     _through(services, session, _File(row, batch, path, digests), scratch, run)
@@ -154,10 +193,10 @@ def _attempt(services: Services, batch_id: str, file_id: str, run: str | None) -
         return str(row.outcome)
 
 
-def _pending(session: Session, file_id: str) -> BatchFile | None:
+def _pending(session: Session, file_id: str, outcome: str = FileOutcome.PENDING) -> BatchFile | None:
     return session.scalar(
         select(BatchFile)
-        .where(BatchFile.id == file_id, BatchFile.outcome == FileOutcome.PENDING)
+        .where(BatchFile.id == file_id, BatchFile.outcome == outcome)
         .with_for_update(skip_locked=True, of=BatchFile)
     )
 
@@ -206,8 +245,11 @@ def _through(services: Services, session: Session, file: _File, scratch: Path, r
     known = session.scalar(
         select(Version).where(Version.sha256 == file.sha256, Version.state != VersionState.DESTROYED)
     )
-    if known is not None:
-        _join(file, known)
+    if known is not None and known.scan == AWAITED:
+        session.refresh(known, with_for_update={"of": Version})  # another worker may have it in hand
+        file.waiting = known if known.scan == AWAITED else None
+    if known is not None and file.waiting is None:
+        _join(session, file, known)
         return
     try:
         _check_bytes(services, file)
@@ -234,6 +276,7 @@ def _check_bytes(services: Services, file: _File) -> None:
 
 def _look(services: Services, file: _File, scratch: Path) -> _Seen:
     """Look into a file, in the decoding process."""
+    _scan(services, file)
     limits = services.taxonomy.limits
     answer = sandbox.shared().look(
         file.path,
@@ -254,17 +297,38 @@ def _look(services: Services, file: _File, scratch: Path) -> _Seen:
     return _Seen(answer["media_type"], answer["kind"], tuple(answer["extensions"]), told, scratch)
 
 
-def _join(file: _File, known: Version) -> None:
+def _scan(services: Services, file: _File) -> None:
+    """Have a file scanned for malware; one that was not passes or waits, by ``unscanned`` in ``limits.yaml``."""
+    limits = services.taxonomy.limits
+    file.scan = services.scanner.scan(file.path, most_bytes=limits.scan_max_bytes)
+    if file.scan.state == INFECTED:
+        raise _Refusal(f"It carries malware: {file.scan.note}. Tell the sender; nobody should open it.")
+    if file.scan.state == NOT_SCANNED and limits.unscanned == "block":
+        file.scan = Scan(AWAITED, file.scan.note)
+        raise _Refusal(f"It is set aside until it was scanned for malware: {file.scan.note}.")
+
+
+def _join(session: Session, file: _File, known: Version) -> None:
     """Let a file whose bytes are in the library join that version: no second asset, both provenances."""
     file.row.version_id = known.id
     file.row.outcome = FileOutcome.DUPLICATE
     name = f"{known.asset.name} v{known.number}" if known.asset else f"the quarantined file {known.filename}"
+    if known.merged_into_id is not None:
+        kept = session.get_one(Version, known.merged_into_id)
+        name += f", which was merged into {kept.asset.name} v{kept.number}" if kept.asset else ""
     file.row.reason = f"The same bytes are in the library already, as {name}."
 
 
 def _set_aside(services: Services, session: Session, file: _File, refusal: _Refusal, run: str | None) -> None:
     """Keep a refused file in quarantine, with its reason."""
     reason = str(refusal)
+    file.row.reason = reason
+    file.row.outcome = FileOutcome.OPAQUE if isinstance(refusal, _Unknown) else FileOutcome.QUARANTINED
+    if file.waiting is not None:  # it is there already; what is known of it now is kept
+        file.row.version_id = file.waiting.id
+        file.waiting.scan, file.waiting.scan_note = file.scan.state, file.scan.note
+        file.waiting.state_reason, file.waiting.media_type = reason, refusal.media_type
+        return
     stored = services.storage.quarantine.put_content(file.path, sha256=file.sha256)
     version = _insert(
         session,
@@ -278,17 +342,17 @@ def _set_aside(services: Services, session: Session, file: _File, refusal: _Refu
             media_type=refusal.media_type,
             storage_uri=stored.uri,
             tier=Tier.QUARANTINE,
+            scan=file.scan.state,
+            scan_note=file.scan.note,
             made_by=file.batch.sent_by,
         ),
     )
     if version is None:  # the same bad bytes arrived through another worker at the same moment
         known = session.scalars(select(Version).where(Version.sha256 == file.sha256)).one()
-        _join(file, known)
+        _join(session, file, known)
         return
     change_state(session, version, VersionState.QUARANTINED, actor="airflow", why=reason, run=run)
     file.row.version_id = version.id
-    file.row.reason = reason
-    file.row.outcome = FileOutcome.OPAQUE if isinstance(refusal, _Unknown) else FileOutcome.QUARANTINED
 
 
 def _accept(services: Services, session: Session, file: _File, seen: _Seen, run: str | None) -> None:
@@ -296,28 +360,43 @@ def _accept(services: Services, session: Session, file: _File, seen: _Seen, run:
     from dam.enrich import rights, tags
     from dam.renditions import render
 
-    name, filename = _names(file, seen)
+    name, filename, claimed = _names(file, seen)
     stored = services.storage.vault.put_content(file.path, sha256=file.sha256)
     asset, is_new = _asset(session, file.batch, name, seen.kind)
-    last = session.scalar(select(func.max(Version.number)).where(Version.asset_id == asset.id))
-    version = _insert(session, _version(file, seen, asset, (last or 0) + 1, filename, stored.uri))
+    if asset.kind != seen.kind:
+        # a film of that name is no version of a picture: another contract holds, and another eye reviews it
+        own = f"{name}-{seen.kind.upper()}"
+        file.notes.append(f"{name} is of the kind {asset.kind} and this is {seen.kind}, so it is kept as {own}.")
+        asset, is_new = _asset(session, file.batch, own, seen.kind)
+    number = (session.scalar(select(func.max(Version.number)).where(Version.asset_id == asset.id)) or 0) + 1
+    if claimed not in (None, number):
+        file.notes.append(f"Its name claims version {claimed}; the next one of {asset.name} here is version {number}.")
+    made = _version(file, seen, asset, number, filename, stored.uri)
+    version = _released(file.waiting, made) if file.waiting else _insert(session, made)
     if version is None:
-        _join(file, session.scalars(select(Version).where(Version.sha256 == file.sha256)).one())
+        _join(session, file, session.scalars(select(Version).where(Version.sha256 == file.sha256)).one())
         return
-    file.row.version_id = version.id
+    file.row.version_id, file.row.reason = version.id, None
     file.row.outcome = FileOutcome.INGESTED if is_new else FileOutcome.NEW_VERSION
-    file.row.notes = file.notes
     described = embedded.describe(seen.told.embedded, services.taxonomy.metadata)
-    session.add(Description(version_id=version.id, updated_by="airflow", **described))
+    session.add(_description(version.id, described.fields))
     render.keep_proofs(services, session, version, seen.told.proofs, seen.scratch)
     session.flush()
     tags.tag(services, session, version, run=run)
-    rights.note(services, session, version, file.batch, file.row.path, run=run)
+    remarks = rights.note(services, session, version, file.batch, file.row.path, run=run)
+    file.row.notes = [*file.notes, *described.remarks, *remarks]
     change_state(
         session, version, VersionState.INGESTED, actor="airflow", why=f"ingested from {file.row.path}", run=run
     )
     if version.phash is not None:
         _link_near(services, session, version)
+
+
+def _description(version_id: str, fields: dict[str, Any]) -> Description:
+    """Return a description; what has no column of its own is kept as ``custom``."""
+    columns = {name: value for name, value in fields.items() if name in Description.__table__.columns}
+    custom = {name: value for name, value in fields.items() if name not in columns}
+    return Description(version_id=version_id, updated_by="airflow", custom=custom, **columns)
 
 
 def _version(file: _File, seen: _Seen, asset: Asset, number: int, filename: str, uri: str) -> Version:
@@ -336,14 +415,24 @@ def _version(file: _File, seen: _Seen, asset: Asset, number: int, filename: str,
         width=told.width,
         height=told.height,
         seconds=told.seconds,
-        pixel_sha256=told.pixel_sha256,
+        pixel_hash=told.pixel_hash,
         phash=told.phash,
         fingerprints={name: value for name, value in fingerprints.items() if value},
         technical=told.technical | {"colours": told.colours},
         embedded=told.embedded,
         words=told.words or None,
+        scan=file.scan.state,
+        scan_note=file.scan.note,
         made_by=file.batch.sent_by,
     )
+
+
+def _released(waiting: Version, made: Version) -> Version:
+    """Fill the version that waited in quarantine with what is known now. Its bytes stay there, too."""
+    for column in Version.__mapper__.column_attrs:
+        if column.key in made.__dict__:
+            setattr(waiting, column.key, getattr(made, column.key))
+    return waiting
 
 
 def _insert(session: Session, version: Version) -> Version | None:
@@ -359,8 +448,8 @@ def _insert(session: Session, version: Version) -> Version | None:
     return version
 
 
-def _names(file: _File, found: _Seen) -> tuple[str, str]:
-    """Return the asset's name and the name the file is served under, its extension mended."""
+def _names(file: _File, found: _Seen) -> tuple[str, str, int | None]:
+    """Return the asset's name, the name the file is served under (its extension mended), and the number it claims."""
     given = file.row.path.rsplit("/", 1)[-1]
     stem, dot, extension = given.rpartition(".")
     if not dot:
@@ -371,11 +460,12 @@ def _names(file: _File, found: _Seen) -> tuple[str, str]:
         extension = right
     filename = f"{stem}.{extension}"
     try:
-        return naming.parse(filename).asset, filename
+        told = naming.parse(filename)
+        return told.asset, filename, told.version
     except BadInput as fault:
         file.notes.append(fault.what[0].upper() + fault.what[1:] + ".")
         safe = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in stem)
-        return safe[:200] or "UNNAMED", filename
+        return safe[:200] or "UNNAMED", filename, None
 
 
 def _asset(session: Session, batch: Batch, name: str, kind: str) -> tuple[Asset, bool]:
@@ -410,28 +500,58 @@ def _asset(session: Session, batch: Batch, name: str, kind: str) -> tuple[Asset,
 def _link_near(services: Services, session: Session, version: Version) -> None:
     """Link a picture to those that look like it, other assets' only.
 
-    One scan of the hashes in the database; at a million pictures it takes some tenths of a second. Workers
-    take turns from here to the commit, so that of two alike at the same moment the second sees the first.
+    Workers take turns from here to the commit, so that of two alike at the same moment the second sees the
+    first.
     """
     session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-    rows = session.execute(
-        text(
-            "SELECT id, bit_count((phash # :phash)::bit(64)) AS distance, pixel_sha256 = :pixels AS same"
-            " FROM versions WHERE phash IS NOT NULL AND id <> :id AND asset_id <> :asset"
-            " AND bit_count((phash # :phash)::bit(64)) <= :bits ORDER BY distance, id LIMIT 20"
-        ),
-        {
-            "phash": version.phash,
-            "pixels": version.pixel_sha256,
-            "id": version.id,
-            "asset": version.asset_id,
-            "bits": services.taxonomy.limits.near_duplicate_bits,
-        },
-    ).all()
-    for other, distance, same in rows:
+    found = near_duplicates(
+        session,
+        phash=int(version.phash or 0),
+        asset_id=str(version.asset_id),
+        version_id=version.id,
+        bits=services.taxonomy.limits.near_duplicate_bits,
+    )
+    for other, distance, other_hash in found:
         later, earlier = max(version.id, other), min(version.id, other)
+        same = other_hash is not None and other_hash == version.pixel_hash
         session.execute(
             insert(NearDuplicate)
             .values(version_id=later, other_id=earlier, distance=distance, same_pixels=same, found_at=utcnow())
             .on_conflict_do_nothing()
         )
+
+
+_NEAR = text("""
+    SELECT id, bit_count((phash # :phash)::bit(64)) AS distance, pixel_hash FROM versions
+    WHERE phash IS NOT NULL AND (
+        ((phash >> 0) & 65535) = ANY(:q0) OR ((phash >> 16) & 65535) = ANY(:q1)
+        OR ((phash >> 32) & 65535) = ANY(:q2) OR ((phash >> 48) & 65535) = ANY(:q3)
+    )
+    AND id <> :id AND asset_id <> :asset AND bit_count((phash # :phash)::bit(64)) <= :bits
+    ORDER BY distance, id LIMIT 20
+""")
+
+
+def near_duplicates(
+    session: Session, *, phash: int, asset_id: str, version_id: str, bits: int
+) -> list[tuple[str, int, str | None]]:
+    """Return up to 20 pictures of other assets whose perceptual hash is within ``bits``, the nearest first.
+
+    Multi-index hashing (Norouzi, Punjani, Fleet: Fast Search in Hamming Space with Multi-Index Hashing, 2012):
+    of two hashes that differ in few bits, one of the four quarters differs in at most a quarter as many. Each
+    quarter has an index, and is asked for all values that near.
+
+    :returns: rows of version id, distance in bits, pixel hash.
+    """
+    quarters = {
+        f"q{n}": [((phash >> shift) & 65535) ^ mask for mask in _masks(bits // 4)]
+        for n, shift in enumerate((0, 16, 32, 48))
+    }
+    rows = session.execute(_NEAR, {"phash": phash, "id": version_id, "asset": asset_id, "bits": bits} | quarters)
+    return [(row.id, row.distance, row.pixel_hash) for row in rows]
+
+
+@cache
+def _masks(bits: int) -> list[int]:
+    """Return every 16-bit number with at most ``bits`` bits set."""
+    return [sum(1 << at for at in places) for count in range(bits + 1) for places in combinations(range(16), count)]

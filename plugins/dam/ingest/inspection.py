@@ -45,8 +45,9 @@ class Inspection:
     """What a full decode tells of a file.
 
     :param width: of the upright picture, in pixels. :param height: likewise. :param seconds: of what plays.
-    :param pixel_sha256: the same for files that show the same pixels and differ in metadata alone. A JPEG is
-        hashed at the scale it is decoded at, so equal hashes are a strong hint; who merges compares in full.
+    :param pixel_hash: XXH3 (128 bits, hex), the same for files that show the same pixels and differ in metadata
+        alone. A JPEG is hashed at the scale it is decoded at, so equal hashes are a strong hint; who merges two
+        files compares them in full.
     :param phash: 64-bit perceptual hash, signed, as PostgreSQL keeps it.
     :param key_frames: perceptual hashes of a video's key frames, in order.
     :param chromaprint: fingerprint of the sound, compressed as ``fpcalc`` prints it.
@@ -61,7 +62,7 @@ class Inspection:
     width: int | None = None
     height: int | None = None
     seconds: float | None = None
-    pixel_sha256: str | None = None
+    pixel_hash: str | None = None
     phash: int | None = None
     key_frames: list[int] = field(default_factory=list)
     chromaprint: str | None = None

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from dam.errors import BadInput
-from dam.ingest import formats, inspectors
+from dam.ingest import formats, inspectors, provenance, safety
 from dam.ingest.inspection import CantCheck, Job, Unusable
 
 
@@ -20,9 +20,16 @@ def look(job: Job) -> dict[str, Any]:
     found = formats.OPAQUE
     answer: dict[str, Any] = {}
     try:
-        found = formats.identify(job.path)
-        told = inspectors.inspector(found.inspector)(job, found)
+        found = formats.identify(job.path, job.name)
+        notes = safety.check(job, found)
+        told = _inspector(found)(job, found)
+        told.notes[:0] = notes
         found = replace(found, kind=told.kind or found.kind, media_type=told.media_type or found.media_type)
+        if credentials := provenance.read(job.path, found.media_type):
+            told.embedded["C2PA"] = credentials
+            if credentials["state"] in ("invalid", "unreadable"):
+                problems = ", ".join(credentials["problems"])
+                told.notes.append(f"Its Content Credentials do not hold: {problems}.")
         answer["told"] = told.as_dict()
     except CantCheck as error:
         answer["opaque"] = f"{error.what} {error.remedy}".strip()
@@ -33,3 +40,14 @@ def look(job: Job) -> dict[str, Any]:
     except BadInput as error:
         answer["unusable"] = f"{error.what} {error.remedy}".strip()
     return answer | {"media_type": found.media_type, "kind": found.kind, "extensions": list(found.extensions)}
+
+
+def _inspector(found: formats.Format) -> inspectors.Inspector:
+    """Return who looks into a format. :raises CantCheck: nobody; says what the file is, as far as it is known."""
+    if found.inspector or found.media_type == formats.OPAQUE.media_type:
+        return inspectors.inspector(found.inspector)
+    if found.kind == "archive":
+        what = f"It is an archive ({found.media_type}), not an asset, so it was kept as it is"
+        raise CantCheck(f"{what}; send the files that are in it, or a person must say what it is.")
+    what = f"Nothing here can look inside a file of this format ({found.media_type}), so it was kept as it is"
+    raise CantCheck(f"{what}; a person must say whether it is good.")

@@ -40,6 +40,25 @@ def of_picture(job: Job, picture: Any, told: Inspection) -> None:
     told.technical["transparent"] = seen.shape[2] == 4 and bool((seen[:, :, 3] < 128).mean() > 0.01)
 
 
+def of_page(job: Job, picture: Any, told: Inspection, number: int) -> None:
+    """Make the proof of one page, ``page-1`` the first, by the preview's recipe.
+
+    :param picture: the page as a libvips image.
+    """
+    recipes = _recipes(job.recipes, job.recipes.stat().st_mtime_ns)
+    made = imaging.Source(job.path, picture).make((PREVIEW,), recipes)[PREVIEW]
+    add(
+        job, told, f"page-{number}", made.data, made.media_type, width=made.width, height=made.height,
+        recipe={"page": number} | recipes[PREVIEW].fingerprint(recipes),
+    )  # fmt: skip
+
+
+def box(job: Job) -> tuple[int, int]:
+    """Return the width and height of a preview in pixels: what has no pixels of its own is drawn so large."""
+    recipe = _recipes(job.recipes, job.recipes.stat().st_mtime_ns)[PREVIEW]
+    return recipe.width, recipe.height
+
+
 def add(
     job: Job, told: Inspection, name: str, data: bytes, media_type: str, *, width: int = 0, height: int = 0,
     recipe: dict[str, Any],

@@ -87,17 +87,17 @@ SELECT avg(CASE WHEN first_time THEN 1.0 ELSE 0.0 END) AS value, count(*) AS row
         "hours",
         "hours",
         "Mean time from a batch's arrival to the first live URL of each of its versions, over the versions first"
-        " published in the period.",
+        " published in the period. Merged versions count as one, from the first arrival.",
         """
 SELECT avg(hours) AS value, count(*) AS rows, min(received_at) AS first, max(first_at) AS last,
        percentile_cont(ARRAY[0, 0.25, 0.5, 0.75, 1]) WITHIN GROUP (ORDER BY hours) AS spread
-  FROM (SELECT b.received_at, min(p.probed_at) AS first_at,
-               CAST(extract(epoch FROM min(p.probed_at) - b.received_at) / 3600 AS float) AS hours
+  FROM (SELECT min(b.received_at) AS received_at, min(p.probed_at) AS first_at,
+               CAST(extract(epoch FROM min(p.probed_at) - min(b.received_at)) / 3600 AS float) AS hours
           FROM publications p
           JOIN versions v ON v.id = p.version_id
           JOIN batches b ON b.id = v.batch_id
          WHERE p.probed_at IS NOT NULL
-         GROUP BY v.id, b.received_at
+         GROUP BY coalesce(v.merged_into_id, v.id)
         HAVING min(p.probed_at) >= :start AND min(p.probed_at) < :end) AS published""",
         "Nothing was published for the first time in the period.",
     ),
@@ -106,7 +106,8 @@ SELECT avg(hours) AS value, count(*) AS rows, min(received_at) AS first, max(fir
         "Reuse ratio",
         "share",
         "of published assets",
-        "Share of the assets published in the period that went to at least two channels or campaigns.",
+        "Share of the assets published in the period that went to at least two channels or campaigns. What was"
+        " published of a version that was merged since counts for the asset that was kept.",
         """
 SELECT avg(CASE WHEN uses >= 2 THEN 1.0 ELSE 0.0 END) AS value, count(*) AS rows,
        min(first_at) AS first, max(last_at) AS last, count(*) FILTER (WHERE uses >= 2) AS part
@@ -114,9 +115,10 @@ SELECT avg(CASE WHEN uses >= 2 THEN 1.0 ELSE 0.0 END) AS value, count(*) AS rows
                min(p.probed_at) AS first_at, max(p.probed_at) AS last_at
           FROM publications p
           JOIN versions v ON v.id = p.version_id
+          LEFT JOIN versions kept ON kept.id = v.merged_into_id
           LEFT JOIN packages k ON k.id = p.package_id
          WHERE p.probed_at >= :start AND p.probed_at < :end
-         GROUP BY v.asset_id) AS used""",
+         GROUP BY coalesce(kept.asset_id, v.asset_id)) AS used""",
         "Nothing was published in the period.",
     ),
     Kpi(
@@ -125,14 +127,16 @@ SELECT avg(CASE WHEN uses >= 2 THEN 1.0 ELSE 0.0 END) AS value, count(*) AS rows
         "money",
         "per asset",
         "Budget of the campaigns that ran in the period, divided by their assets with a version that is approved or"
-        " live, or once was live. Campaigns without such an asset are left out.",
+        " live, or once was live. Campaigns without such an asset are left out, and merged assets count as"
+        " one.",
         """
 WITH cost AS (
-    SELECT c.slug, c.name, c.currency, c.budget, count(DISTINCT a.id) AS assets,
+    SELECT c.slug, c.name, c.currency, c.budget, count(DISTINCT coalesce(kept.asset_id, a.id)) AS assets,
            min(v.created_at) AS first_at, max(v.state_changed_at) AS last_at
       FROM campaigns c
       JOIN assets a ON a.campaign_id = c.id
       JOIN versions v ON v.asset_id = a.id
+      LEFT JOIN versions kept ON kept.id = v.merged_into_id
      WHERE c.starts_on <= CAST(:end AS timestamptz) AND c.ends_on >= CAST(CAST(:start AS timestamptz) AS date)
        AND (v.state IN ('approved', 'live')
             OR EXISTS (SELECT 1 FROM publications p WHERE p.version_id = v.id AND p.probed_at IS NOT NULL))
@@ -159,7 +163,8 @@ SELECT a.id, a.name, p.channel, sum(f.hits) AS hits, sum(f.bytes) AS bytes
   FROM usage_facts f
   JOIN publications p ON p.id = f.publication_id
   JOIN versions v ON v.id = p.version_id
-  JOIN assets a ON a.id = v.asset_id
+  LEFT JOIN versions kept ON kept.id = v.merged_into_id
+  JOIN assets a ON a.id = coalesce(kept.asset_id, v.asset_id)
  WHERE f.day BETWEEN :first_day AND :last_day
  GROUP BY a.id, a.name, p.channel
  ORDER BY hits DESC, a.name, p.channel

@@ -30,7 +30,7 @@ from dam.errors import BadInput
 from dam.renditions import pictures
 from dam.renditions.recipes import Avif, Jpeg, Recipe, Webp
 
-_OWN_VERSION = 1  # raise it when this module makes other bytes than before
+_OWN_VERSION = 2  # raise it when this module makes other bytes than before
 _KEEP = pyvips.enums.ForeignKeep.XMP | pyvips.enums.ForeignKeep.ICC
 _HEADS = 0.28  # of the height from the top: where heads are in upright pictures
 _FOCUS_SIDE = 320  # attention is looked for in a picture of this size, as it hardly changes above
@@ -116,13 +116,19 @@ class Source:
     def level(self, scale: int) -> Any:
         """Return the upright picture at 1/``scale``, in memory, alpha premultiplied."""
         if scale not in self._levels:
-            self._levels[scale] = self.decode(scale).copy_memory().autorot()
+            image = self.decode(scale)
+            turned = image.get_typeof("orientation") != 0 and image.get("orientation") > 1
+            self._levels[scale] = in_memory(image.autorot()) if turned else image
         return self._levels[scale]
 
     def decode(self, scale: int) -> Any:
-        """Return the picture at 1/``scale``, alpha premultiplied, not upright yet."""
+        """Return the picture at 1/``scale`` in memory, alpha premultiplied, not upright yet."""
+        pixels = pictures.jpeg_pixels(self._path, shrink=scale) if self._decoded is None else None
+        if pixels is not None:
+            return in_memory(self.open(), pixels, pixels.shape[1], pixels.shape[0])
         image = self.open(scale) if self._decoded is None else self._decoded
-        return shrunk(image, 1 if self._decoded is None and pictures.shrinks_on_load(self._path) else scale)
+        at_once = self._decoded is None and pictures.shrinks_on_load(self._path)
+        return in_memory(shrunk(image, 1 if at_once else scale))
 
     def focus(self, scale: int) -> tuple[float, float]:
         """Return the point of attention as fractions of width and height."""
@@ -155,6 +161,24 @@ def shrunk(image: Any, scale: int) -> Any:
     if image.hasalpha():
         image = image.premultiply().cast(image.format).copy(interpretation=image.interpretation)
     return image.shrink(scale, scale) if scale > 1 else image
+
+
+def in_memory(image: Any, data: Any = None, width: int = 0, height: int = 0) -> Any:
+    """Return an image in memory with what its pixels mean: colours, profile, orientation.
+
+    libvips resizes tile by tile, and rounds a little differently by how the tiles lie, which depends on where an
+    image comes from. Whatever is resized comes from here, so that the same pixels always give the same bytes.
+
+    :param data: pixels to take in place of the image's own, ``width`` × ``height`` of them.
+    """
+    if data is None:
+        data, width, height = image.write_to_memory(), image.width, image.height
+    made = pyvips.Image.new_from_memory(data, width, height, image.bands, image.format)
+    made = made.copy(interpretation=image.interpretation)
+    for kind, name in ((pyvips.GValue.blob_type, "icc-profile-data"), (pyvips.GValue.gint_type, "orientation")):
+        if image.get_typeof(name):
+            made.set_type(kind, name, image.get(name))
+    return made
 
 
 def _picture(source: Source, recipe: Recipe, parent: Any) -> Any:
@@ -347,7 +371,7 @@ def _encode(picture: Any, recipe: Recipe, rights: Mapping[str, str]) -> Made:
         case Jpeg(quality=quality):
             if image.hasalpha():
                 image = image.flatten(background=255)
-            data = image.jpegsave_buffer(Q=quality, optimize_coding=True, keep=_KEEP)
+            data = image.jpegsave_buffer(Q=quality, keep=_KEEP)
             data = _with_iptc(data, rights)
         case Webp(quality=quality, effort=effort):
             data = image.webpsave_buffer(Q=quality, effort=effort, keep=_KEEP)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import insert as plain_insert
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
@@ -136,8 +137,8 @@ def keep_proofs(services: Services, session: Session, version: Version, proofs: 
             f"{key[:2]}/{key[2:4]}/{key}{suffix}", folder / proof.file, media_type=proof.media_type
         )
         values.append(_row(version, proof.name, key, proof, stored))
-    if values:
-        _insert(session, values)
+    if values:  # the version is new, so nobody else has made any
+        session.execute(plain_insert(Rendition), values)
 
 
 def _intact(services: Services, row: Rendition | None) -> bool:

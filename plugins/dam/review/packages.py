@@ -44,7 +44,13 @@ DESCRIBED = (
 )  # fmt: skip
 #: States of versions that a package's next round takes over from it.
 REVIEWABLE = frozenset({VersionState.IN_REVIEW, VersionState.APPROVED})
-#: Roles that may reopen a review that expired unsigned.
+#: Stage under which a run claims a package's review: the id of the DAG that reviews packages.
+STAGE = "review_package"
+#: How long after its deadline an open seat is taken for expired though no run of Airflow closed it.
+LAPSE = timedelta(hours=1)
+#: States of versions that only a new review brings back.
+RETURNING = frozenset({VersionState.WITHDRAWN, VersionState.RESTORED})
+#: Roles that may reopen a review that expired unsigned, or that of a version that was live.
 REOPENERS = ("marketing_lead", "dam_admin")
 
 
@@ -84,6 +90,9 @@ def manifest(session: Session, version_ids: list[str]) -> dict[str, Any]:
                     "ends_on": grant.ends_on.isoformat() if grant.ends_on else None,
                     "model_release": grant.model_release,
                     "property_release": grant.property_release,
+                    "permissions": sorted(grant.permissions),
+                    "duties": sorted(grant.duties),
+                    "max_count": grant.max_count,
                 }
                 for grant in grants
             ],
@@ -109,6 +118,7 @@ def freeze(
     batch_id: str,
     version_ids: list[str],
     seats: list[str] | None = None,
+    channels: list[str] | None = None,
     run: str | None = None,
 ) -> str:
     """Freeze versions of a batch as a package and return its id; the versions go into review.
@@ -116,6 +126,8 @@ def freeze(
     The same versions freeze the same package, however often and from however many processes.
 
     :param seats: roles that must sign; the default is the workflow's seats.
+    :param channels: where it is to be published; the default is what the deliverables or the campaign say.
+        Seats and channels are those of its next rounds too.
     :raises Refused: a seat has nobody who may take it, or a version is not freshly ingested: it is in
         another package already.
     :raises BadInput: there is no version. :raises NotFound: the batch or one of the versions in it is unknown.
@@ -144,7 +156,7 @@ def freeze(
                     where=f"version {version_id}",
                     remedy="Leave it out of the package.",
                 )
-        return _freeze(services, session, batch_id, wanted, seats, run).id
+        return _freeze(services, session, batch_id, wanted, seats, run, channels=channels).id
 
 
 def _freeze(
@@ -154,8 +166,14 @@ def _freeze(
     version_ids: list[str],
     roles: list[str] | None,
     run: str | None,
+    *,
+    channels: list[str] | None,
+    follows: Package | None = None,
 ) -> Package:
-    """Make the package, its entries and its seats, in the transaction of ``session``."""
+    """Make the package, its entries and its seats, in the transaction of ``session``.
+
+    :param follows: the package whose next round it is.
+    """
     batch = session.get_one(Batch, batch_id, with_for_update={"of": Batch})  # rounds are counted one by one
     versions = session.scalars(select(Version).where(Version.id.in_(version_ids)).order_by(Version.id)).all()
     number = (session.scalar(select(func.max(Package.round)).where(Package.batch_id == batch_id)) or 0) + 1
@@ -165,8 +183,10 @@ def _freeze(
         campaign_id=batch.campaign_id,
         batch_id=batch_id,
         round=number,
+        follows_id=follows.id if follows else None,
         manifest=body,
         manifest_sha256=_sha256(body),
+        channels=channels,
     )
     session.add(package)
     session.flush()
@@ -270,15 +290,65 @@ def seats(services: Services, *, package_id: str) -> list[dict[str, Any]]:
 def changed_versions(session: Session, package: Package) -> list[str]:
     """Return the package's versions whose bytes, metadata or rights are not what was frozen.
 
-    Of a package that is decided, only the approved versions count.
+    Of a package that is decided, only the approved versions count, and those not that are in a later package.
     """
+    gone_on = _gone_on(session, package)
     entries = [
         entry
         for entry in package.entries
-        if package.status == PackageStatus.IN_REVIEW or entry.verdict == Verdict.APPROVE
+        if entry.version_id not in gone_on
+        and (package.status == PackageStatus.IN_REVIEW or entry.verdict == Verdict.APPROVE)
     ]
     now = manifest(session, [entry.version_id for entry in entries])
     return [entry.version_id for entry in entries if _sha256(now[entry.version_id]) != entry.entry_sha256]
+
+
+def _gone_on(session: Session, package: Package) -> set[str]:
+    """Return the package's versions that are in a later package too: it speaks for them no more."""
+    rows = session.scalars(
+        select(PackageVersion.version_id)
+        .join(Package, Package.id == PackageVersion.package_id)
+        .where(Package.batch_id == package.batch_id, Package.round > package.round)
+    )
+    return {entry.version_id for entry in package.entries} & set(rows)
+
+
+def approves(session: Session, package_id: str, version_id: str) -> bool:
+    """Return whether a package is approved, and its approval is of what one of its versions is now.
+
+    A later package over the version takes the approval's place, whatever came of it.
+    """
+    if newest(session, version_id) != package_id:
+        return False
+    entry = session.get_one(PackageVersion, (package_id, version_id), populate_existing=True)
+    status = session.scalar(select(Package.status).where(Package.id == package_id))
+    if status != PackageStatus.APPROVED or entry.verdict != Verdict.APPROVE:
+        return False
+    return _sha256(manifest(session, [version_id])[version_id]) == entry.entry_sha256
+
+
+def newest(session: Session, version_id: str) -> str | None:
+    """Return the newest package over a version; None when it was in none."""
+    return session.scalar(
+        select(Package.id)
+        .join(PackageVersion, PackageVersion.package_id == Package.id)
+        .where(PackageVersion.version_id == version_id)
+        .order_by(Package.round.desc())
+        .limit(1)
+    )
+
+
+def expire(session: Session, seat: Seat, *, run: str | None) -> None:
+    """Close an open seat unsigned, in the transaction of ``session``."""
+    seat.status = "expired"
+    audit.record(
+        session,
+        actor="airflow",
+        action="seat.expired",
+        subject_id=seat.package_id,
+        data={"seat_id": seat.id, "role": seat.role},
+        run=run,
+    )
 
 
 def revalidate(services: Services, *, package_id: str, run: str | None = None) -> str | None:
@@ -306,14 +376,16 @@ def void(services: Services, session: Session, package: Package, *, run: str | N
     :returns: the next round's id; None when every version is live or gone, so that none can be reviewed.
     """
     changed = changed_versions(session, package)
+    gone_on = _gone_on(session, package)
     undecided = package.status == PackageStatus.IN_REVIEW
     again = [
         entry.version_id
         for entry in package.entries
-        if entry.version.state in REVIEWABLE and (undecided or entry.verdict == Verdict.APPROVE)
+        if entry.version.state in REVIEWABLE
+        and entry.version_id not in gone_on
+        and (undecided or entry.verdict == Verdict.APPROVE)
     ]
     live = [entry.version_id for entry in package.entries if entry.version.state == VersionState.LIVE]
-    roles = [seat.role for seat in package.seats]
     package.status = PackageStatus.VOID
     package.closed_at = package.closed_at or utcnow()
     package.void_reason = f"changed after it was frozen: {', '.join(changed)}"
@@ -329,38 +401,81 @@ def void(services: Services, session: Session, package: Package, *, run: str | N
         run=run,
     )
     session.flush()
-    return _freeze(services, session, package.batch_id, again, roles, run).id if again else None
+    if not again:
+        return None
+    return _next(services, session, package, again, run)
+
+
+def _next(services: Services, session: Session, package: Package, version_ids: list[str], run: str | None) -> str:
+    """Freeze the next round of a package, with the same seats and for the same channels."""
+    roles = [seat.role for seat in package.seats]
+    following = _freeze(
+        services, session, package.batch_id, version_ids, roles, run, channels=package.channels, follows=package
+    )
+    return following.id
 
 
 def next_round(session: Session, package: Package) -> str | None:
     """Return the package that followed a void or expired one: the next round over its versions."""
-    mine = {entry.version_id for entry in package.entries}
-    for later in session.scalars(
-        select(Package)
-        .where(Package.batch_id == package.batch_id, Package.round > package.round)
-        .order_by(Package.round)
-    ):
-        if mine & {entry.version_id for entry in later.entries}:
-            return later.id
-    return None
+    return session.scalar(select(Package.id).where(Package.follows_id == package.id))
 
 
 def reopen_expired(services: Services, *, package_id: str, person: str, run: str | None = None) -> str:
     """Freeze the next round of a package that expired unsigned, and return its id.
 
+    A package whose seats are long overdue expires by this.
+
     :raises Refused: the package did not expire, or the person is neither marketing lead nor DAM admin.
     """
-    if not any(services.workflow.has_role(person, role) for role in REOPENERS):
-        raise Refused(f"{person} may not reopen a review", where=package_id, remedy="Ask a marketing lead.")
+    _check_reopener(services, person, package_id)
     with services.session() as session:
         package = locked(session, package_id)
+        if package.status == PackageStatus.IN_REVIEW and any(has_lapsed(seat) for seat in package.seats):
+            _conclude(services, session, package, run)
         if package.status != PackageStatus.EXPIRED:
             raise Refused(f"the package is {package.status}, not expired", where=package_id)
         if following := next_round(session, package):
             return following
         audit.record(session, actor=person, action="package.reopened", subject_id=package_id, run=run)
         again = [entry.version_id for entry in package.entries if entry.version.state in REVIEWABLE]
-        return _freeze(services, session, package.batch_id, again, [s.role for s in package.seats], run).id
+        return _next(services, session, package, again, run)
+
+
+def reopen_withdrawn(services: Services, *, version_id: str, person: str, run: str | None = None) -> str:
+    """Freeze a withdrawn or restored version for a new review, and return the package's id.
+
+    It is frozen alone, for the seats that decided on it before. Asked again while that review is open, it
+    answers the same package.
+
+    :raises Refused: the version is neither, or the person is neither marketing lead nor DAM admin.
+    :raises NotFound: there is no such version.
+    """
+    _check_reopener(services, person, version_id)
+    with services.session() as session:
+        version = session.get(Version, version_id)
+        if version is None:
+            raise NotFound("there is no such version", where=version_id)
+        session.get_one(Batch, version.batch_id, with_for_update={"of": Batch})
+        session.refresh(version, with_for_update={"of": Version})
+        before = newest(session, version_id)
+        last = session.get_one(Package, before) if before else None
+        if last is not None and version.state == VersionState.IN_REVIEW and last.status == PackageStatus.IN_REVIEW:
+            return last.id
+        if version.state not in RETURNING:
+            raise Refused(
+                f"the version is {version.state.replace('_', ' ')}",
+                where=version_id,
+                remedy="Only one that was withdrawn or restored is sent to review again.",
+            )
+        audit.record(session, actor=person, action="version.reopened", subject_id=version_id, run=run)
+        roles = [seat.role for seat in last.seats] if last else None
+        channels = last.channels if last else None
+        return _freeze(services, session, version.batch_id, [version_id], roles, run, channels=channels).id
+
+
+def _check_reopener(services: Services, person: str, where: str) -> None:
+    if not any(services.workflow.has_role(person, role) for role in REOPENERS):
+        raise Refused(f"{person} may not reopen a review", where=where, remedy="Ask a marketing lead.")
 
 
 # ----------------------------------------------------------------------------------------------- verdict
@@ -394,7 +509,15 @@ def verdict(services: Services, *, package_id: str, run: str | None = None) -> d
         }
 
 
+def has_lapsed(seat: Seat) -> bool:
+    """Return whether a seat is overdue for so long that nobody's answer can still be on its way."""
+    return seat.status == "open" and seat.due_at + LAPSE <= utcnow()
+
+
 def _conclude(services: Services, session: Session, package: Package, run: str | None) -> None:
+    for seat in package.seats:
+        if has_lapsed(seat):  # no run of Airflow waits for it, or it would have closed it
+            expire(session, seat, run=run)
     decisions = {
         decision.seat_id: decision
         for decision in session.scalars(select(Decision).where(Decision.package_id == package.id))

@@ -7,12 +7,13 @@ frozen. The database holds the last two against races as well.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
 from dam import audit
-from dam.catalog.models import Decision, Package, PackageStatus, Seat, Verdict
+from dam.catalog.models import Decision, Package, PackageStatus, Seat, Verdict, utcnow
 from dam.errors import BadInput, NotFound, Refused
 from dam.review import packages
 
@@ -49,19 +50,21 @@ def check_decision(
     person: str,
     verdict: str,
     versions: dict[str, Any] | None = None,
-) -> None:
+) -> bool:
     """Say whether a person may give this answer now; changes nothing.
 
+    :returns: whether it would be new; not when the person has signed the seat already.
     :raises SeatRefused: a rule forbids it. :raises PackageVoid: the package changed after it was frozen.
     :raises BadInput: the verdict is none, or a version is not in the package.
     """
     with services.session() as session:
         seat, package = _seat(session, seat_id)
         if _signed_by(seat, person):
-            return
+            return False
         _check(session, seat, package, person, verdict, versions or {})
         if packages.changed_versions(session, package):
             raise PackageVoid(package.id, None)
+        return True
 
 
 def decide(
@@ -73,13 +76,14 @@ def decide(
     comment: str = "",
     versions: dict[str, Any] | None = None,
     via: str = "room",
+    at: datetime | None = None,
     run: str | None = None,
 ) -> dict[str, Any]:
     """Sign a seat over the manifest's hash. The same person signing the same seat again changes nothing.
 
     :param verdict: ``approve``, ``request_changes`` or ``reject``, for the package.
     :param versions: version id → ``{"verdict", "comment"}`` where one differs from the package's.
-    :param via: ``room``, ``airflow`` or ``cli``.
+    :param via: ``room``, ``airflow`` or ``cli``. :param at: when the answer was given; now when ``None``.
     :returns: ``{"decision_id", "seat_id", "package_id", "verdict", "person", "manifest_sha256"}``.
     :raises SeatRefused: a rule forbids it. :raises PackageVoid: the package changed; the next round is frozen.
     """
@@ -87,7 +91,7 @@ def decide(
         seat, package = _seat(session, seat_id)
         if _signed_by(seat, person) and seat.decision is not None:
             return _told(seat.decision)
-        _check(session, seat, package, person, verdict, versions or {})
+        _check(session, seat, package, person, verdict, versions or {}, at=at)
         if packages.changed_versions(session, package):
             following: str | None = packages.void(services, session, package, run=run)
         else:
@@ -129,17 +133,9 @@ def decide(
 def expire(services: Services, *, seat_id: str, run: str | None = None) -> None:
     """Close a seat that nobody signed in time; a signed one stays signed. Silence never approves."""
     with services.session() as session:
-        seat, package = _seat(session, seat_id)
+        seat, _ = _seat(session, seat_id)
         if seat.status == "open":
-            seat.status = "expired"
-            audit.record(
-                session,
-                actor="airflow",
-                action="seat.expired",
-                subject_id=package.id,
-                data={"seat_id": seat.id, "role": seat.role},
-                run=run,
-            )
+            packages.expire(session, seat, run=run)
 
 
 def attach(services: Services, *, seat_id: str, hitl: dict[str, Any]) -> dict[str, Any]:
@@ -214,7 +210,16 @@ def _signed_by(seat: Seat, person: str) -> bool:
     return seat.decision is not None and seat.decision.person == person
 
 
-def _check(session: Session, seat: Seat, package: Package, person: str, verdict: str, versions: dict[str, Any]) -> None:
+def _check(
+    session: Session,
+    seat: Seat,
+    package: Package,
+    person: str,
+    verdict: str,
+    versions: dict[str, Any],
+    *,
+    at: datetime | None = None,
+) -> None:
     """Raise what forbids this answer, if anything does."""
     where = f"seat {seat.id}"
     if package.status == PackageStatus.VOID:
@@ -225,6 +230,12 @@ def _check(session: Session, seat: Seat, package: Package, person: str, verdict:
         raise SeatRefused(f"{seat.decision.person} has signed this seat already", where=where)
     if seat.status != "open":
         raise SeatRefused(f"the seat is {seat.status}", where=where)
+    if seat.due_at <= (at or utcnow()):
+        raise SeatRefused(
+            f"the seat was to be signed by {seat.due_at.astimezone(UTC):%-d %B %Y, %H:%M} UTC",
+            where=where,
+            remedy="A marketing lead can ask again.",
+        )
     if person in packages.makers_of(session, package):
         raise SeatRefused(
             f"{person} made or sent a version of this package", where=where, remedy="Somebody else must sign."
@@ -242,6 +253,10 @@ def _check(session: Session, seat: Seat, package: Package, person: str, verdict:
             where=where,
             remedy="Nobody takes two seats of one package.",
         )
+    _check_answer(seat, package, verdict, versions)
+
+
+def _check_answer(seat: Seat, package: Package, verdict: str, versions: dict[str, Any]) -> None:
     known = {entry.version_id for entry in package.entries}
     for version_id, answer in versions.items():
         if version_id not in known:
@@ -249,7 +264,7 @@ def _check(session: Session, seat: Seat, package: Package, person: str, verdict:
         if not isinstance(answer, dict) or answer.get("verdict") not in set(Verdict):
             raise BadInput(f"{answer!r} is no verdict", where=f"version {version_id}", remedy=_VERDICTS)
     if verdict not in set(Verdict):
-        raise BadInput(f"{verdict!r} is no verdict", where=where, remedy=_VERDICTS)
+        raise BadInput(f"{verdict!r} is no verdict", where=f"seat {seat.id}", remedy=_VERDICTS)
 
 
 _VERDICTS = f"Use: {', '.join(Verdict)}."

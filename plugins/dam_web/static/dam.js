@@ -219,19 +219,72 @@ if (fill) {
   });
 }
 
-for (const button of document.querySelectorAll("[data-reopen]")) {
+function asksAgain(button, path, opened) {
   button.addEventListener("click", async () => {
     button.disabled = true;
     try {
-      const told = await send("POST", `/api/packages/${button.dataset.reopen}/reopen`, {});
+      const told = await send("POST", path, {});
       say("Asked again. The next round opens.");
-      goSoon(`/packages/${told.next_package_id}`);
+      goSoon(`/packages/${opened(told)}`);
     } catch (error) {
       say(error.message);
       button.disabled = false;
     }
   });
 }
+for (const button of document.querySelectorAll("[data-reopen]")) {
+  asksAgain(button, `/api/packages/${button.dataset.reopen}/reopen`, (told) => told.next_package_id);
+}
+for (const button of document.querySelectorAll("[data-review-again]")) {
+  asksAgain(button, `/api/versions/${button.dataset.reviewAgain}/review`, (told) => told.package_id);
+}
+
+// ----------------------------------------------------------------------------------------- duplicates
+
+// Sends what may void approvals; when it would, the person is asked, and it is sent again.
+async function sendKnowing(path, body) {
+  try {
+    return await send("POST", path, body);
+  } catch (error) {
+    if (!error.told || !error.told.voids || !confirm(`${error.message} Go on?`)) throw error;
+    return send("POST", path, { ...body, void_approvals: true });
+  }
+}
+
+function onClick(selector, act) {
+  for (const button of document.querySelectorAll(selector)) {
+    button.addEventListener("click", async () => {
+      button.disabled = true;
+      try {
+        await act(button);
+      } catch (error) {
+        say(error.message);
+        button.disabled = false;
+      }
+    });
+  }
+}
+
+onClick("[data-keep]", async (button) => {
+  say("Comparing every pixel …");
+  const { keep, drop, name } = button.dataset;
+  const told = await sendKnowing("/api/merges", { keep, drop });
+  const differed = told.conflicts.length ? ` ${told.conflicts.length} fields differed and stayed as they were.` : "";
+  say(`${name} was merged into ${told.kept.asset}. It can be undone.${differed}`);
+  setTimeout(() => location.reload(), 2500);
+});
+onClick("[data-undo]", async (button) => {
+  const told = await sendKnowing(`/api/merges/${button.dataset.undo}/undo`, {});
+  const left = told.left.length ? ` Left as they are: ${told.left.join(", ")}.` : "";
+  say(`Undone: ${told.dropped.asset} stands by itself again.${left}`);
+  setTimeout(() => location.reload(), 2500);
+});
+onClick("[data-answer]", async (button) => {
+  const { one, other } = button.closest(".pair").dataset;
+  await send("POST", `/api/duplicates/${one}/${other}/answer`, { answer: button.dataset.answer || null });
+  button.closest(".pair").remove();
+  say("Remembered.");
+});
 
 // --------------------------------------------------------------------------------------------- upload
 

@@ -17,7 +17,7 @@ from dam.ingest.inspection import CantCheck, Inspection, Job
 Inspector = Callable[[Job, Format], Inspection]
 
 #: Which module of this package looks into which kind of file (:attr:`dam.ingest.formats.Format.inspector`).
-MODULES = ("raster", "av", "svg", "pdf", "postscript", "font", "office", "model")
+MODULES = ("raster", "av", "svg", "pdf", "postscript", "font", "office", "model", "text")
 
 
 def inspector(name: str) -> Inspector:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pyvips
+import xxhash
 
 from dam.ingest import embedded, proofs
 from dam.ingest.formats import Format
@@ -40,6 +41,7 @@ def inspect(job: Job, found: Format) -> Inspection:
     progress = _Progress()
     told = Inspection()
     try:
+        _whole(job.path)
         source = _Proved(job.path, most, progress)
         proofs.of_picture(job, source, told)
         for page in range(1, min(source.pages, MOST_PAGES)):
@@ -55,10 +57,23 @@ def inspect(job: Job, found: Format) -> Inspection:
             explain(complaint, _reached(job.path, progress)), remedy="Ask the sender for it again."
         ) from error
     told.width, told.height = source.width, source.height
-    told.pixel_sha256 = source.pixel_sha256
+    told.pixel_hash = source.pixel_hash
     told.technical = _technical(source) | told.technical
     told.embedded = embedded.read(job.path)
     return told
+
+
+def _whole(path: Path) -> None:
+    """Refuse a cut-off WebP by the length it states (RIFF): its decoder fills up what is missing, silently."""
+    with path.open("rb") as stream:
+        head = stream.read(12)
+    if head[:4] == b"RIFF" and head[8:] == b"WEBP":
+        stated, there = int.from_bytes(head[4:8], "little") + 8, path.stat().st_size
+        if there < stated:
+            raise Unusable(
+                f"The file is cut off: {there:,} of its {stated:,} bytes are there.",
+                remedy="Ask the sender for the file again.",
+            )
 
 
 class _Progress:
@@ -82,7 +97,7 @@ class _Proved(imaging.Source):
         self._path = path
         self._at_once = pictures.shrinks_on_load(path)
         self.progress = progress
-        self.pixel_sha256: str | None = None
+        self.pixel_hash: str | None = None
         # the header is that of the very image that is decoded next, where that is possible
         self.header = pictures.open_picture(path, fail_on="warning")
         self.pages = self.header.get("n-pages") if self.header.get_typeof("n-pages") else 1
@@ -93,11 +108,15 @@ class _Proved(imaging.Source):
 
     def decode(self, scale: int) -> Any:
         """Decode the whole picture and hash its pixels on the way."""
+        pixels = pictures.jpeg_pixels(self._path, shrink=scale)
+        if pixels is not None:
+            self.pixel_hash = _hash(self.header, pixels, scale).hexdigest()
+            return imaging.in_memory(self.header, pixels, pixels.shape[1], pixels.shape[0])
         if self._at_once:
-            image = pictures.open_picture(self._path, fail_on="warning", shrink=scale).copy_memory()
+            image = pictures.open_picture(self._path, fail_on="warning", shrink=scale)
             data = image.write_to_memory()
-            self.pixel_sha256 = _hash(image, data, scale).hexdigest()
-            return imaging.shrunk(image, 1)
+            self.pixel_hash = _hash(image, data, scale).hexdigest()
+            return imaging.shrunk(imaging.in_memory(image, data, image.width, image.height), 1)
         image = self.header
         digest, parts = _hash(image, b"", 1), []
         rows = max(scale, STRIP // scale * scale)
@@ -109,30 +128,25 @@ class _Proved(imaging.Source):
             self.progress.row = top + count
             part = pyvips.Image.new_from_memory(strip, image.width, count, image.bands, image.format)
             part = imaging.shrunk(part.copy(interpretation=image.interpretation), min(scale, count, image.width))
-            parts.append(part.copy_memory())
-        self.pixel_sha256 = digest.hexdigest()
+            parts.append(imaging.in_memory(part))
+        self.pixel_hash = digest.hexdigest()
         return _stacked(parts, image)
 
 
-def _hash(image: Any, data: bytes, scale: int) -> Any:
+def _hash(image: Any, data: Any, scale: int) -> Any:
     shape = f"{image.width}x{image.height}x{image.bands}:{image.format}:{scale}:"
-    digest = hashlib.sha256(shape.encode())
+    digest = xxhash.xxh3_128(shape.encode())
     digest.update(data)
     return digest
 
 
 def _stacked(parts: list[Any], like: Any) -> Any:
     """Return strips as one image, with the profile and orientation of ``like``."""
+    for name in ("icc-profile-data", "orientation"):
+        if like.get_typeof(name):
+            parts[0].set_type(like.get_typeof(name), name, like.get(name))
     data = b"".join(part.write_to_memory() for part in parts)
-    first = parts[0]
-    made = pyvips.Image.new_from_memory(
-        data, first.width, sum(part.height for part in parts), first.bands, first.format
-    ).copy(interpretation=first.interpretation)
-    if like.get_typeof("icc-profile-data"):
-        made.set_type(pyvips.GValue.blob_type, "icc-profile-data", like.get("icc-profile-data"))
-    if like.get_typeof("orientation"):
-        made.set_type(pyvips.GValue.gint_type, "orientation", like.get("orientation"))
-    return made
+    return imaging.in_memory(parts[0], data, parts[0].width, sum(part.height for part in parts))
 
 
 def _reached(path: Path, progress: _Progress) -> str:
