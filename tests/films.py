@@ -43,11 +43,13 @@ def silence(seconds: float) -> NDArray[np.int16]:
 def scenes(seconds: float, *, seed: int = 1, size: tuple[int, int] = (320, 180), rate: float = 25) -> Iterator[Any]:
     """Yield frames: a slow pan over a picture, another picture every second."""
     width, height = size
+    large, drawn = Image.new("RGB", size), -1
     for number in range(round(seconds * rate)):
-        scene, at = divmod(number / rate, 1.0)
-        random = np.random.default_rng([seed, int(scene)])
-        coarse = random.integers(0, 255, (9, 16, 3), dtype=np.uint8)
-        large = Image.fromarray(coarse).resize((width * 5 // 4, height * 5 // 4), Image.Resampling.BICUBIC)
+        scene, at = int(number / rate), number / rate % 1
+        if scene != drawn:
+            coarse = np.random.default_rng([seed, scene]).integers(0, 255, (9, 16, 3), dtype=np.uint8)
+            large = Image.fromarray(coarse).resize((width * 5 // 4, height * 5 // 4), Image.Resampling.BICUBIC)
+            drawn = scene
         left, top = int(at * width / 4), int(at * height / 4)
         yield np.asarray(large.crop((left, top, left + width, top + height)))
 

@@ -58,6 +58,14 @@ def test_what_is_put_is_read_back(storage, tmp_path, source):
         assert local.read_bytes() == data
 
 
+def test_an_object_is_read_from_any_byte_on(storage):
+    storage.renditions.put("film.mp4", bytes(range(200)))
+    for start in (0, 1, 150, 199):
+        stream = storage.renditions.open("film.mp4", start=start)
+        assert stream.read() == bytes(range(200))[start:]
+        stream.close()
+
+
 def test_what_is_not_there(storage):
     assert not storage.vault.exists("x")
     storage.vault.delete("x")

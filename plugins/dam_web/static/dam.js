@@ -46,6 +46,7 @@ if (room) {
     buttons.forEach((button, at) => {
       const proof = document.getElementById(button.dataset.show);
       proof.hidden = at !== shown;
+      for (const playing of proof.querySelectorAll("video, audio")) playing.pause();
       if (at === shown) button.setAttribute("aria-current", "true");
       else button.removeAttribute("aria-current");
     });

@@ -245,7 +245,8 @@ class _Play:
             self._waiting.append((frame, seconds))
 
     def _start_proxy(self, size: tuple[int, int] | None, rate: Fraction) -> None:
-        channels = self._heard.stream.codec_context.layout.nb_channels if self._heard else 0
+        stream = self._heard.stream if self._heard else None
+        channels = stream.codec_context.layout.nb_channels if isinstance(stream, AudioStream) else 0
         self._proxy = Proxy(self._job.scratch / "proxy.mp4", size=size, rate=rate, channels=channels)
 
     def _proxy_sound(self, frame: AudioFrame, seconds: float) -> None:
@@ -351,7 +352,7 @@ def _digest(job: Job, container: InputContainer) -> Digest | None:
         return None
     try:
         with job.path.open("rb") as stream:
-            info = mutagen.flac.FLAC(stream).info
+            info = mutagen.flac.FLAC(stream).info  # type: ignore[no-untyped-call]
     except mutagen.MutagenError:
         return None
     return Digest(info.bits_per_sample, f"{info.md5_signature:032x}") if info.md5_signature else None

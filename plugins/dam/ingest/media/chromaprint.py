@@ -103,7 +103,8 @@ def _smoothed(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _normalised(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     length = np.sqrt((rows**2).sum(axis=1, keepdims=True))
-    return np.divide(rows, length, out=np.zeros_like(rows), where=length >= _QUIET)
+    normal: NDArray[np.float64] = np.divide(rows, length, out=np.zeros_like(rows), where=length >= _QUIET)
+    return normal
 
 
 def _rectangles(

@@ -14,14 +14,14 @@ from av.video.stream import VideoStream
 from dam.ingest.media.chain import Chain
 
 #: What, beside the original, decides a proxy's bytes; raise ``version`` when they come out another way.
-RECIPE = {"proof": "proxy", "version": 1, "side": 640, "rate": 30, "crf": 28, "sound": 96000}
+RECIPE = {"proof": "proxy", "version": 1, "side": 640, "rate": 30, "crf": 28, "sound": 96_000}
 VIDEO_TYPE, AUDIO_TYPE = "video/mp4", "audio/mp4"
 _TICKS = 90_000
-_SOUND_RATE = 48_000
+_SOUND_RATE, _SOUND_BITS = 48_000, 96_000
 #: One thread, so that the bytes don't depend on the machine; a key frame every two seconds, to seek by.
 _X264 = {
     "preset": "veryfast", "crf": "28", "threads": "1", "maxrate": "1200k", "bufsize": "2400k", "profile": "high",
-    "force-cfr": "0", "flags": "+bitexact+cgop",
+    "flags": "+bitexact+cgop",
 }  # fmt: skip
 
 _AAC = {"aac_coder": "fast"}  # half the time, for what the ear hardly notices in a proxy
@@ -51,7 +51,7 @@ class Proxy:
         if channels:
             layout = "mono" if channels == 1 else "stereo"
             self._sound = self._file.add_stream("aac", rate=_SOUND_RATE, layout=layout, options=_AAC)
-            self._sound.bit_rate = RECIPE["sound"] * min(channels, 2) // 2  # type: ignore[operator,assignment]
+            self._sound.bit_rate = _SOUND_BITS * min(channels, 2) // 2
             self._sound.codec_context.flags |= int(av.codec.context.Flags.bitexact)
             # gaps are filled, so that sound and picture stay together
             self._even = Chain(
@@ -95,8 +95,4 @@ class Proxy:
             self._file.mux(self._sound.encode(None))
         if self._picture is not None:
             self._file.mux(self._picture.encode(None))
-        self._file.close()
-
-    def give_up(self) -> None:
-        """Stop writing; what is there is of no use."""
         self._file.close()

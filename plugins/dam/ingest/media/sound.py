@@ -111,10 +111,9 @@ class Sound:
 
     def picture(self, width: int, height: int) -> Any:
         """Return the waveform as a libvips image."""
-        low, high = self._columns(width)
-        low, high = (
-            np.interp(np.arange(width), np.arange(len(ends)) * width / len(ends), ends) for ends in (low, high)
-        )
+        least, greatest = self._columns(width)
+        places = np.arange(len(least)) * width / len(least)
+        low, high = (np.interp(np.arange(width), places, ends) for ends in (least, greatest))
         middle = height / 2
         rows = np.arange(height)[:, None]
         top, bottom = middle - high / 32768 * middle, middle - low / 32768 * middle
@@ -146,7 +145,7 @@ class Digest:
         """Add a frame's samples: signed, in as many whole bytes as they need, the lowest first."""
         samples = np.ascontiguousarray(frame.to_ndarray()).reshape(-1)
         width = samples.dtype.itemsize
-        wide = (samples >> (8 * width - self._bits)).astype(f"<i{width}")
+        wide = np.right_shift(samples, 8 * width - self._bits).astype(f"<i{width}")
         used = -(-self._bits // 8)
         self._md5.update(np.ascontiguousarray(wide.view(np.uint8).reshape(-1, width)[:, :used]).tobytes())
 

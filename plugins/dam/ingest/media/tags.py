@@ -88,7 +88,7 @@ def _container(container: InputContainer, name: str) -> dict[str, Any]:
 
 def _id3(stream: BinaryIO) -> tuple[dict[str, Any], bytes]:
     try:
-        return _frames(ID3(stream))
+        return _frames(ID3(stream))  # type: ignore[no-untyped-call]
     except mutagen.MutagenError:
         return {}, b""
 
@@ -97,13 +97,13 @@ def _aiff(stream: BinaryIO) -> tuple[dict[str, Any], bytes]:
     from mutagen.aiff import AIFF
 
     try:
-        tags = AIFF(stream).tags
+        tags = AIFF(stream).tags  # type: ignore[no-untyped-call]
     except mutagen.MutagenError:
         return {}, b""
     return _frames(tags) if tags else ({}, b"")
 
 
-def _frames(tags: ID3) -> tuple[dict[str, Any], bytes]:
+def _frames(tags: Any) -> tuple[dict[str, Any], bytes]:
     """Return an ID3 tag's texts by frame (``TIT2``; ``TXXX.<description>``), and the XMP packet in it."""
     found: dict[str, Any] = {}
     xmp = b""
