@@ -47,7 +47,7 @@ def damaged(whole: bytes) -> st.SearchStrategy[bytes]:
 def refused_or_told(path: Path, module: str, **limits: object) -> None:
     """Let an inspector look into a file; fail unless it tells what it found, or refuses in a sentence."""
     try:
-        told = world.inspected(path, module, **limits)
+        told = world.inspected(path, module, side=160, **limits)
     except (Unusable, CantCheck) as error:
         sentence = error.what
         if not sentence[:1].isupper() or not sentence.rstrip(")").strip():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
@@ -122,14 +123,22 @@ def look(path: Path, **limits: Any) -> dict[str, Any]:
     return answer
 
 
-def inspected(path: Path, module: str, **limits: Any) -> Inspection:
+def inspected(path: Path, module: str, *, side: int = 0, **limits: Any) -> Inspection:
     """Let one inspector look into a file, whatever its format is taken for; proofs' files hold their bytes as ``data``.
 
-    :param module: of :mod:`dam.ingest.inspectors`. :raises Unusable: as the inspector does; or ``CantCheck``.
+    :param module: of :mod:`dam.ingest.inspectors`. :param side: of previews in pixels, in place of the recipe's.
+    :raises Unusable: as the inspector does; or ``CantCheck``.
     """
     known = load(PROJECT / "include" / "taxonomy" / "limits.yaml", Limits).model_dump()
     recipes = PROJECT / "include" / "templates" / "recipes.yaml"
-    with sandbox.scratch() as scratch:
+    with sandbox.scratch() as scratch, tempfile.TemporaryDirectory() as folder:
+        if side:
+            encode = "fit: inside, encode: {format: jpeg, quality: 80}"
+            recipes = Path(folder) / "recipes.yaml"
+            recipes.write_text(
+                f"preview: {{width: {side}, height: {side}, {encode}}}\n"
+                f"thumbnail: {{from: preview, width: 64, height: 64, {encode}}}\n"
+            )
         told = inspectors.inspector(module)(
             Job(path, path.name, scratch, known | limits, recipes), Format("application/octet-stream", "opaque", ())
         )
