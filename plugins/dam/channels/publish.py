@@ -737,7 +737,8 @@ def withdraw(
             publication = _locked(session, publication_id)
             if publication.status == PublicationStatus.WITHDRAWN:
                 return dict(publication.takedown or {})
-            probes, kept = [], []
+            probes: list[Probe] = []
+            kept: list[dict[str, str]] = []
             if publication.status == PublicationStatus.LIVE or publication.receipt is not None:
                 probes, kept = _take_down(services, session, publication, wait=wait)
             return _withdrawn(session, publication, probes, kept, actor=actor, reason=reason, run=run)
