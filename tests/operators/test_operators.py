@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy import text
 
 import world
@@ -367,6 +369,28 @@ def test_the_room_knows_the_run_of_a_workflow_of_ones_own(run, services, seat):
 
     ProofsOperator(task_id="proofs", package_id=seat[1]).execute(run("r7"))
     assert owner(services, stage=packages.STAGE, key=seat[1]) == "d/r7"
+
+
+@given(versions=st.integers(0, 30) | st.sampled_from([100, 1_024, 1_025, 12_501, 30_000]), channels=st.integers(1, 3))
+@settings(max_examples=40, deadline=None)
+def test_whatever_a_package_holds_airflow_can_map_it(versions, channels):
+    from dam_operators.activate import CHUNK, MOST_CHUNKS, chunks
+
+    rows = [
+        {"version_id": f"v{number:05}", "publication_id": f"p{number:05}-{channel}"}
+        for channel in range(channels)
+        for number in range(versions)
+    ]
+    made = chunks(rows)
+    assert [version for row in made for version in row["version_ids"]] == sorted({row["version_id"] for row in rows})
+    assert sorted(one for row in made for one in row["publication_ids"]) == sorted(
+        row["publication_id"] for row in rows
+    )
+    assert len(made) <= MOST_CHUNKS
+    assert versions > MOST_CHUNKS * CHUNK or all(len(row["version_ids"]) <= CHUNK for row in made)
+    assert len(made) >= min(versions, 3)
+    for row in made:  # a version's publications are in its chunk
+        assert {one.split("-")[0][1:] for one in row["publication_ids"]} == {one[1:] for one in row["version_ids"]}
 
 
 class TestPublish:
