@@ -546,6 +546,31 @@ class TestDeliverables:
             DeliverablesSensor(task_id="s", batch_id=opened(asked, due)).execute(run())
         assert abs(waits.value.timeout - timedelta(days=left)) <= timedelta(days=1)
 
+    def test_a_later_brief_ends_the_run_of_the_one_before(self, run, services, monkeypatch):
+        import asyncio
+
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        from dam.create import deliverables
+        from dam_operators import triggers
+        from dam_operators.create import DeliverablesSensor, OpenCreatorTasksOperator, SubmitDeliverablesOperator
+
+        brief_id = world.signed_brief(services)
+        batch_id = deliverables.open_tasks(services, brief_id=brief_id)["batch_id"]
+        world.signed_brief(services, budget=50000)
+        monkeypatch.setattr(triggers, "get_services", lambda: services)
+        waiting = triggers.DeliverablesTrigger(batch_id=batch_id, poll_seconds=0.01)
+        event = asyncio.run(anext(waiting.run())).payload
+        sensor = DeliverablesSensor(task_id="s", batch_id=batch_id)
+        for work in (
+            lambda: sensor.execute_complete(run(), event),
+            lambda: sensor.execute(run()),
+            lambda: SubmitDeliverablesOperator(task_id="t", batch_id=batch_id).execute(run()),
+            lambda: OpenCreatorTasksOperator(task_id="o", key=brief_id).execute(run()),
+        ):
+            with pytest.raises(AirflowSkipException):
+                work()
+
     def test_after_the_deadline_it_says_what_to_do(self, run, opened):
         from airflow.sdk.exceptions import AirflowSensorTimeout
 
