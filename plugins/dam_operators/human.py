@@ -166,7 +166,7 @@ class PersonOperator(HITLOperator):
                     "due_hours": round((self.response_timeout or timedelta()).total_seconds() / 3600),
                 },
             )
-        except OSError as error:
+        except (mail.MailFailed, OSError) as error:
             self.log.warning("The mail to %s was not sent: %s", ", ".join(to), error)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
@@ -525,6 +525,7 @@ class SignDestructionOperator(PersonOperator):
     """
 
     stage = "archive"
+    mail_template = "destruction_to_sign"
     template_fields: Sequence[str] = (*HITLOperator.template_fields, "due")
     SIGN, KEEP = "Destroy", "Keep"
 

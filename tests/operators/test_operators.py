@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -515,6 +516,42 @@ class TestTriggers:
         assert (path, kwargs) == (f"dam_operators.triggers.{name}", arguments)
         again = getattr(triggers, path.rsplit(".", 1)[1])(**kwargs)
         assert again.serialize() == (path, kwargs)
+
+
+class TestMail:
+    """Who is asked is mailed."""
+
+    @pytest.fixture
+    def asked(self, monkeypatch):
+        from airflow.providers.standard.operators import hitl
+
+        found = []
+        monkeypatch.setattr(hitl, "upsert_hitl_detail", lambda **kwargs: found.append(kwargs))
+        return found
+
+    def ask(self, context):
+        from airflow.sdk.exceptions import TaskAwaitingInput
+
+        from dam_operators.human import SignDestructionOperator
+
+        rows = [{"name": "HERO v1", "version_id": "ver_1", "policy": "images, 7 years"}]
+        with pytest.raises(TaskAwaitingInput):
+            SignDestructionOperator(task_id="sign", due={"sha256": "ab12", "due": rows}).execute(context)
+
+    def test_the_dam_admin_is_mailed_about_a_destruction_list(self, run, asked, monkeypatch):
+        from dam import mail
+
+        sent = []
+        monkeypatch.setattr(mail, "send", lambda services, **told: sent.append(told))
+        self.ask(run())
+        [told] = sent
+        assert (told["to"], told["template"]) == (["ada@acme.example"], "destruction_to_sign")
+        assert "HERO v1" in told["context"]["body"]
+
+    def test_a_mail_server_that_is_down_keeps_no_question_back(self, run, asked, services):
+        services.settings = replace(services.settings, smtp_url="smtp://127.0.0.1:9")
+        self.ask(run())
+        assert len(asked) == 1
 
 
 class TestDeliverables:
