@@ -7,6 +7,9 @@
 rights policy for every version and channel; makes the channel's renditions by recipe; publishes with an
 idempotency key; probes every endpoint. An embargo is waited for without a worker slot.
 
+**What an earlier version of the same asset has live** on the channel is withdrawn once the new one is proved
+to be live, with its own takedown proof.
+
 **When a publication carries a risk** that the rights allow (`policy.risks` in
 `include/templates/workflow.yaml`: a licence that ends soon, a kind of licence with duties, a legal hold), the
 digital team is asked: *Publish* puts the person's name to it, *Hold back* keeps it in, and so does silence.

@@ -11,6 +11,9 @@ deliverable is there under its conventional name `PROJECT_CLIENT_YYYYMMDD_v01.ex
 which files are misnamed. Waiting costs no worker slot. **When it fails** the deadline of the stage is over,
 and so is the day on which the last deliverable was due: put the files there and clear it.
 
+**When a later brief is signed** what is still owed for the one before is cancelled, and its run ends. Files
+that lie in its folder stay there; put them into the new brief's folder where they answer it.
+
 Idempotent: the same brief or package opens the same tasks; an event told twice is dropped by `claim`.
 """
 

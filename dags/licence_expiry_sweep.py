@@ -1,14 +1,15 @@
 """
 ### Licence expiry: warn in time, withdraw at expiry, prove it
 
-**Starts** daily at 04:00 UTC. **Ends with** a takedown receipt for each withdrawn publication.
+**Starts** every hour at five past: licences end at midnight UTC, and what could not be proved dead is tried
+again soon. **Ends with** a takedown receipt for each withdrawn publication.
 
 **What it does.** Mails the owners of what expires in 90, 60, 30, 14, 7 or 1 days, each mark once.
 Withdraws every publication whose licence has ended, at every endpoint (origin, each rendition, CMS), and
 probes each of them dead; the receipt is kept.
 
-**When `takedown` fails** an endpoint still answers: the log names its URL. Everything else is withdrawn;
-clear the task to try again.
+**When `takedown` fails** an endpoint still answers: the log names its URL. Everything else is withdrawn; the
+next run tries again, and so does clearing the task.
 
 The param `today` looks from another day. One that has not come is a rehearsal: the tasks return what would
 be mailed and withdrawn, and nothing is. Idempotent: marks are sent once, a publication that is withdrawn
@@ -24,7 +25,7 @@ TODAY = "{{ params.today or dag_run.run_after.date().isoformat() }}"
 
 with DAG(
     dag_id="licence_expiry_sweep",
-    schedule=clock("0 4 * * *"),
+    schedule=clock("5 * * * *"),
     doc_md=__doc__,
     params={"today": Param("", type=["string", "null"], title="Today", description="ISO date; empty: now.")},
     **dag_settings("archive", max_active_runs=1),

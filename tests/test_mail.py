@@ -25,6 +25,7 @@ CONTEXTS: dict[str, dict[str, Any]] = {
     "seat_open": {"subject": "Spring 2027, round 1", "body": "six photographs", "due_hours": 24},
     "seat_reminder": {"subject": "Spring 2027, round 1", "body": "six photographs", "due_hours": 4},
     "risks_to_clear": {"subject": "Clear the risks of 2 publications", "body": "ends soon", "due_hours": 24},
+    "destruction_to_sign": {"subject": "Sign the destruction list", "body": "List `ab12`", "due_hours": 336},
     "librarian_needed": {"subject": "batch 7", "body": "alt_text is missing"},
     "licence_alert": {
         "days": 30,

@@ -8,7 +8,8 @@ brief_to_sign,        ``subject, body`` (text)
 seat_open,            and, where there is one, ``due_hours``
 seat_reminder,
 risks_to_clear,
-librarian_needed
+librarian_needed,
+destruction_to_sign
 licence_alert         ``days, reference, holder, asset, ends_on`` and ``live_urls`` (a list)
 takedown              ``asset`` and the receipt of :func:`dam.channels.publish.withdraw`
 report_ready          ``period, kpis`` (each ``name, number, unit``)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
+#: Versions in a chunk: work enough for a task's start to cost little, spread over some tasks where there are few.
+CHUNK, SPREAD = 25, 4
+#: Airflow maps no more than 1,024 tasks (``core.max_map_length``).
+MOST_CHUNKS = 500
 #: Failures that a retry would not change.
 FINAL = (BadInput, NotFound, Refused)
 
@@ -23,10 +28,10 @@ FINAL = (BadInput, NotFound, Refused)
 class RightsPreflightOperator(DamOperator):
     """Asks the rights policy for every approved version and channel of a package.
 
-    Returns a row for each version that may go out, to map over:
-    ``{"version_id": …, "publication_ids": […]}``. Further XComs: ``risky`` (the ids of publications that
-    the digital team must clear first), ``refused`` (each refusal with its explanation) and
-    ``next_package`` (the next round, when the approval turned out to be void; then nothing may go out).
+    Returns what may go out in chunks to map over: ``{"version_ids": […], "publication_ids": […]}``. Further
+    XComs: ``risky`` (the ids of publications that the digital team must clear first), ``refused`` (each refusal
+    with its explanation) and ``next_package`` (the next round, when the approval turned out to be void; then
+    nothing may go out).
 
     Skipped without a package: nothing was approved.
 
@@ -54,15 +59,23 @@ class RightsPreflightOperator(DamOperator):
         context["ti"].xcom_push(key="next_package", value=plan["next_package_id"] or "")
         risky = [row["publication_id"] for row in plan["publications"] if row["risks"]]
         context["ti"].xcom_push(key="risky", value=risky)
-        return by_version(row for row in plan["publications"] if not row["risks"])
+        return chunks(row for row in plan["publications"] if not row["risks"])
 
 
-def by_version(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Gather publications as rows to map over: ``{"version_id": …, "publication_ids": […]}``."""
+def chunks(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Gather publications as chunks of whole versions to map over: ``{"version_ids": […], "publication_ids": […]}``.
+
+    Never more chunks than :data:`MOST_CHUNKS`, however many versions there are.
+    """
     found: dict[str, list[str]] = {}
     for row in rows:
         found.setdefault(row["version_id"], []).append(row["publication_id"])
-    return [{"version_id": key, "publication_ids": value} for key, value in sorted(found.items())]
+    versions = sorted(found)
+    size = max(math.ceil(len(versions) / MOST_CHUNKS), min(math.ceil(len(versions) / SPREAD), CHUNK))
+    return [
+        {"version_ids": some, "publication_ids": [publication for version in some for publication in found[version]]}
+        for some in (versions[start : start + size] for start in range(0, len(versions), size or 1))
+    ]
 
 
 class RenditionOperator(DamOperator):

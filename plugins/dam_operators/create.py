@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator
-from airflow.sdk.exceptions import AirflowSensorTimeout
+from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
 
 from dam_operators.base import DamOperator, run_name, told_plainly
 from dam_operators.services import get_services
@@ -18,8 +19,21 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
+@contextmanager
+def _skipped_when_cancelled() -> Iterator[None]:
+    """Skip a task whose brief was followed by a later one: its run has nothing to do any more."""
+    from dam.create.deliverables import Cancelled
+
+    try:
+        yield
+    except Cancelled as cancelled:
+        raise AirflowSkipException(str(cancelled)) from cancelled
+
+
 class OpenCreatorTasksOperator(DamOperator):
     """Opens tasks for creators and the drop folder their files belong in. Returns the batch's id.
+
+    Skipped when a later brief of the campaign is signed.
 
     :param key: a brief id (all its deliverables) or a package id (only the versions for which changes
         were requested) (templated).
@@ -36,10 +50,11 @@ class OpenCreatorTasksOperator(DamOperator):
         from dam.create import deliverables
 
         run = run_name(context)
-        if self.key.startswith("brf_"):
-            opened = deliverables.open_tasks(self.services, brief_id=self.key, run=run)
-        else:
-            opened = deliverables.reopen(self.services, package_id=self.key, run=run)
+        with _skipped_when_cancelled():
+            if self.key.startswith("brf_"):
+                opened = deliverables.open_tasks(self.services, brief_id=self.key, run=run)
+            else:
+                opened = deliverables.reopen(self.services, package_id=self.key, run=run)
         self.log.info("Drop folder %s; tasks: %s", opened["location"], opened["tasks"])
         return str(opened["batch_id"])
 
@@ -48,7 +63,8 @@ class DeliverablesSensor(BaseSensorOperator):
     """Waits until every deliverable of a batch is in its drop folder under its conventional name.
 
     Waits in the triggerer, so it costs no worker slot, until the deadline of the stage ``create`` in
-    ``workflow.yaml``, or the day on which the last deliverable is due where that is later.
+    ``workflow.yaml``, or the day on which the last deliverable is due where that is later. Skipped when a later
+    brief was signed: nobody waits for these any more.
 
     :param batch_id: the batch (templated).
     """
@@ -68,6 +84,8 @@ class DeliverablesSensor(BaseSensorOperator):
 
         with told_plainly():
             state = deliverables.arrived(get_services(), batch_id=self.batch_id)
+        if state["cancelled"]:
+            raise AirflowSkipException("a later brief was signed")
         if not state["complete"]:
             self.log.info("Waiting for %s; misnamed: %s", state["missing"], state["misnamed"])
             self.defer(
@@ -93,6 +111,8 @@ class DeliverablesSensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> str:
         """Return the batch's id."""
+        if event.get("cancelled"):
+            raise AirflowSkipException("a later brief was signed")
         return str(event["batch_id"])
 
 
@@ -112,5 +132,6 @@ class SubmitDeliverablesOperator(DamOperator):
         """Close the tasks."""
         from dam.create import deliverables
 
-        deliverables.submit(self.services, batch_id=self.batch_id, run=run_name(context))
+        with _skipped_when_cancelled():
+            deliverables.submit(self.services, batch_id=self.batch_id, run=run_name(context))
         return self.batch_id

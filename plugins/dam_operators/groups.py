@@ -117,11 +117,12 @@ def activate(package_id: Any, *, channels: list[str] | None = None, suffix: str 
         cleared = ClearRisksOperator(task_id=f"clear_risks{suffix}", publication_ids=_part(preflight, "risky"))
         for which, rows in ((suffix, preflight.output), (f"{suffix}_cleared", cleared.output)):
             render = RenditionOperator.partial(task_id=f"render{which}").expand(
-                version_ids=rows.map(lambda row: [row["version_id"]])
+                version_ids=rows.map(lambda row: row["version_ids"])
             )
-            publish = PublishOperator.partial(task_id=f"publish{which}").expand(
-                publication_ids=rows.map(lambda row: row["publication_ids"])
-            )
+            # also after a rendering that failed: it is some versions' only, and publishing them says so
+            publish = PublishOperator.partial(
+                task_id=f"publish{which}", trigger_rule="all_done_min_one_success"
+            ).expand(publication_ids=rows.map(lambda row: row["publication_ids"]))
             render >> publish
             # a teardown: it runs also after a publication that failed, and leaves the run failed then
             AnnounceOperator(

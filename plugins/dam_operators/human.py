@@ -19,7 +19,7 @@ from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException, Do
 from airflow.sdk.execution_time.hitl import get_hitl_detail_content_detail
 
 from dam.errors import BadInput, Refused
-from dam_operators.activate import by_version
+from dam_operators.activate import chunks
 from dam_operators.base import run_name, told_plainly
 from dam_operators.services import get_services
 from dam_operators.stage import workflow
@@ -168,7 +168,7 @@ class PersonOperator(HITLOperator):
                     "due_hours": round((self.response_timeout or timedelta()).total_seconds() / 3600),
                 },
             )
-        except OSError as error:
+        except (mail.MailFailed, OSError) as error:
             self.log.warning("The mail to %s was not sent: %s", ", ".join(to), error)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
@@ -388,7 +388,7 @@ _SINGLE = 'Leave it empty, or write it like {"ver_…": {"verdict": "reject", "c
 class ClearRisksOperator(PersonOperator):
     """The digital team clears publications that the rights allow but that carry a risk, or holds them back.
 
-    Skipped when there is none. Returns rows to map over, as the preflight does; none when held back.
+    Skipped when there is none. Returns chunks to map over, as the preflight does; none when held back.
 
     :param publication_ids: the risky publications (templated).
     """
@@ -414,7 +414,7 @@ class ClearRisksOperator(PersonOperator):
         if not publish.risky(self.services, publication_ids=self._ids()):
             cleared = publish.cleared(self.services, publication_ids=self._ids())
             if cleared:
-                return by_version(cleared)
+                return chunks(cleared)
         return super().execute(context)
 
     def ready(self, context: Context) -> None:
@@ -444,7 +444,7 @@ class ClearRisksOperator(PersonOperator):
         known: dict[str, Any] = {"publication_ids": self._ids(), "person": person, "run": run_name(context)}
         if answer == self.PUBLISH:
             publish.clear(self.services, **known)
-            return by_version(publish.cleared(self.services, publication_ids=self._ids()))
+            return chunks(publish.cleared(self.services, publication_ids=self._ids()))
         publish.hold_back(self.services, **known, reason=values.get("comment") or "")
         return []
 
@@ -527,6 +527,7 @@ class SignDestructionOperator(PersonOperator):
     """
 
     stage = "archive"
+    mail_template = "destruction_to_sign"
     SIGN, KEEP = "Destroy", "Keep"
 
     def __init__(self, **kwargs: Any) -> None:

@@ -14,7 +14,7 @@ from dam_operators.services import get_services
 
 
 class DeliverablesTrigger(BaseTrigger):
-    """Fires when every deliverable of a batch is in its drop folder.
+    """Fires when every deliverable of a batch is in its drop folder, or nobody waits for them any more.
 
     :param batch_id: the batch.
     :param poll_seconds: seconds between looks.
@@ -38,8 +38,8 @@ class DeliverablesTrigger(BaseTrigger):
 
         while True:
             state = await asyncio.to_thread(deliverables.arrived, get_services(), batch_id=self.batch_id)
-            if state["complete"]:
-                yield TriggerEvent({"batch_id": self.batch_id})
+            if state["complete"] or state["cancelled"]:
+                yield TriggerEvent({"batch_id": self.batch_id, "cancelled": state["cancelled"]})
                 return
             await asyncio.sleep(self.poll_seconds)
 

@@ -147,6 +147,33 @@ class World:
             return []
         return [f"{self.origin.url}/entries/{name}" for name in json.loads(self.entries.read_text())["entries"]]
 
+    def next_version(self) -> None:
+        """Put the next version of the world's asset through the review: from now on the world's package and version."""
+        picture = io.BytesIO()
+        Image.radial_gradient("L").resize((640, 480)).convert("RGB").save(picture, "JPEG")
+        stored = self.services.storage.vault.put_content(picture.getvalue(), suffix=".jpg")
+        with self.services.session() as session:
+            old = session.get_one(Version, self.version_id)
+            location = f"drops/round-{old.number}"
+            version = Version(
+                asset=old.asset,
+                number=(old.number or 0) + 1,
+                batch=Batch(campaign=old.batch.campaign, source="inbox", location=location, sent_by="dario"),
+                filename=old.filename.replace("v01", "v02"),
+                sha256=stored.sha256,
+                bytes=stored.bytes,
+                media_type=old.media_type,
+                storage_uri=stored.uri,
+                width=640,
+                height=480,
+                state=VersionState.INGESTED,
+                made_by="dario",
+            )
+            session.add_all([version, Description(version=version, title="Hero A", updated_by="libby")])
+            session.flush()
+            batch_id, self.version_id = version.batch_id, version.id
+        self.package_id = approved(self.services, batch_id=batch_id, version_ids=[self.version_id])
+
     def review(self, content: bytes, *, filename: str, kind: str, media_type: str) -> None:
         """Put another file through the review: from now on the world's package and version."""
         self.package_id, self.version_id = _reviewed(

@@ -12,10 +12,11 @@ from typing import Any
 import httpx
 import pytest
 
-from dam.catalog.models import Batch, Grant, Package, Publication, VersionState, utcnow
+from dam.catalog.models import Batch, Grant, Package, Publication, Version, VersionState, utcnow
 from dam.channels import deliver, publish, wire
 from dam.enrich import contracts
 from dam.errors import NotFound, Refused
+from dam.retention import archive
 from dam.review import packages, seats
 from dam.rights import policy
 from dam.services import Services
@@ -247,6 +248,57 @@ def test_the_policy_is_asked_again_when_the_embargo_is_over(world):
     assert world.version().state == VersionState.APPROVED
     assert world.planned() == publication_id  # planned anew, it may go out while the licence lasts
     assert world.publish(publication_id)["status"] == "live"
+
+
+# ------------------------------------------------------------------------------------ the next version
+
+
+def test_the_next_version_takes_the_place_of_the_one_before(world):
+    web, cms = world.planned("web"), world.planned("cms")
+    first, urls = world.version_id, world.publish(web)["endpoints"]
+    world.publish(cms)
+    world.next_version()
+    new = world.planned("web")
+    live = world.publish(new)
+    assert [HTTP.get(url).status_code for url in live["endpoints"]] == [200] * len(urls)
+    assert [HTTP.get(url).status_code for url in urls] == [404] * len(urls)
+    gone = world.publication(web)
+    assert (gone.status, gone.reason) == ("withdrawn", "version 2 took its place")
+    assert {probe["url"] for probe in gone.takedown["endpoints"]} == set(urls)
+    assert world.publication(cms).status == "live"  # nothing of version 2 is there yet
+    with world.services.session() as session:
+        assert session.get_one(Version, first).state == VersionState.LIVE
+    world.publish(world.planned("cms"))
+    assert world.publication(cms).status == "withdrawn"
+    with world.services.session() as session:
+        assert session.get_one(Version, first).state == VersionState.WITHDRAWN
+    later = utcnow() + timedelta(days=8)  # after the days that what was withdrawn rests
+    [due] = archive.due(world.services, now=later)
+    assert due == {"version_id": first, "reason": "a later version took its place"}
+
+
+def test_a_takedown_of_the_version_before_is_tried_again(world, monkeypatch):
+    web = world.planned("web")
+    world.publish(web)
+    world.next_version()
+    new = world.planned("web")
+    _killed(world, "publish:withdraw:before", publish.publish, new)
+    assert (world.publication(web).status, world.publication(new).status) == ("live", "live")
+    world.publish(new)
+    assert world.publication(web).status == "withdrawn"
+
+
+def test_a_version_whose_place_was_taken_does_not_go_live_any_more(world):
+    old = world.package_id, world.version_id
+    late = world.planned("web", not_before=utcnow() + timedelta(days=5))
+    world.next_version()
+    world.publish(world.planned("web"))
+    with pytest.raises(Refused, match="Version 2 took its place on web"):
+        world.publish(late, now=utcnow() + timedelta(days=6))
+    world.package_id, world.version_id = old
+    [row] = publish.plan(world.services, package_id=world.package_id, channels=["web"])["refused"]
+    assert row["explanation"] == "Version 2 took its place on web."
+    assert world.planned("cms")
 
 
 # ----------------------------------------------------------------------------------- killed, and run again

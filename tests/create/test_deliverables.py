@@ -91,6 +91,40 @@ def test_the_next_brief_asks_for_the_next_version(services, tmp_path):
     assert state["missing"] == ["SPRING27-HERO-A_ACME_…_v02", "SPRING27-HERO-B_ACME_…_v02"]
 
 
+def statuses(services, batch_id):
+    with services.session() as session:
+        return [task.status for task in session.query(CreatorTask).filter(CreatorTask.batch_id == batch_id)]
+
+
+def test_a_later_brief_cancels_what_is_still_owed_for_the_one_before(services, brief_id, opened):
+    put(services, opened, HERO_A)
+    later = world.signed_brief(services, budget=50000)
+    assert statuses(services, opened["batch_id"]) == ["cancelled", "cancelled"]
+    state = put(services, opened, HERO_B)
+    assert (state["complete"], state["cancelled"], state["missing"]) == (False, True, [])
+    with pytest.raises(deliverables.Cancelled):
+        deliverables.submit(services, batch_id=opened["batch_id"])
+    with pytest.raises(deliverables.Cancelled, match="brief 2 of spring-2027 took its place"):
+        deliverables.open_tasks(services, brief_id=brief_id)
+    following = deliverables.open_tasks(services, brief_id=later)
+    state = put(services, following, HERO_A, HERO_B)
+    assert (state["complete"], state["cancelled"]) == (True, False)
+    deliverables.submit(services, batch_id=following["batch_id"])
+    assert statuses(services, following["batch_id"]) == ["done", "done"]
+
+
+def test_signing_again_cancels_nothing(services, brief_id, opened):
+    briefs.sign(services, brief_id=brief_id, person="maya")
+    assert statuses(services, opened["batch_id"]) == ["open", "open"]
+
+
+def test_a_later_brief_leaves_what_was_delivered(services, tmp_path):
+    batch_id, _ = world.designers_batch(services, tmp_path)
+    world.signed_brief(services, budget=50000)
+    assert statuses(services, batch_id) == ["done", "done"]
+    deliverables.submit(services, batch_id=batch_id)
+
+
 def test_reopening_needs_a_package_that_asked_for_changes(services):
     with pytest.raises(NotFound, match="no such package"):
         deliverables.reopen(services, package_id="pkg_none")

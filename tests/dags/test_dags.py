@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -98,6 +98,14 @@ def uris(condition):
             yield from uris(part)
     else:
         yield condition.uri
+
+
+def test_what_ends_at_midnight_is_withdrawn_right_after_it(bag):
+    from croniter import croniter
+
+    midnight = datetime(2027, 3, 4, tzinfo=UTC)
+    first = croniter(bag.dags["licence_expiry_sweep"].timetable.expression, midnight).get_next(datetime)
+    assert first - midnight <= timedelta(minutes=15)
 
 
 def test_stages_are_joined_without_gaps(bag):

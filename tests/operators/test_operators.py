@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy import select, text
 
 import world
@@ -482,6 +485,28 @@ def test_the_room_knows_the_run_of_a_workflow_of_ones_own(run, services, seat):
     assert owner(services, stage=packages.STAGE, key=seat[1]) == "d/r7"
 
 
+@given(versions=st.integers(0, 30) | st.sampled_from([100, 1_024, 1_025, 12_501, 30_000]), channels=st.integers(1, 3))
+@settings(max_examples=40, deadline=None)
+def test_whatever_a_package_holds_airflow_can_map_it(versions, channels):
+    from dam_operators.activate import CHUNK, MOST_CHUNKS, chunks
+
+    rows = [
+        {"version_id": f"v{number:05}", "publication_id": f"p{number:05}-{channel}"}
+        for channel in range(channels)
+        for number in range(versions)
+    ]
+    made = chunks(rows)
+    assert [version for row in made for version in row["version_ids"]] == sorted({row["version_id"] for row in rows})
+    assert sorted(one for row in made for one in row["publication_ids"]) == sorted(
+        row["publication_id"] for row in rows
+    )
+    assert len(made) <= MOST_CHUNKS
+    assert versions > MOST_CHUNKS * CHUNK or all(len(row["version_ids"]) <= CHUNK for row in made)
+    assert len(made) >= min(versions, 3)
+    for row in made:  # a version's publications are in its chunk
+        assert {one.split("-")[0][1:] for one in row["publication_ids"]} == {one[1:] for one in row["version_ids"]}
+
+
 class TestPublish:
     """One task publishes several publications; what becomes of one is nothing to the others."""
 
@@ -680,6 +705,42 @@ class TestRegisterDrops:
         assert world.ingest(services, second) == {"ingested": 1}
 
 
+class TestMail:
+    """Who is asked is mailed."""
+
+    @pytest.fixture
+    def asked(self, monkeypatch):
+        from airflow.providers.standard.operators import hitl
+
+        found = []
+        monkeypatch.setattr(hitl, "upsert_hitl_detail", lambda **kwargs: found.append(kwargs))
+        return found
+
+    def ask(self, context):
+        from airflow.sdk.exceptions import TaskAwaitingInput
+
+        from dam_operators.human import SignDestructionOperator
+
+        rows = [{"name": "HERO v1", "version_id": "ver_1", "policy": "images, 7 years"}]
+        with pytest.raises(TaskAwaitingInput):
+            SignDestructionOperator(task_id="sign", due={"sha256": "ab12", "due": rows}).execute(context)
+
+    def test_the_dam_admin_is_mailed_about_a_destruction_list(self, run, asked, monkeypatch):
+        from dam import mail
+
+        sent = []
+        monkeypatch.setattr(mail, "send", lambda services, **told: sent.append(told))
+        self.ask(run())
+        [told] = sent
+        assert (told["to"], told["template"]) == (["ada@acme.example"], "destruction_to_sign")
+        assert "HERO v1" in told["context"]["body"]
+
+    def test_a_mail_server_that_is_down_keeps_no_question_back(self, run, asked, services):
+        services.settings = replace(services.settings, smtp_url="smtp://127.0.0.1:9")
+        self.ask(run())
+        assert len(asked) == 1
+
+
 class TestDeliverables:
     """Creators have the stage's time, and in any case until the last deliverable is due."""
 
@@ -708,6 +769,31 @@ class TestDeliverables:
         with pytest.raises(TaskDeferred) as waits:
             DeliverablesSensor(task_id="s", batch_id=opened(asked, due)).execute(run())
         assert abs(waits.value.timeout - timedelta(days=left)) <= timedelta(days=1)
+
+    def test_a_later_brief_ends_the_run_of_the_one_before(self, run, services, monkeypatch):
+        import asyncio
+
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        from dam.create import deliverables
+        from dam_operators import triggers
+        from dam_operators.create import DeliverablesSensor, OpenCreatorTasksOperator, SubmitDeliverablesOperator
+
+        brief_id = world.signed_brief(services)
+        batch_id = deliverables.open_tasks(services, brief_id=brief_id)["batch_id"]
+        world.signed_brief(services, budget=50000)
+        monkeypatch.setattr(triggers, "get_services", lambda: services)
+        waiting = triggers.DeliverablesTrigger(batch_id=batch_id, poll_seconds=0.01)
+        event = asyncio.run(anext(waiting.run())).payload
+        sensor = DeliverablesSensor(task_id="s", batch_id=batch_id)
+        for work in (
+            lambda: sensor.execute_complete(run(), event),
+            lambda: sensor.execute(run()),
+            lambda: SubmitDeliverablesOperator(task_id="t", batch_id=batch_id).execute(run()),
+            lambda: OpenCreatorTasksOperator(task_id="o", key=brief_id).execute(run()),
+        ):
+            with pytest.raises(AirflowSkipException):
+                work()
 
     def test_after_the_deadline_it_says_what_to_do(self, run, opened):
         from airflow.sdk.exceptions import AirflowSensorTimeout

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError
 from sqlalchemy import select, text
 
 from dam.catalog.lifecycle import place_hold
@@ -13,6 +16,8 @@ from dam.catalog.models import ArchiveConfirmation, Campaign, Version, utcnow
 from dam.errors import NotFound, Refused
 from dam.retention import archive
 from dam.retention.policies import policies
+from dam.services import Services
+from dam.storage.store import StoreFailed
 
 TODAY = utcnow().date()
 
@@ -317,3 +322,54 @@ def test_every_state_that_may_be_over_is_in_the_index(library):
         assert f"'{state}'" in predicate
     assert set(policies(library.services).grace_days) <= set(archive.CANDIDATES)
     assert Version.__tablename__ == "versions"
+
+
+# --------------------------------------------------------------------------------------------------- S3
+
+
+@pytest.fixture
+def bucket(library):
+    """The same library over a bucket, and a function that makes S3 refuse an object from then on."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    options = {
+        "endpoint_url": f"http://{host}:{port}", "aws_access_key_id": "test", "aws_secret_access_key": "test",
+        "region_name": "us-east-1",
+    }  # fmt: skip
+    boto3.client("s3", **options).create_bucket(Bucket="dam")
+    library.services = Services(replace(library.services.settings, storage_url="s3://dam", storage_options=options))
+
+    def refuse(version_id: str) -> None:
+        uri = library.get(version_id).storage_uri
+
+        def answer(params, **_):
+            if uri.partition(":")[2] in params["url_path"]:
+                raise ClientError({"Error": {"Code": "SlowDown", "Message": "later"}}, "any")
+
+        library.services.storage.vault.client.meta.events.register("before-call.s3", answer)
+
+    yield refuse
+    server.stop()
+
+
+def test_one_object_that_s3_refuses_does_not_stop_the_others(library, bucket):
+    versions = [library.version("rejected", name=f"A{number}") for number in range(3)]
+    bucket(versions[0])
+    with pytest.raises(StoreFailed, match=r"1 of 3 versions could not be read: vault:.*SlowDown"):
+        archive.verify_bytes(library.services, version_ids=versions)
+    rows = archive.archive(library.services, version_ids=versions)
+    assert "SlowDown" in rows[0]["error"]
+    assert all(row["uri"].startswith("cold:") for row in rows[1:])
+    assert [library.get(version_id).state for version_id in versions] == ["rejected", "archived", "archived"]
+
+
+def test_bytes_that_rotted_are_told_although_another_object_is_refused(library, bucket):
+    refused, rotten = (library.version("rejected", name=f"A{number}") for number in range(2))
+    store, key = library.services.storage.resolve(library.get(rotten).storage_uri)
+    store.put(key, b"rotten")
+    bucket(refused)
+    report = archive.verify_bytes(library.services, version_ids=[refused, rotten])
+    assert (report["checked"], [row["version_id"] for row in report["bad"]]) == (1, [rotten])

@@ -7,16 +7,21 @@ import io
 import os
 import threading
 import uuid
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import boto3
 import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dam.errors import BadInput, NotFound
 from dam.storage import Corrupt, Storage
 from dam.storage.keys import checked
+from dam.storage.s3 import S3Store
+from dam.storage.store import StoreFailed
 
 KEYS = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
 
@@ -74,6 +79,57 @@ def test_what_is_not_there(storage):
             ask("x")
     with pytest.raises(NotFound), storage.vault.local("x"):
         pass
+
+
+ASK = {
+    "put": lambda store: store.put("k", b"x"),
+    "open": lambda store: store.open("k"),
+    "read": lambda store: store.read("k"),
+    "digest": lambda store: store.digest("k"),
+    "local": lambda store: store.local("k").__enter__(),
+    "size": lambda store: store.size("k"),
+    "exists": lambda store: store.exists("k"),
+    "list": lambda store: list(store.list()),
+    "delete": lambda store: store.delete("k"),
+}
+
+
+@pytest.mark.parametrize("ask", ASK.values(), ids=ASK)
+@pytest.mark.parametrize("fault", ["refused", "down"])
+def test_what_s3_will_not_do_is_told_as_ours(s3_url, ask, fault):
+    def refuse(**_):
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "not yours"}}, "any")
+
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3_url if fault == "refused" else "http://127.0.0.1:9",
+        config=Config(retries={"total_max_attempts": 1}),
+        **KEYS,
+    )
+    if fault == "refused":
+        client.meta.events.register("before-call.s3", refuse)
+    with pytest.raises(StoreFailed, match=r"vault:k?: S3 did not do it: .*(AccessDenied|127\.0\.0\.1:9)"):
+        ask(S3Store("vault", client, "bucket", "vault/"))
+
+
+def test_an_answer_that_is_cut_off_is_told_as_ours():
+    class Cut(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b"only this")
+
+        def log_message(self, *_):
+            """Keep quiet."""
+
+    with HTTPServer(("127.0.0.1", 0), Cut) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        store = Storage("s3://bucket/x", KEYS | {"endpoint_url": f"http://127.0.0.1:{server.server_port}"}).vault
+        for ask in (store.read, store.digest):
+            with pytest.raises(StoreFailed, match="vault:k: S3 did not do it"):
+                ask("k")
+        server.shutdown()
 
 
 def test_a_listing_is_sorted_and_keeps_to_its_prefix_and_store(storage):

@@ -40,6 +40,8 @@ from dam.review import packages
 from dam.rights import policy, risk
 
 if TYPE_CHECKING:
+    from sqlalchemy import Select
+
     from dam.services import Services
     from dam.workflow import Risks
 
@@ -187,6 +189,8 @@ def _schedule(
         return _row(version, asset, channel, reason, found)
     if found is not None and found.status == PublicationStatus.LIVE:
         return _row(version, asset, channel, "", found)
+    if reason := _superseded(session, version, channel):
+        return _row(version, asset, channel, reason, found)
     starts_at = max([starts_at, *_campaign_start(asset.campaign, template.window)])
     answer = policy.ask(session, version_id=version.id, channel=channel, territories=territories, on=starts_at.date())
     ends_at = _end(answer, asset.campaign, template.window)
@@ -413,6 +417,8 @@ def publish(
 ) -> dict[str, Any]:
     """Bring a scheduled publication to its channel, prove it by probing, and make its version live.
 
+    What an earlier version of the asset still has live at the channel is withdrawn then, with its proof.
+
     :param wait: called with the seconds to wait between tries.
     :returns: ``{publication_id, version_id, channel, status, live_url, endpoints, starts_at, ends_at,
         probed_at}``; ``endpoints`` are URLs. Before ``starts_at`` the status is ``scheduled`` and
@@ -425,8 +431,44 @@ def publish(
     :raises ChannelRefused: the channel will not take it (``failed`` too).
     :raises ChannelUnavailable: the channel did not answer; it stays scheduled, to be tried again.
     :raises NotSeen: an endpoint does not answer with the right bytes; it stays scheduled.
+    :raises StillLive: an earlier version could not be withdrawn; this one is live. Run again, it is tried again.
     """
-    now = now or utcnow()
+    told = _publish(services, publication_id, now=now or utcnow(), wait=wait, run=run)
+    if told["status"] == PublicationStatus.LIVE:
+        _supersede(services, publication_id, wait=wait, run=run)
+    return told
+
+
+def _supersede(services: Services, publication_id: str, *, wait: Wait, run: str | None) -> None:
+    """Withdraw what earlier versions of a live publication's asset have live at its channel."""
+    with services.session() as session:
+        publication = session.get_one(Publication, publication_id)
+        version, channel = publication.version, publication.channel
+        older = session.scalars(
+            _live_at(version, channel).where(Version.number < version.number).order_by(Version.number, Publication.id)
+        ).all()
+    for other in older:
+        reason = f"version {version.number} took its place"
+        withdraw(services, publication_id=other.id, actor=ACTOR, reason=reason, wait=wait, run=run)
+
+
+def _live_at(version: Version, channel: str) -> Select[Publication]:
+    """Return the query of what any version of a version's asset has live at a channel."""
+    return (
+        select(Publication)
+        .join(Version, Version.id == Publication.version_id)
+        .where(Version.asset_id == version.asset_id)
+        .where(Publication.channel == channel, Publication.status == PublicationStatus.LIVE)
+    )
+
+
+def _superseded(session: Session, version: Version, channel: str) -> str:
+    """Say why a version may not go live at a channel any more; empty when it is the newest there."""
+    newer = session.scalar(_live_at(version, channel).where(Version.number > version.number).limit(1))
+    return f"Version {newer.version.number} took its place on {channel}." if newer else ""
+
+
+def _publish(services: Services, publication_id: str, *, now: datetime, wait: Wait, run: str | None) -> dict[str, Any]:
     with services.session() as session:
         publication = _locked(session, publication_id)
         if publication.status == PublicationStatus.LIVE:
@@ -506,6 +548,8 @@ def _cleared(services: Services, publication_id: str, *, now: datetime) -> Origi
         version = publication.version
         if reason := _not_publishable(version):
             raise Refused(reason, where=where, remedy="Have it reviewed first.")
+        if reason := _superseded(session, version, name):
+            raise Refused(reason, where=where, remedy="Let it go, or withdraw the newer one first.")
         asset = session.get_one(Asset, version.asset_id)
         answer = policy.ask(
             session,

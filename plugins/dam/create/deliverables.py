@@ -34,6 +34,13 @@ if TYPE_CHECKING:
     from dam.services import Services
 
 
+class Cancelled(Refused):
+    """Nobody waits for these deliverables any more: a later brief was signed."""
+
+    def __init__(self, what: str, *, where: str) -> None:
+        super().__init__(what, where=where, remedy="Deliver what the newest brief asks for, in its own folder.")
+
+
 def open_tasks(services: Services, *, brief_id: str, run: str | None = None) -> dict[str, Any]:
     """Open one task for each deliverable of a signed brief, and the drop folder for their files.
 
@@ -41,7 +48,7 @@ def open_tasks(services: Services, *, brief_id: str, run: str | None = None) -> 
 
     :returns: ``{"batch_id", "location", "tasks"}``; ``location`` is below the inbox, ``tasks`` has
         ``{"task_id", "project", "title", "assignee", "due_on", "note"}``.
-    :raises Refused: the brief is not signed.
+    :raises Refused: the brief is not signed. :raises Cancelled: a later one is signed.
     """
     with services.session() as session:
         brief = session.get(Brief, brief_id)
@@ -50,6 +57,13 @@ def open_tasks(services: Services, *, brief_id: str, run: str | None = None) -> 
         if brief.status != "signed":
             raise Refused(f"the brief is {brief.status}", where=brief_id, remedy="Let it be signed first.")
         campaign = session.get_one(Campaign, brief.campaign_id, with_for_update=True)
+        later = session.scalar(
+            select(func.max(Brief.number)).where(
+                Brief.campaign_id == campaign.id, Brief.status == "signed", Brief.number > brief.number
+            )
+        )
+        if later is not None:
+            raise Cancelled(f"brief {later} of {campaign.slug} took its place", where=brief_id)
         rows = session.scalars(
             select(Deliverable).where(Deliverable.brief_id == brief_id).order_by(Deliverable.project)
         ).all()
@@ -93,14 +107,16 @@ def reopen(services: Services, *, package_id: str, run: str | None = None) -> di
 def arrived(services: Services, *, batch_id: str) -> dict[str, Any]:
     """Look into a batch's drop folder and say what is there.
 
-    :returns: ``{"complete", "arrived", "missing", "misnamed"}``: names of files, of expected files, and
-        ``{"name", "problem"}`` of files that answer no task.
+    :returns: ``{"complete", "cancelled", "arrived", "missing", "misnamed"}``: names of files, of expected files,
+        and ``{"name", "problem"}`` of files that answer no task. ``cancelled``: nobody waits for them any more.
     """
     with services.session() as session:
         batch = _batch(session, batch_id)
         expected = {
             (task.deliverable.project, _next_number(session, task)): task
-            for task in session.scalars(select(CreatorTask).where(CreatorTask.batch_id == batch_id))
+            for task in session.scalars(
+                select(CreatorTask).where(CreatorTask.batch_id == batch_id, CreatorTask.status != "cancelled")
+            )
         }
         client = session.get_one(Campaign, batch.campaign_id).client
         location = batch.location
@@ -126,6 +142,7 @@ def arrived(services: Services, *, batch_id: str) -> dict[str, Any]:
     missing = [f"{project}_{client}_…_v{number:02d}" for project, number in sorted(set(expected) - set(found))]
     return {
         "complete": bool(expected) and not missing,
+        "cancelled": not expected,
         "arrived": sorted(found.values()),
         "missing": missing,
         "misnamed": misnamed,
@@ -145,15 +162,19 @@ def deadline(services: Services, *, batch_id: str) -> datetime:
 def submit(services: Services, *, batch_id: str, run: str | None = None) -> None:
     """Close the tasks of a batch whose files are all there.
 
-    :raises Refused: something is still missing.
+    :raises Refused: something is still missing. :raises Cancelled: a later brief was signed.
     """
     with services.session() as session:
         batch = _batch(session, batch_id, lock=True)
         tasks = session.scalars(
-            select(CreatorTask).where(CreatorTask.batch_id == batch_id, CreatorTask.status == "open")
+            select(CreatorTask)
+            .where(CreatorTask.batch_id == batch_id, CreatorTask.status != "done")
+            .with_for_update(of=CreatorTask)
         ).all()
         if not tasks:
             return
+        if any(task.status == "cancelled" for task in tasks):
+            raise Cancelled("a later brief was signed", where=f"inbox/{batch.location}")
         state = arrived(services, batch_id=batch_id)
         if not state["complete"]:
             raise Refused(

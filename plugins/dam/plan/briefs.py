@@ -18,7 +18,7 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from dam import audit
-from dam.catalog.models import Brief, Campaign, Deliverable, utcnow
+from dam.catalog.models import Brief, Campaign, CreatorTask, Deliverable, utcnow
 from dam.errors import BadInput, Fault, NotFound, Refused
 
 if TYPE_CHECKING:
@@ -294,6 +294,8 @@ def check(services: Services, *, brief_id: str) -> list[Fault]:
 def sign(services: Services, *, brief_id: str, person: str, run: str | None = None) -> dict[str, Any]:
     """Sign a brief: freezes and hashes its content, and makes its deliverables.
 
+    It takes the place of the campaign's brief before: what creators still owe for that one is cancelled.
+
     :raises Refused: the person does not own planning, or the brief has faults, was sent back, or is older
         than one that was signed.
     """
@@ -331,6 +333,7 @@ def sign(services: Services, *, brief_id: str, person: str, run: str | None = No
             if column != "slug":
                 setattr(campaign, column, value)
         _make_deliverables(session, brief, campaign)
+        _cancel_tasks(session, brief, person, run)
         brief.sha256 = hashlib.sha256(canonical(content)).hexdigest()
         brief.signed_by, brief.signed_at, brief.status = person, utcnow(), "signed"
         audit.record(
@@ -413,6 +416,28 @@ def _campaign_columns(content: dict[str, Any]) -> dict[str, Any]:
         "owners": {role: [person] for role, person in content["owners"].items()},
         "kpi_targets": content["kpi_targets"],
     }
+
+
+def _cancel_tasks(session: Session, brief: Brief, person: str, run: str | None) -> None:
+    """Cancel the campaign's open tasks; the new brief's own are opened after this."""
+    batches: dict[str, list[str]] = {}
+    for task in session.scalars(
+        select(CreatorTask)
+        .where(CreatorTask.campaign_id == brief.campaign_id, CreatorTask.status == "open")
+        .order_by(CreatorTask.id)
+        .with_for_update(of=CreatorTask)
+    ):
+        task.status = "cancelled"
+        batches.setdefault(task.batch_id, []).append(task.id)
+    for batch_id, task_ids in batches.items():
+        audit.record(
+            session,
+            actor=person,
+            action="batch.cancelled",
+            subject_id=batch_id,
+            data={"tasks": task_ids, "brief_id": brief.id},
+            run=run,
+        )
 
 
 def _make_deliverables(session: Session, brief: Brief, campaign: Campaign) -> None:

@@ -27,6 +27,7 @@ from dam.catalog.models import (
 from dam.errors import DamError, NotFound, Refused
 from dam.retention.policies import policies
 from dam.rights import policy as rights
+from dam.storage.store import StoreFailed
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Select
@@ -278,8 +279,10 @@ def verify_bytes(services: Services, *, version_ids: list[str], run: str | None 
     """Read versions back from their stores and compare their SHA-256.
 
     :returns: ``{"checked", "bad"}``; bad rows are ``{"version_id", "uri", "problem"}``.
+    :raises StoreFailed: a store gave no answer for some, and all others are as they should be.
     """
     bad = []
+    unread = []
     with services.session() as session:
         rows = session.execute(
             select(Version.id, Version.storage_uri, Version.sha256)
@@ -293,6 +296,9 @@ def verify_bytes(services: Services, *, version_ids: list[str], run: str | None 
         except NotFound:
             bad.append({"version_id": version_id, "uri": uri, "problem": "it is not there"})
             continue
+        except (DamError, OSError) as error:
+            unread.append(f"{uri}: {error}")
+            continue
         if found != sha256:
             bad.append({"version_id": version_id, "uri": uri, "problem": f"its SHA-256 is {found}"})
     with services.session() as session:
@@ -301,10 +307,16 @@ def verify_bytes(services: Services, *, version_ids: list[str], run: str | None 
             actor="airflow",
             action="fixity.checked",
             subject_id="fixity",
-            data={"checked": len(rows), "bad": bad},
+            data={"checked": len(rows) - len(unread), "bad": bad, "unread": unread},
             run=run,
         )
-    return {"checked": len(rows), "bad": bad}
+    if unread and not bad:
+        raise StoreFailed(
+            f"{len(unread)} of {len(rows)} versions could not be read: {' | '.join(unread)}",
+            where="fixity",
+            remedy="Run it again when the store is back.",
+        )
+    return {"checked": len(rows) - len(unread), "bad": bad}
 
 
 def fixity(services: Services, *, sample: int, run: str | None = None) -> dict[str, Any]:

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import boto3
+from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from dam.errors import NotFound
 from dam.storage.keys import checked
-from dam.storage.store import CHUNK, Entry, Source, Store, Stored, reading
+from dam.storage.store import CHUNK, Entry, Source, Store, Stored, StoreFailed, reading
 
 #: Larger objects go up in parts; a put that is killed leaves no object, only parts that S3 expires.
 TRANSFER = TransferConfig(multipart_threshold=16 << 20, multipart_chunksize=16 << 20, max_concurrency=4)
@@ -46,6 +47,49 @@ class _Hashing(io.RawIOBase):
         return chunk
 
 
+@contextmanager
+def _told(where: str) -> Iterator[None]:
+    """Tell S3's errors as ours, so that whoever works many objects can go on with the others.
+
+    :raises NotFound: there is no such object. :raises StoreFailed: anything else.
+    """
+    try:
+        yield
+    except (ClientError, BotoCoreError, Boto3Error) as error:
+        code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
+        if code in ("404", "NoSuchKey", "NotFound"):
+            raise NotFound("is not there", where=where) from error
+        raise StoreFailed(
+            f"S3 did not do it: {error}",
+            where=where,
+            remedy="Check that S3 is up and what our account may do there, then run it again.",
+        ) from error
+
+
+class _Body(io.RawIOBase):
+    """An object's bytes as they come over the wire."""
+
+    def __init__(self, body: Any, where: str) -> None:
+        self.body, self.where = body, where
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        with _told(self.where):
+            chunk = self.body.read(len(buffer))
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
+
+    def readall(self) -> bytes:
+        with _told(self.where):
+            return bytes(self.body.read())
+
+    def close(self) -> None:
+        self.body.close()
+        super().close()
+
+
 class S3Store(Store):
     """Objects as S3 objects; S3 itself makes a put atomic."""
 
@@ -66,7 +110,7 @@ class S3Store(Store):
         extra = {"ContentType": media_type} if media_type else {}
         if self.storage_class:
             extra["StorageClass"] = self.storage_class
-        with reading(source) as stream:
+        with reading(source) as stream, _told(self.uri(key)):
             hashing = _Hashing(stream)
             self.client.upload_fileobj(hashing, self.bucket, self._key(key), ExtraArgs=extra, Config=TRANSFER)
         return Stored(self.uri(key), hashing.digest.hexdigest(), hashing.length)
@@ -74,71 +118,41 @@ class S3Store(Store):
     def open(self, key: str, *, start: int = 0) -> BinaryIO:
         """Open the object as a stream over the wire."""
         only = {"Range": f"bytes={start}-"} if start else {}
-        try:
-            return cast(BinaryIO, self.client.get_object(Bucket=self.bucket, Key=self._key(key), **only)["Body"])
-        except ClientError as error:
-            raise self._plain(error, key) from error
-
-    def read(self, key: str) -> bytes:
-        """Return the object's bytes."""
-        stream = self.open(key)
-        try:
-            return stream.read()
-        finally:
-            stream.close()
-
-    def digest(self, key: str) -> str:
-        """Return the SHA-256 of what S3 sends back."""
-        digest, stream = hashlib.sha256(), self.open(key)
-        try:
-            while chunk := stream.read(CHUNK):
-                digest.update(chunk)
-        finally:
-            stream.close()
-        return digest.hexdigest()
+        with _told(self.uri(key)):
+            body = self.client.get_object(Bucket=self.bucket, Key=self._key(key), **only)["Body"]
+        return io.BufferedReader(_Body(body, self.uri(key)), CHUNK)
 
     @contextmanager
     def local(self, key: str) -> Iterator[Path]:
         """Download to a temporary file that keeps the name, so that decoders see its extension."""
         with tempfile.TemporaryDirectory(prefix="dam-") as folder:
             target = Path(folder) / key.rsplit("/", 1)[-1]
-            try:
+            with _told(self.uri(key)):
                 self.client.download_file(self.bucket, self._key(key), str(target), Config=TRANSFER)
-            except ClientError as error:
-                raise self._plain(error, key) from error
             yield target
-
-    def _head(self, key: str) -> dict[str, Any] | None:
-        try:
-            return dict(self.client.head_object(Bucket=self.bucket, Key=self._key(key)))
-        except ClientError as error:
-            if error.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound"):
-                return None
-            raise
 
     def exists(self, key: str) -> bool:
         """Return whether there is an object."""
-        return self._head(key) is not None
+        try:
+            self.size(key)
+        except NotFound:
+            return False
+        return True
 
     def size(self, key: str) -> int:
         """Return the object's length."""
-        head = self._head(key)
-        if head is None:
-            raise NotFound("is not there", where=self.uri(key))
-        return int(head["ContentLength"])
+        with _told(self.uri(key)):
+            return int(self.client.head_object(Bucket=self.bucket, Key=self._key(key))["ContentLength"])
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """List page by page; S3 sorts by the keys' UTF-8 bytes."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix + prefix)
-        for page in pages:
-            for found in page.get("Contents", []):
-                yield Entry(found["Key"][len(self.prefix) :], found["Size"], found["LastModified"])
+        with _told(self.uri(prefix)):
+            for page in pages:
+                for found in page.get("Contents", []):
+                    yield Entry(found["Key"][len(self.prefix) :], found["Size"], found["LastModified"])
 
     def delete(self, key: str) -> None:
         """Delete the object."""
-        self.client.delete_object(Bucket=self.bucket, Key=self._key(key))
-
-    def _plain(self, error: ClientError, key: str) -> Exception:
-        if error.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound"):
-            return NotFound("is not there", where=self.uri(key))
-        return error
+        with _told(self.uri(key)):
+            self.client.delete_object(Bucket=self.bucket, Key=self._key(key))

@@ -21,6 +21,10 @@ class Corrupt(DamError):
     """Bytes read back from a store are not the bytes that were put there."""
 
 
+class StoreFailed(DamError):
+    """A store did not do what it was asked: it is down, or refuses us. Trying again may help."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """What was put: its URI (``store:key``), SHA-256 (hex) and length in bytes."""

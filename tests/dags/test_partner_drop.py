@@ -1,0 +1,120 @@
+"""The README's own workflow, run by Airflow: a partner's picture, one signature, the CMS."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import world
+from dam.catalog.models import Package, Publication
+from dam.origin import OriginServer
+from dam.review import packages, seats
+from dam.services import Services
+from dam.settings import PROJECT
+from dam.storage.folder import FolderStore
+
+pytestmark = pytest.mark.slow  # Airflow runs the DAG
+
+RUN = """
+import sys
+from airflow.dag_processing.dagbag import DagBag
+done = DagBag(sys.argv[1]).dags["partner_drop"].test(run_conf={"key": sys.argv[2]})
+print("RUN", done.state)
+for task in done.get_task_instances():
+    print("TASK", task.task_id, task.state)
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> dict[str, str]:
+    """The environment of an Airflow of its own."""
+    folder = tmp_path_factory.mktemp("airflow")
+    env = os.environ | {
+        "AIRFLOW_HOME": str(folder),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder / 'airflow.db'}",
+        "PYTHONPATH": os.pathsep.join([str(PROJECT / "plugins"), str(PROJECT)]),
+    }
+    for command in (["db", "migrate"], ["dags", "reserialize"]):
+        subprocess.run([sys.executable, "-m", "airflow", *command], env=env, check=True, capture_output=True)
+    return env
+
+
+@pytest.fixture
+def site(services: Services, tmp_path: Path) -> Iterator[Services]:
+    """Services with an origin and a CMS that answer over HTTP."""
+    with OriginServer(
+        store=FolderStore("origin", tmp_path / "storage" / "origin"), cms_token="t0p", cms_state=tmp_path / "cms.json"
+    ) as origin:
+        made = Services(replace(services.settings, origin_url=origin.url, cms_url=origin.url, cms_token="t0p"))
+        yield made
+        made.engine.dispose()
+
+
+@pytest.fixture
+def run(home: dict[str, str], site: Services) -> Callable[[str], dict[str, str]]:
+    """Returns a function that runs the workflow for a batch and returns the state of the run and of each task."""
+    told = site.settings
+    env = home | {
+        "DAM_CATALOG_URL": told.catalog_url,
+        "DAM_STORAGE_URL": told.storage_url,
+        "DAM_ORIGIN_URL": told.origin_url,
+        "DAM_CMS_URL": told.cms_url,
+        "DAM_CMS_TOKEN": told.cms_token,
+    }
+
+    def work(batch_id: str) -> dict[str, str]:
+        done = subprocess.run(
+            [sys.executable, "-c", RUN, str(PROJECT / "dags"), batch_id],
+            env=env, capture_output=True, text=True, timeout=600,
+        )  # fmt: skip
+        lines = [line.split() for line in done.stdout.splitlines() if line.startswith(("RUN ", "TASK "))]
+        assert lines, done.stderr[-4000:]
+        return {words[-2]: words[-1] for words in lines}
+
+    return work
+
+
+def sign_when_frozen(services: Services, batch_id: str, verdict: str) -> threading.Thread:
+    """Let the brand reviewer sign as soon as the package is there; Airflow then asks nobody."""
+
+    def work() -> None:
+        other: Any = Services(services.settings)
+        package_id = None
+        while package_id is None:
+            time.sleep(0.1)
+            with other.session() as session:
+                package_id = session.query(Package.id).filter(Package.batch_id == batch_id).scalar()
+        [seat] = packages.seats(other, package_id=package_id)
+        seats.decide(other, seat_id=seat["seat_id"], person="bea", verdict=verdict)
+        other.engine.dispose()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize(("verdict", "published"), [("approve", [("cms", "live")]), ("reject", [])])
+def test_one_signature_decides_and_either_answer_ends_well(site, run, tmp_path, verdict, published):
+    rights = {"licence": "P-1", "holder": "Partner", "kind": "owned", "territories": ["*"], "channels": ["*"]}
+    picture = world.picture(tmp_path, "CUP_ACME_20270301_v01.jpg")
+    batch_id = world.drop(site, "drops/partners/spring", [picture], rights=rights)
+    signing = sign_when_frozen(site, batch_id, verdict)
+    states = run(batch_id)
+    signing.join()
+    assert states["RUN"] == "success", states
+    assert states["verdict_complete"] == "success"
+    assert states["freeze_completed"] == "skipped"  # the librarian had nothing to do
+    with site.session() as session:
+        assert [(row.channel, row.status) for row in session.query(Publication)] == published
