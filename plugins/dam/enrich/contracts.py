@@ -32,7 +32,7 @@ from dam.enrich import expectations, facts
 from dam.enrich.rights import grant_asset
 from dam.errors import BadInput, DamError, Fault, NotFound, Refused
 from dam.taxonomy import sync_terms
-from dam.taxonomy.contracts import Contract, Rule, choices, in_words
+from dam.taxonomy.contracts import FACTS, Contract, Rule, choices, in_words
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -245,6 +245,21 @@ def fillable(services: Services) -> list[str]:
     """Return the names that :func:`fill` knows: descriptive fields, tags as a whole or of a facet, rights."""
     facets = [f"tags.{facet}" for facet in services.taxonomy.vocabulary.facets]
     return [*services.taxonomy.metadata.fields, "tags", *facets, *RIGHTS]
+
+
+#: What is filled in together where anything of the rights is at fault.
+LICENCE = RIGHTS[:9]
+
+
+def to_fill(faults: list[dict[str, Any]]) -> list[str]:
+    """Return the names to fill in that would mend faults; some faults no words can mend, like a small picture."""
+    names: dict[str, None] = {}
+    for field_name in (fault["field"] for fault in faults):
+        if field_name in RIGHTS or field_name in ("licence_kind", "days_left"):
+            names |= dict.fromkeys([*LICENCE, *({field_name} & set(RIGHTS))])
+        elif field_name not in FACTS or field_name == "tags":
+            names[field_name] = None
+    return list(names)
 
 
 def fill_many(
