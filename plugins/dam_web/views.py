@@ -301,8 +301,8 @@ def librarian_table(services: Services, batch_id: str) -> dict[str, Any]:
     """Return what is missing in a batch as a table to fill in: a row a version, a column a field.
 
     :returns: ``{"batch_id", "location", "columns", "rows", "counts"}``. A column is ``{"key", "label", "inputs"}``,
-        what belongs to a licence being one; a row is as of :func:`dam.enrich.contracts.missing` with ``cells``, its faults by column, and ``other``, the faults that
-        no column mends.
+        what belongs to a licence being one; a row is as of :func:`dam.enrich.contracts.missing` with ``cells``, its
+        faults by column, and ``other``, the faults that no column mends.
     """
     with services.session() as session:
         batch = session.get(Batch, batch_id)

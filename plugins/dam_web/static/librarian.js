@@ -109,9 +109,9 @@ class Terms {
       }),
     );
     const box = this.input.getBoundingClientRect();
-    list.style.left = `${box.left + scrollX}px`;
-    list.style.top = `${box.bottom + scrollY + 2}px`;
     list.hidden = this.shown.length === 0;
+    list.style.left = `${Math.max(4, Math.min(box.left, document.documentElement.clientWidth - list.offsetWidth - 4)) + scrollX}px`;
+    list.style.top = `${box.bottom + scrollY + 2}px`;
     this.input.setAttribute("aria-expanded", String(!list.hidden));
     this.mark(-1);
   }
@@ -221,7 +221,7 @@ if (table) {
     if (counted) counted.textContent = many;
     all.checked = many > 0 && many === open().length;
     all.indeterminate = many > 0 && !all.checked;
-    for (const row of rows) row.setAttribute("aria-selected", String(row.querySelector(".select").checked));
+    for (const row of rows) row.classList.toggle("selected", row.querySelector(".select").checked);
   };
   let last = null;
   boxes.forEach((box, at) => {
@@ -298,7 +298,10 @@ if (table) {
     const told = row.querySelector(".state .told");
     if (!faults) {
       row.classList.add("done");
-      told.innerHTML = '<span class="badge state-done">complete</span>';
+      const badge = document.createElement("span");
+      badge.className = "badge state-done";
+      badge.textContent = "complete";
+      told.replaceChildren(badge);
       const box = row.querySelector(".select");
       [box.checked, box.disabled] = [false, true];
     }
