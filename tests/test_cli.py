@@ -114,7 +114,7 @@ def test_what_a_batch_lacks_is_written_as_csv_and_filled_in(dam, services, tmp_p
     written = dam("batch", "missing", batch_id)
     assert written.exit_code == 0
     assert written.stdout_bytes.startswith(b"\xef\xbb\xbfid,file,description,alt_text,creator")
-    head, line = written.stdout_bytes.decode("utf-8-sig").splitlines()
+    _head, line = written.stdout_bytes.decode("utf-8-sig").splitlines()
     version_id = line.split(",")[0]
     filled = tmp_path / "filled.csv"
     filled.write_text(f"id;creator;ends_on\n{version_id};Zoë;\nver_x;Zoë;\n", encoding="cp1252")

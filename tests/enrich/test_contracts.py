@@ -405,7 +405,7 @@ def test_complete_siblings_do_not_wait(services, batch_id):
     report = contracts.check(services, batch_id=batch_id)
     package_id = packages.freeze(services, batch_id=batch_id, version_ids=report.complete)
     with services.session() as session:
-        states = dict(session.execute(select(Version.id, Version.state)).tuples().all())
+        states = dict(session.execute(select(Version.id, Version.state)).all())
         assert session.get_one(Batch, batch_id).status == "waiting"
     assert {key for key, state in states.items() if state == "in_review"} == set(report.complete)
     assert {states[key] for key in report.incomplete} == {"ingested"}

@@ -123,7 +123,7 @@ def _expectation(rule: Condition, number: int, *, asked: bool) -> Any:
         "matches": lambda: (known.ExpectColumnValuesToMatchRegex, {"regex": value}),
         "not_matches": lambda: (known.ExpectColumnValuesToNotMatchRegex, {"regex": value}),
         "one_of": lambda: _one_of(known, rule, choices(value)),
-        "includes": lambda: (known.ExpectColumnValuesToMatchRegex, {"regex": _line(value)}),
+        "includes": lambda: (known.ExpectColumnValuesToMatchRegex, {"regex": _line(str(value))}),
         "term_of": lambda: _one_of(known, rule, ["yes"]),
     }
     kind, settings = compiled[rule.rule]()

@@ -240,7 +240,7 @@ def _of_versions(
     """Yield each line with its version, found by id, or by file name where that is the only one of its name."""
     with services.session() as session:
         query = select(Version.id, Version.filename).where(Version.batch_id == batch_id)
-        own = dict(session.execute(query.where(Version.asset_id.is_not(None))).tuples().all())
+        own = dict(session.execute(query.where(Version.asset_id.is_not(None))).all())
     for number, cells in sheet.lines:
         cells = dict(cells)
         version_id, filename = cells.pop(ID, ""), cells.pop(FILE, "")
