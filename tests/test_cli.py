@@ -104,3 +104,26 @@ def test_sign_hold_explain_and_ask(dam, services, tmp_path):
 
 def test_the_taxonomy_is_checked(dam):
     assert "9 people, 2 seats" in dam("taxonomy", "check").stdout
+
+
+def test_what_a_batch_lacks_is_written_as_csv_and_filled_in(dam, services, tmp_path):
+    path = world.picture(tmp_path, "A_ACME_20270301_v01.jpg", xmp={"Xmp.dc.title": {'lang="x-default"': "A"}})
+    assert dam("ingest", str(path)).exit_code == 0
+    with services.session() as session:
+        batch_id = session.scalars(select(Batch.id)).one()
+    written = dam("batch", "missing", batch_id)
+    assert written.exit_code == 0
+    assert written.stdout_bytes.startswith(b"\xef\xbb\xbfid,file,description,alt_text,creator")
+    _head, line = written.stdout_bytes.decode("utf-8-sig").splitlines()
+    version_id = line.split(",")[0]
+    filled = tmp_path / "filled.csv"
+    filled.write_text(f"id;creator;ends_on\n{version_id};Zoë;\nver_x;Zoë;\n", encoding="cp1252")
+    refused = dam("batch", "fill", batch_id, str(filled), "--person", "bea")
+    assert (refused.exit_code, "neither librarian nor DAM admin" in refused.output) == (2, True)
+    told = dam("batch", "fill", batch_id, str(filled), "--person", "libby")
+    assert told.exit_code == 1
+    assert "line 3, id: 'ver_x' is no version of this batch." in told.output
+    assert "1 versions saved, 0 of them complete." in told.output
+    filled.write_text(f"id;creator\n{version_id};Zoe\n")
+    assert dam("batch", "fill", batch_id, str(filled), "--person", "libby").exit_code == 0
+    assert "creator" not in dam("batch", "missing", batch_id).stdout

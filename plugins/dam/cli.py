@@ -15,17 +15,24 @@ from typing import Annotated, Any
 
 import typer
 
-from dam.errors import BadInput, DamError, NotFound
+from dam.errors import BadInput, DamError, NotFound, Refused
 from dam.services import Services
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="airflow-dam on the command line."
 )
 audit_app = typer.Typer(no_args_is_help=True, help="The audit trail.")
+batch_app = typer.Typer(no_args_is_help=True, help="What batches lack.")
 hold_app = typer.Typer(no_args_is_help=True, help="Legal holds.")
 rights_app = typer.Typer(no_args_is_help=True, help="What rights allow.")
 taxonomy_app = typer.Typer(no_args_is_help=True, help="The taxonomy.")
-for name, part in (("audit", audit_app), ("hold", hold_app), ("rights", rights_app), ("taxonomy", taxonomy_app)):
+for name, part in (
+    ("audit", audit_app),
+    ("batch", batch_app),
+    ("hold", hold_app),
+    ("rights", rights_app),
+    ("taxonomy", taxonomy_app),
+):
     app.add_typer(part, name=name)
 
 
@@ -84,6 +91,40 @@ def audit_history(subject: str) -> None:
         for event in audit.history(session, subject):
             details = json.dumps(event.data, ensure_ascii=False)
             typer.echo(f"{event.at:%Y-%m-%d %H:%M:%S} #{event.seq} {event.actor}: {event.action} {details}")
+
+
+@batch_app.command("missing")
+@plainly
+def batch_missing(batch: str) -> None:
+    """Write what a batch lacks as CSV, to be filled in."""
+    from dam.enrich import sheet
+
+    typer.echo(sheet.download(Services.from_env(), batch_id=batch), nl=False)
+
+
+@batch_app.command("fill")
+@plainly
+def batch_fill(
+    batch: str,
+    path: Annotated[Path, typer.Argument(help="The CSV, filled in.", exists=True, dir_okay=False)],
+    person: Annotated[str, typer.Option(help="Who filled it in: a librarian or DAM admin.")],
+) -> None:
+    """Fill in what a batch lacks from a CSV. Good lines are saved; ends with 1 when any could not be."""
+    from dam.enrich import sheet
+
+    services = Services.from_env()
+    if not any(services.workflow.has_role(person, role) for role in ("librarian", "dam_admin")):
+        raise Refused(
+            f"{person} is neither librarian nor DAM admin",
+            where="--person",
+            remedy="Name one who is: see include/templates/workflow.yaml.",
+        )
+    told = sheet.upload(services, batch_id=batch, data=path.read_bytes(), person=person)
+    for fault in told["faults"]:
+        at = f"line {fault['line']}" + (f", {fault['column']}" if fault["column"] else "")
+        typer.echo(" ".join(filter(None, (f"{at}: {fault['what']}.", fault["remedy"]))), err=True)
+    typer.echo(f"{len(told['saved'])} versions saved, {len(told['complete'])} of them complete.")
+    raise typer.Exit(1 if told["faults"] else 0)
 
 
 @hold_app.command("place")

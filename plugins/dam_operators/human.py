@@ -475,6 +475,8 @@ class LibrarianOperator(PersonOperator):
     mail_template = "librarian_needed"
     template_fields: Sequence[str] = (*HITLOperator.template_fields, "batch_id", "incomplete")
     DONE, LEAVE = "Done", "Leave the rest out"
+    #: Versions that the question itself names; the table shows all.
+    SHOWN = 20
 
     def __init__(self, *, batch_id: str, incomplete: Any, **kwargs: Any) -> None:
         kwargs.setdefault("role", "librarian")
@@ -490,12 +492,22 @@ class LibrarianOperator(PersonOperator):
 
     def show(self) -> str:
         """Return what is missing, version by version, and the link to the librarian's table."""
+        from dam.enrich import contracts
+
+        rows = contracts.missing(self.services, batch_id=self.batch_id)
+        names = {row["version_id"]: row["filename"] for row in rows}
         lines = [
-            f"- `{version}`: " + "; ".join(f"**{fault['field']}** {fault['problem']}" for fault in faults)
-            for version, faults in self.incomplete.items()
+            f"- `{names.get(version, version)}`: {self._told(faults)}"
+            for version, faults in list(self.incomplete.items())[: self.SHOWN]
         ]
+        if more := len(self.incomplete) - len(lines):
+            lines.append(f"- and {more} more")
         link = f"{self.services.settings.web_url}/dam/librarian/{self.batch_id}"
         return "\n".join(lines) + f"\n\n[Open the table]({link})"
+
+    def _told(self, faults: list[dict[str, str]]) -> str:
+        said = (f"**{fault['field'].replace('_', ' ')}** {fault['problem'].rstrip('.')}" for fault in faults)
+        return "; ".join(said) + "."
 
     def record(self, context: Context, *, person: str, answer: str, values: dict[str, Any]) -> list[str]:
         """Check the contract again; what is still incomplete is asked again, unless it is left out."""

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.middleware.base import RequestResponseEndpoint
 
 from dam.errors import BadInput, DamError, NotFound, Refused
-from dam_web import api, media, pages
+from dam_web import api, librarian, media, pages
 from dam_web.airflow_api import AirflowSaysNo
 from dam_web.auth import LoginNeeded, same_site, visitor
 
@@ -28,7 +28,7 @@ def make_app() -> FastAPI:
         openapi_url=None,
         dependencies=[Depends(visitor), Depends(same_site)],
     )
-    for router in (pages.router, media.router, api.router):
+    for router in (pages.router, librarian.router, media.router, api.router):
         app.include_router(router)
     app.add_exception_handler(DamError, _plainly)
     app.add_exception_handler(LoginNeeded, _to_login)

@@ -12,13 +12,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from dam.enrich import contracts
+from dam.enrich import results
 from dam.errors import DamError
 from dam.ingest import batches, duplicates
 from dam.ingest.media import clock
 from dam.ingest.merges import MERGERS
 from dam.review import queries
 from dam.review.packages import REOPENERS, RETURNING
+from dam.taxonomy.contracts import label
 from dam.workflow import STAGES
 from dam_web import airflow_api, views
 from dam_web.auth import Asking, Visitor, sees_place
@@ -67,6 +68,7 @@ _environment.filters |= {
     "size": _size,
     "clock": clock,
     "words": _words,
+    "label": label,
     "all": _all,
     # markdown-it escapes HTML in its input, so its output is ours
     "markdown": lambda text: Markup(_markdown.render(text)),  # noqa: S704
@@ -195,10 +197,20 @@ def librarian(request: Request, person: Asking) -> Response:
 @router.get("/librarian/{batch_id}")
 def librarian_table(request: Request, batch_id: str, person: Asking) -> Response:
     """What is missing in one batch, to be filled in."""
-    rows = contracts.missing(services(), batch_id=batch_id)
-    fields = sorted({fault["field"] for row in rows for fault in row["faults"]})
-    terms = contracts.vocabulary(services())
-    return _page(request, person, "librarian_table.html.j2", batch_id=batch_id, rows=rows, fields=fields, terms=terms)
+    waits, problem = None, None
+    try:
+        waits = airflow_api.librarians_question(person, batch_id)
+    except DamError as error:  # filling in goes on all the same
+        problem = str(error)
+    table = views.librarian_table(services(), batch_id)
+    return _page(request, person, "librarian_table.html.j2", table=table, waits=waits, problem=problem)
+
+
+@router.get("/batches/{batch_id}/contract")
+def contract(request: Request, batch_id: str, person: Asking) -> Response:
+    """What the metadata contracts said of a batch, rule by rule, and over time."""
+    told = results.of_batch(services(), batch_id=batch_id)
+    return _page(request, person, "contract.html.j2", told=told)
 
 
 @router.get("/upload")

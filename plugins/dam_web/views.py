@@ -24,11 +24,14 @@ from dam.catalog.models import (
     Version,
     VersionState,
 )
+from dam.enrich import contracts, results, sheet
+from dam.enrich.rights import RELEASES
 from dam.errors import NotFound
 from dam.ingest import duplicates, embedded
 from dam.review import packages, remarks
 from dam.rights import policy
 from dam.services import Services
+from dam.taxonomy.contracts import choices, label
 
 FIELDS = ("title", "description", "alt_text", "creator", "credit_line", "copyright_notice", "language")
 
@@ -355,6 +358,66 @@ def batches(services: Services, *, waiting: bool = False) -> list[dict[str, Any]
             }
             for batch in session.scalars(query)
         ]
+
+
+#: How a field is filled in, where it is no line of text.
+_INPUTS = {
+    "description": "textarea", "alt_text": "textarea", "extended_description": "textarea", "max_count": "number",
+    **dict.fromkeys(sheet.DATES, "date"), **dict.fromkeys(sheet.LISTS, "words"),
+}  # fmt: skip
+_LICENCE_KINDS = ["owned", "rights_managed", "royalty_free", "public_domain", "creative_commons"]
+
+
+def librarian_table(services: Services, batch_id: str) -> dict[str, Any]:
+    """Return what is missing in a batch as a table to fill in: a row a version, a column a field.
+
+    :returns: ``{"batch_id", "location", "columns", "rows", "counts"}``. A column is ``{"key", "label", "inputs"}``,
+        what belongs to a licence being one; a row is as of :func:`dam.enrich.contracts.missing` with ``cells``, its
+        faults by column, and ``other``, the faults that no column mends.
+    """
+    with services.session() as session:
+        batch = session.get(Batch, batch_id)
+        if batch is None:
+            raise NotFound("there is no such batch", where=batch_id)
+        location = batch.location
+    rows = contracts.missing(services, batch_id=batch_id)
+    needed: set[str] = set()
+    for row in rows:
+        row["cells"], row["other"] = {}, []
+        for fault in row["faults"]:
+            names = contracts.to_fill([fault])
+            needed |= set(names)
+            (row["cells"].setdefault(_column(names[0]), []) if names else row["other"]).append(fault)
+    columns: dict[str, dict[str, Any]] = {}
+    for name in contracts.fillable(services):
+        if name in needed:
+            key = _column(name)
+            column = columns.setdefault(key, {"key": key, "label": label(key), "inputs": []})
+            column["inputs"].append({"name": name, "label": label(name), **_input(services, name)})
+    return {
+        "batch_id": batch_id,
+        "location": location,
+        "columns": list(columns.values()),
+        "rows": rows,
+        "counts": results.missing_by_field(rows),
+    }
+
+
+def _column(name: str) -> str:
+    return "licence" if name in contracts.RIGHTS else name
+
+
+def _input(services: Services, name: str) -> dict[str, Any]:
+    """Return how a field is filled in: ``input``, and ``options`` where it is one of a few words."""
+    if name == "tags" or name.startswith("tags."):
+        return {"input": "terms", "options": [], "facet": name.removeprefix("tags").removeprefix(".")}
+    known = {"kind": _LICENCE_KINDS, "model_release": RELEASES, "property_release": RELEASES}
+    options = list(known.get(name, ()))
+    for contract in services.taxonomy.contracts.get("ingest", {}).values():
+        for rule in contract.rules:
+            if rule.field == name and rule.rule == "one_of" and rule.when is None and name not in contracts.RIGHTS:
+                options += [word for word in choices(rule.value) if word not in options]
+    return {"input": "select" if options else _INPUTS.get(name, "text"), "options": options, "facet": ""}
 
 
 def campaigns(services: Services) -> list[dict[str, str]]:

@@ -222,7 +222,7 @@ def test_people_fill_in_answer_and_decide_in_the_browser(as_person, stack, libra
         "tags": "subject/coffee",
         "copyright_notice": "East", "licence": "EAST-1", "holder": "Eastlight", "territories": "*", "channels": "*",
     }  # fmt: skip
-    for field in page.locator("#fill tbody input").all():
+    for field in page.locator("#fill tbody :is(input, textarea)").all():
         if (name := field.get_attribute("name")) in values:
             field.fill(values[name])
     shot(page, "librarian")

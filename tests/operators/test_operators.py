@@ -838,3 +838,23 @@ class TestLibrarian:
         operator = LibrarianOperator(task_id="librarian", batch_id=batch_id, incomplete={drop: []})
         assert operator.record(run(), person="libby", answer=operator.DONE, values={}) == []
         assert operator.expire(run()) == []
+
+    def test_the_question_says_what_each_file_lacks_and_names_only_some_of_many(self, run, services, tmp_path):
+        from dam.enrich import contracts
+        from dam_operators.human import LibrarianOperator
+        from dam_operators.ingest import MetadataContractOperator
+
+        path = world.picture(tmp_path, "BARE_ACME_20270301_v01.jpg", xmp={}, size=(400, 300))
+        batch_id = world.drop(services, "drops/a", [path])
+        world.ingest(services, batch_id)
+        contract = MetadataContractOperator(task_id="contract", batch_id=batch_id)
+        incomplete = contract.work(run())["incomplete"]
+        shown = LibrarianOperator(task_id="librarian", batch_id=batch_id, incomplete=incomplete).show()
+        assert "`BARE_ACME_20270301_v01.jpg`: **title** is missing; **description** is missing; **alt text**" in shown
+        assert "**width** is 400, less than 1200.\n" in shown
+        assert f"[Open the table]({services.settings.web_url}/dam/librarian/{batch_id})" in shown
+        [row] = contracts.missing(services, batch_id=batch_id)
+        many = incomplete | {f"ver_{number}": row["faults"] for number in range(40)}
+        shown = LibrarianOperator(task_id="librarian", batch_id=batch_id, incomplete=many).show()
+        assert shown.count("**title**") == 20
+        assert "and 21 more" in shown

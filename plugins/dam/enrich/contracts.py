@@ -1,4 +1,4 @@
-"""Metadata contracts: what a version must have before it can be reviewed, checked by Great Expectations.
+"""Metadata contracts: what a version must have at a stage, checked by Great Expectations, and how it is filled in.
 
 Contracts are data (``include/taxonomy/contracts``), compiled to suites and run once a batch; the result
 is kept row by row, and shown to the person who fills in what is missing.
@@ -6,8 +6,10 @@ is kept row by row, and shown to the person who fills in what is missing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+import hashlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
@@ -19,7 +21,6 @@ from dam.catalog.models import (
     Batch,
     ContractResult,
     Description,
-    Grant,
     Tag,
     Term,
     Version,
@@ -27,17 +28,17 @@ from dam.catalog.models import (
     new_id,
     utcnow,
 )
+from dam.enrich import expectations, facts
 from dam.enrich.rights import grant_asset
-from dam.errors import BadInput, Fault, NotFound, Refused
-from dam.taxonomy import Contract, Rule, sync_terms
+from dam.errors import BadInput, DamError, Fault, NotFound, Refused
+from dam.taxonomy import sync_terms
+from dam.taxonomy.contracts import FACTS, Contract, Rule, choices, in_words
 
 if TYPE_CHECKING:
-    import pandas as pd
     from sqlalchemy.orm import Session
 
     from dam.services import Services
 
-DESCRIBED = ("title", "description", "alt_text", "creator", "credit_line", "copyright_notice", "language")
 RIGHTS = (
     "licence", "holder", "kind", "territories", "channels", "starts_on", "ends_on", "model_release", "property_release",
     "permissions", "duties", "max_count",
@@ -45,47 +46,45 @@ RIGHTS = (
 
 
 @dataclass(frozen=True, slots=True)
+class Finding(Fault):
+    """A rule that a version breaks. :param rule: what was expected, in words. :param severity: must or should."""
+
+    rule: str
+    severity: str
+
+
+@dataclass(frozen=True, slots=True)
 class ContractReport:
-    """Version ids that meet their contract, and the faults of those that don't."""
+    """Version ids that meet their contract, and the faults of those that don't.
+
+    :param advice: what should be mended but holds nothing up, by version id, complete ones too.
+    """
 
     complete: list[str]
-    incomplete: dict[str, list[Fault]]
+    incomplete: dict[str, list[Finding]]
+    advice: dict[str, list[Finding]] = field(default_factory=dict)
 
 
-def check(services: Services, *, batch_id: str, run: str | None = None) -> ContractReport:
+def check(
+    services: Services, *, batch_id: str, run: str | None = None, versions: Collection[str] | None = None
+) -> ContractReport:
     """Hold a batch's ingested versions to their contracts; the result is kept row by row.
 
     A batch with incomplete versions waits (for the librarian); its complete ones go on.
+
+    :param versions: only these of them; the batch's own state is left as it is then.
     """
     with services.session() as session:
-        frame_rows = _rows(session, batch_id)
-    faults: dict[str, list[Fault]] = {row["version_id"]: [] for row in frame_rows}
-    kinds: dict[str, list[dict[str, Any]]] = {}
-    for row in frame_rows:
-        kinds.setdefault(row["kind"] if row["kind"] in services.taxonomy.contracts else "*", []).append(row)
-    for kind, rows in sorted(kinds.items()):
-        contract = services.taxonomy.contracts.get(kind)
-        if contract is not None:
-            for version_id, fault in _validate(contract, rows):
-                faults[version_id].append(fault)
+        query = select(Version.id).where(Version.batch_id == batch_id, Version.state == VersionState.INGESTED)
+        waiting = [found for found in session.scalars(query) if versions is None or found in versions]
+    report, results = _held_to(services, "ingest", waiting)
     with services.session() as session:
         batch = session.get(Batch, batch_id, with_for_update={"of": Batch})
         if batch is None:
             raise NotFound("there is no such batch", where=batch_id)
-        for row in frame_rows:
-            session.add(
-                ContractResult(
-                    version_id=row["version_id"],
-                    batch_id=batch_id,
-                    suite=f"ingest/{row['kind'] if row['kind'] in services.taxonomy.contracts else '*'}",
-                    complete=not faults[row["version_id"]],
-                    faults=[fault.as_dict() for fault in faults[row["version_id"]]],
-                )
-            )
-        report = ContractReport(
-            complete=sorted(version_id for version_id, found in faults.items() if not found),
-            incomplete={version_id: found for version_id, found in sorted(faults.items()) if found},
-        )
+        session.add_all(results)
+        if versions is not None:
+            return report
         if batch.status != "done":
             batch.status = "waiting" if report.incomplete else "ingesting"
         audit.record(
@@ -99,128 +98,207 @@ def check(services: Services, *, batch_id: str, run: str | None = None) -> Contr
     return report
 
 
-def _rows(session: Session, batch_id: str) -> list[dict[str, Any]]:
-    """Return one row a version that waits at the end of ingest, with what contracts look at."""
-    licences = select(func.count(Grant.id)).where(Grant.asset_id == Version.asset_id).scalar_subquery()
-    tags = select(func.count(Tag.id)).where(Tag.version_id == Version.id, Tag.status == "applied").scalar_subquery()
-    found = session.execute(
-        select(Version, Description, licences, tags)
-        .outerjoin(Description, Description.version_id == Version.id)
-        .where(Version.batch_id == batch_id, Version.state == VersionState.INGESTED)
-        .order_by(Version.id)
-    ).all()
-    return [
-        {
-            "version_id": version.id,
-            "kind": version.asset.kind if version.asset else "*",
-            "width": version.width,
-            "height": version.height,
-            "licence": "granted" if licence_count else None,
-            "tags": tag_count,
-            **{name: (getattr(described, name) or None) if described else None for name in DESCRIBED},
-        }
-        for version, described, licence_count, tag_count in found
+def check_for(services: Services, *, stage: str, version_ids: Sequence[str], keep: bool = True) -> ContractReport:
+    """Hold any versions to the contracts of a stage, e.g. ``activate`` before anything of them is published.
+
+    Versions of a kind that no contract of the stage names are complete.
+
+    :param keep: whether the result is kept row by row.
+    """
+    report, results = _held_to(services, stage, version_ids)
+    if keep:
+        with services.session() as session:
+            session.add_all(results)
+    return report
+
+
+def _held_to(services: Services, stage: str, version_ids: Sequence[str]) -> tuple[ContractReport, list[ContractResult]]:
+    """Hold versions to the contracts of a stage; return the report, and a row to keep for each of them."""
+    with services.session() as session:
+        rows = facts.rows(services, session, version_ids, today=date.today())
+        batches = dict(session.execute(select(Version.id, Version.batch_id).where(Version.id.in_(version_ids))).all())
+    faults: dict[str, list[Finding]] = {row["version_id"]: [] for row in rows}
+    suites: dict[str, str] = {}
+    by_contract: dict[str, tuple[Contract, list[dict[str, Any]]]] = {}
+    for row in rows:
+        contract = services.taxonomy.contract(stage, row["kind"])
+        if contract is not None:
+            suites[row["version_id"]] = suite_name(contract)
+            by_contract.setdefault(contract.name, (contract, []))[1].append(row)
+    for _, (contract, of_kind) in sorted(by_contract.items()):
+        for at, rule in expectations.broken(contract, of_kind, services.taxonomy.vocabulary):
+            faults[of_kind[at]["version_id"]].append(_finding(rule, of_kind[at]))
+    now = utcnow()
+    report = _report(faults)
+    return report, [
+        ContractResult(
+            version_id=version_id,
+            batch_id=batches[version_id],
+            suite=suites.get(version_id, f"{stage}/*"),
+            complete=version_id not in report.incomplete,
+            faults=[fault.as_dict() for fault in found],
+            checked_at=now,
+        )
+        for version_id, found in faults.items()
     ]
 
 
-def _validate(contract: Contract, rows: list[dict[str, Any]]) -> list[tuple[str, Fault]]:
-    """Run a contract over rows with Great Expectations and return the faults by version id."""
-    import great_expectations as gx
-    import pandas as pd
-    from great_expectations.data_context.types.base import ProgressBarsConfig
-
-    frame = pd.DataFrame(rows)
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    batch = (
-        context.data_sources.add_pandas("catalogue")
-        .add_dataframe_asset("versions")
-        .add_batch_definition_whole_dataframe("batch")
-        .get_batch(batch_parameters={"dataframe": frame})
-    )
-    suite = gx.ExpectationSuite(name=f"{contract.stage}/{contract.kind}")
-    for index, rule in enumerate(contract.rules):
-        if rule.field not in frame.columns:
-            raise BadInput(
-                f"{rule.field!r} is no field that contracts can look at",
-                where=f"contract {contract.stage}/{contract.kind}",
-                remedy=f"Use one of: {', '.join(sorted(set(frame.columns) - {'version_id', 'kind'}))}.",
-            )
-        suite.add_expectation(_expectation(rule, str(index)))
-    result = batch.validate(suite, result_format="COMPLETE")
-    found = []
-    for outcome in result.results:
-        if outcome.exception_info and outcome.exception_info.get("raised_exception"):
-            raise BadInput(
-                str(outcome.exception_info.get("exception_message")),
-                where=f"contract {contract.stage}/{contract.kind}",
-                remedy="Mend the rule.",
-            )
-        meta = (outcome.expectation_config.meta if outcome.expectation_config else None) or {}
-        rule = contract.rules[int(meta["rule"])]
-        for at in outcome.result.get("unexpected_index_list") or []:
-            found.append((str(frame.loc[at, "version_id"]), _fault(rule, frame, at)))
-    return found
+def _report(faults: dict[str, list[Finding]]) -> ContractReport:
+    by_severity = {
+        severity: {
+            version_id: kept
+            for version_id, found in sorted(faults.items())
+            if (kept := [fault for fault in found if fault.severity == severity])
+        }
+        for severity in ("must", "should")
+    }
+    incomplete = by_severity["must"]
+    return ContractReport(sorted(set(faults) - set(incomplete)), incomplete, by_severity["should"])
 
 
-def _expectation(rule: Rule, number: str) -> Any:
-    import great_expectations.expectations as gxe
-
-    known: Any = gxe  # its names are not exported explicitly
-    meta = {"rule": number}
-    if rule.rule == "present":
-        return known.ExpectColumnValuesToNotBeNull(column=rule.field, meta=meta)
-    if rule.rule == "at_least":
-        return known.ExpectColumnValuesToBeBetween(column=rule.field, min_value=rule.value, meta=meta)
-    if rule.rule == "longest":
-        return known.ExpectColumnValueLengthsToBeBetween(column=rule.field, max_value=int(rule.value or 0), meta=meta)
-    return known.ExpectColumnValuesToMatchRegex(column=rule.field, regex=str(rule.value), meta=meta)
+def suite_name(contract: Contract) -> str:
+    """Return what results are kept under: stage, kind, and the edition of the contract."""
+    digest = hashlib.sha256(contract.model_dump_json().encode()).hexdigest()
+    return f"{contract.name}@{digest[:8]}"
 
 
-def _fault(rule: Rule, frame: pd.DataFrame, at: int) -> Fault:
-    value = frame.loc[at, rule.field]
+def _finding(rule: Rule, row: dict[str, Any]) -> Finding:
+    value, wanted = row[rule.field], rule.value
+    if rule.rule == "one_of":
+        wanted = ", ".join(map(str, choices(wanted)))
+    shown = ", ".join(value) if isinstance(value, list) else value
+    count = len(value) if isinstance(value, list) else value
     problem = {
         "present": "is missing.",
-        "at_least": f"is {value!s}, less than {rule.value}.",
-        "longest": f"is longer than {rule.value} characters.",
-        "matches": f"{value!r} does not fit.",
+        "at_least": f"is {count!s}, less than {wanted}.",
+        "at_most": f"is {count!s}, more than {wanted}.",
+        "longest": f"is longer than {wanted} characters.",
+        "shortest": f"is shorter than {wanted} characters.",
+        "matches": f"{shown!r} does not fit.",
+        "not_matches": f"{shown!r} does not fit.",
+        "one_of": f"is {shown}, not one of: {wanted}.",
+        "includes": f"does not include {wanted}.",
+        "term_of": f"{shown!r} is no term of the facet {wanted}.",
     }[rule.rule]
-    return Fault(rule.field, problem, rule.remedy)
+    if isinstance(value, list) and not value and rule.rule == "at_least":
+        problem = "is missing."
+    return Finding(rule.field, problem, rule.remedy, in_words(rule), rule.severity)
 
 
 def missing(services: Services, *, batch_id: str) -> list[dict[str, Any]]:
     """Return what the newest check of a batch found missing: the librarian's table.
 
-    :returns: rows of ``{"version_id", "asset", "asset_id", "filename", "faults", "values"}``; ``values`` are the
-        descriptive fields as they are.
+    :returns: rows of ``{"version_id", "asset", "asset_id", "filename", "has_thumbnail", "faults", "values"}``;
+        ``values`` are the descriptive fields, the tags and the newest licence as they are.
     """
-    newest = (
-        select(ContractResult.version_id, func.max(ContractResult.id).label("id"))
-        .where(ContractResult.batch_id == batch_id)
-        .group_by(ContractResult.version_id)
-        .subquery()
-    )
     with services.session() as session:
         rows = session.execute(
             select(ContractResult, Version)
-            .join(newest, newest.c.id == ContractResult.id)
             .join(Version, Version.id == ContractResult.version_id)
-            .where(ContractResult.complete.is_(False), Version.state == VersionState.INGESTED)
-            .order_by(Version.filename)
+            .where(
+                ContractResult.id.in_(newest_results(batch_id)),
+                ContractResult.complete.is_(False),
+                Version.state == VersionState.INGESTED,
+            )
+            .order_by(Version.filename, Version.id)
         ).all()
+        known = {
+            row["version_id"]: row
+            for row in facts.rows(services, session, [version.id for _, version in rows], today=date.today())
+        }
         return [
             {
                 "version_id": version.id,
                 "asset": version.asset.name if version.asset else None,
                 "asset_id": version.asset_id,
                 "filename": version.filename,
+                "has_thumbnail": any(rendition.recipe == "thumbnail" for rendition in version.renditions),
                 "faults": result.faults,
-                "values": {
-                    name: getattr(version.description, name) if version.description else None for name in DESCRIBED
-                },
+                "values": _values(services, version, known[version.id]),
             }
             for result, version in rows
         ]
+
+
+def newest_results(batch_id: str, stage: str = "ingest") -> Any:
+    """Return a query of the ids of the newest result of each version of a batch at a stage."""
+    return (
+        select(func.max(ContractResult.id))
+        .where(ContractResult.batch_id == batch_id, ContractResult.suite.startswith(f"{stage}/"))
+        .group_by(ContractResult.version_id)
+    )
+
+
+def _values(services: Services, version: Version, known: dict[str, Any]) -> dict[str, Any]:
+    """Return what can be filled in, as it is now."""
+    values = {name: known[name] for name in services.taxonomy.metadata.fields}
+    values |= {name: known[name] for name in known if name == "tags" or name.startswith("tags.")}
+    grants = sorted(version.asset.grants, key=lambda grant: grant.id) if version.asset else []
+    if grants:
+        grant, licence = grants[-1], grants[-1].licence
+        values |= {"licence": licence.reference, "holder": licence.holder, "kind": licence.kind}
+        values |= {name: getattr(grant, name) for name in RIGHTS if name not in values}
+    return {name: value.isoformat() if isinstance(value, date) else value for name, value in values.items()}
+
+
+def fillable(services: Services) -> list[str]:
+    """Return the names that :func:`fill` knows: descriptive fields, tags as a whole or of a facet, rights."""
+    facets = [f"tags.{facet}" for facet in services.taxonomy.vocabulary.facets]
+    return [*services.taxonomy.metadata.fields, "tags", *facets, *RIGHTS]
+
+
+#: What is filled in together where anything of the rights is at fault.
+LICENCE = RIGHTS[:9]
+
+
+def to_fill(faults: list[dict[str, Any]]) -> list[str]:
+    """Return the names to fill in that would mend faults; some faults no words can mend, like a small picture."""
+    names: dict[str, None] = {}
+    for field_name in (fault["field"] for fault in faults):
+        if field_name in RIGHTS or field_name in ("licence_kind", "days_left"):
+            names |= dict.fromkeys([*LICENCE, *({field_name} & set(RIGHTS))])
+        elif field_name not in FACTS or field_name == "tags":
+            names[field_name] = None
+    return list(names)
+
+
+def fill_many(
+    services: Services, *, batch_id: str, values: dict[str, dict[str, Any]], person: str, run: str | None = None
+) -> dict[str, Any]:
+    """Fill in versions of a batch; each of them whole or not at all, whatever becomes of the others.
+
+    What was saved is checked at once.
+
+    :param values: by version id, as :func:`fill` takes them.
+    :returns: ``{"saved": [version id], "refused": {version id: {"field", "what", "remedy"}}, "complete": [version
+        id], "missing": {version id: [fault]}}``; the last two of those that were saved.
+    """
+    with services.session() as session:
+        if session.get(Batch, batch_id) is None:
+            raise NotFound("there is no such batch", where=batch_id)
+        own = set(session.scalars(select(Version.id).where(Version.batch_id == batch_id, Version.id.in_(values))))
+    saved: list[str] = []
+    refused: dict[str, dict[str, str]] = {}
+    for version_id, given in values.items():
+        try:
+            if version_id not in own:
+                raise NotFound("there is no such version in this batch", where=version_id)
+            fill(services, version_id=version_id, values=given, person=person, run=run)
+            saved.append(version_id)
+        except DamError as error:
+            where = error.where.removeprefix("rights.")
+            refused[version_id] = {
+                "field": where if where in given or where in RIGHTS else "",
+                "what": error.what,
+                "remedy": error.remedy,
+            }
+    report = check(services, batch_id=batch_id, versions=saved, run=run) if saved else ContractReport([], {})
+    return {
+        "saved": saved,
+        "refused": refused,
+        "complete": report.complete,
+        "missing": {key: [fault.as_dict() for fault in found] for key, found in report.incomplete.items()},
+    }
 
 
 def fill(
@@ -230,21 +308,23 @@ def fill(
 
     An approval that was given for the old metadata or rights is void from then on: its hash is another.
 
-    :param values: descriptive fields (:data:`DESCRIBED`), ``tags`` (term ids or labels), and rights
-        (:data:`RIGHTS`; ``licence`` names the reference).
+    :param values: descriptive fields of ``metadata.yaml``, ``tags`` or ``tags.<facet>`` (term ids or labels; of a
+        facet, the others stay), and rights (:data:`RIGHTS`; ``licence`` names the reference).
     :returns: ``{"version_id", "changed"}``: the fields that changed.
     :raises BadInput: a field or a term is unknown, or a value can't be read.
     :raises Refused: the version is destroyed, or was merged into another.
     :raises HeldVersion: a hold covers the version.
     """
-    unknown = sorted(set(values) - {*DESCRIBED, *RIGHTS, "tags"})
+    known = fillable(services)
+    unknown = sorted(set(values) - set(known))
     if unknown:
         raise BadInput(
             f"{', '.join(unknown)} is no field",
             where="values",
-            remedy=f"Use: {', '.join((*DESCRIBED, 'tags', *RIGHTS))}.",
+            remedy=f"Use: {', '.join(known)}.",
         )
-    if "tags" in values:
+    tags = {name: words for name, words in values.items() if name == "tags" or name.startswith("tags.")}
+    if tags:
         sync_terms(services)
     with services.session() as session:
         version = session.get(Version, version_id, with_for_update={"of": Version})
@@ -264,10 +344,11 @@ def fill(
                 where=f"version {version_id}",
                 remedy="Release the hold first: dam hold release.",
             )
-        changed = _describe(session, version, values, person)
-        if "tags" in values:
-            _tag(services, session, version_id, values["tags"], person)
-            changed.append("tags")
+        described = {name: values[name] for name in services.taxonomy.metadata.fields if name in values}
+        changed = _describe(session, version, described, person)
+        for name, words in sorted(tags.items()):
+            _tag(services, session, version_id, words, person, field_name=name)
+            changed.append(name)
         terms = {name: values[name] for name in RIGHTS if name in values}
         if terms:
             grant_asset(session, asset_id=version.asset_id, terms=terms, source=f"person:{person}")
@@ -285,41 +366,74 @@ def fill(
 
 
 def _describe(session: Session, version: Version, values: dict[str, Any], person: str) -> list[str]:
+    """Set descriptive fields; what has no column of its own is kept as ``custom``."""
     described = session.get(Description, version.id, with_for_update=True)
     if described is None:
-        described = Description(version_id=version.id, updated_by=person)
+        described = Description(version_id=version.id, updated_by=person, custom={})
         session.add(described)
     changed = []
-    for name in DESCRIBED:
-        if name not in values:
+    for name, given in values.items():
+        value = _moment(name, given) if name == "date_created" else _text(name, given)
+        if facts.value_of(described, name) == value:
             continue
-        value = values[name]
-        if value is not None and not isinstance(value, str):
-            raise BadInput(f"{value!r} is no text", where=name)
-        value = (value or "").strip() or None
-        if getattr(described, name) != value:
+        if name in Description.__table__.columns:
             setattr(described, name, value)
-            changed.append(name)
+        else:  # a new dict: SQLAlchemy does not see changes inside one
+            custom = described.custom | {name: value}
+            described.custom = {key: kept for key, kept in custom.items() if kept is not None}
+        changed.append(name)
     if changed:
         described.updated_by, described.updated_at = person, utcnow()
     session.flush()
     return changed
 
 
-def _tag(services: Services, session: Session, version_id: str, words: Any, person: str) -> None:
-    """Make a person's tags exactly ``words``; what machines said stays, refused where the person left it out."""
+def _text(name: str, value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise BadInput(f"{value!r} is no text", where=name)
+    if value and "\x00" in value:
+        raise BadInput("there is a character in it that no text has", where=name, remedy="Write it anew.")
+    return (value or "").strip() or None
+
+
+def _moment(name: str, value: Any) -> datetime | None:
+    """Return a date or moment; UTC where it names no time zone."""
+    if value in (None, ""):
+        return None
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        raise BadInput(f"{value!r} is no date", where=name, remedy="Write it as 2027-03-01.") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _tag(
+    services: Services, session: Session, version_id: str, words: Any, person: str, *, field_name: str = "tags"
+) -> None:
+    """Make a person's tags exactly ``words``; what machines said stays, refused where the person left it out.
+
+    :param field_name: ``tags``, or ``tags.<facet>``: then only terms of that facet are meant and touched.
+    """
     if not isinstance(words, list):
-        raise BadInput(f"{words!r} is no list", where="tags", remedy='Write it like ["coffee", "colour/red"].')
+        raise BadInput(f"{words!r} is no list", where=field_name, remedy='Write it like ["coffee", "colour/red"].')
     vocabulary = services.taxonomy.vocabulary
+    facet = field_name.removeprefix("tags").removeprefix(".")
     wanted = set()
     for word in words:
         term_id = word if word in vocabulary else vocabulary.find(str(word))
         if term_id is None:
-            raise BadInput(f"{word!r} is no term of the vocabulary", where="tags", remedy="Choose one that is there.")
+            raise BadInput(
+                f"{word!r} is no term of the vocabulary", where=field_name, remedy="Choose one that is there."
+            )
+        if facet and not term_id.startswith(f"{facet}/"):
+            raise BadInput(
+                f"{word!r} is no term of the facet {facet}", where=field_name, remedy="Choose one that is in it."
+            )
         wanted.add(term_id)
     source = f"person:{person}"
     for tag in session.scalars(select(Tag).where(Tag.version_id == version_id)):
-        tag.status = "applied" if tag.term_id in wanted else "refused"
+        if tag.term_id.startswith(f"{facet}/" if facet else ""):
+            tag.status = "applied" if tag.term_id in wanted else "refused"
     rows = [
         {
             "id": new_id("tag"),

@@ -8,7 +8,7 @@ it and clears the publication under its own name, or holds it back. What counts 
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import selectinload
@@ -40,7 +40,7 @@ def of(session: Session, *, asset: Asset, rules: Risks, on: date) -> list[str]:
             found.append(f"{licence} ends on {day(grant.ends_on)}: what goes out must come back by then.")
         if grant.licence.kind in rules.licence_kinds:
             found.append(f"{licence} is of the kind {grant.licence.kind.replace('_', ' ')}: check its duties.")
-    if rules.made_by_ai and (kinds := _source_types(session, asset)):
+    if rules.made_by_ai and (kinds := _of_asset(session, asset)):
         found.append(f"It was made with AI ({', '.join(kinds)}): label it where that is asked for.")
     if rules.held:
         holds = session.scalars(
@@ -57,16 +57,19 @@ def of(session: Session, *, asset: Asset, rules: Risks, on: date) -> list[str]:
 _AI = ("trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "compositeSynthetic")
 
 
-def _source_types(session: Session, asset: Asset) -> list[str]:
+def _of_asset(session: Session, asset: Asset) -> list[str]:
     """Return which digital source types of an asset's versions tell of AI, by IPTC fields or Content Credentials."""
     rows = session.execute(
         select(Version.embedded, Description.custom)
         .outerjoin(Description, Description.version_id == Version.id)
         .where(Version.asset_id == asset.id, Version.state != VersionState.DESTROYED)
     )
-    said: set[str] = set()
-    for embedded, custom in rows:
-        said |= {str((custom or {}).get("digital_source_type")), str(embedded.get("Xmp.iptcExt.DigitalSourceType"))}
-        credentials = embedded.get("C2PA")
-        said |= set(credentials.get("source_types", [])) if isinstance(credentials, dict) else set()
-    return sorted({kind for kind in (word.rsplit("/", 1)[-1] for word in said) if kind in _AI})
+    return sorted({kind for embedded, custom in rows for kind in source_types(embedded, custom or {})})
+
+
+def source_types(embedded: dict[str, Any], custom: dict[str, Any]) -> set[str]:
+    """Return which of IPTC's digital source types that tell of AI a version's metadata and credentials name."""
+    said = {str(custom.get("digital_source_type")), str(embedded.get("Xmp.iptcExt.DigitalSourceType"))}
+    credentials = embedded.get("C2PA")
+    said |= set(credentials.get("source_types", [])) if isinstance(credentials, dict) else set()
+    return {kind for kind in (word.rsplit("/", 1)[-1] for word in said) if kind in _AI}

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from dam.errors import BadInput
+from dam.taxonomy import contracts as contract_files
+from dam.taxonomy.contracts import Contract
 from dam.taxonomy.load import line_of, load
 
 if TYPE_CHECKING:
@@ -157,23 +159,6 @@ class RightsData(_Strict):
     senders: dict[str, LicenceData] = {}
 
 
-class Rule(_Strict):
-    """One rule of a contract."""
-
-    field: str
-    rule: Literal["present", "at_least", "longest", "matches"]
-    value: float | str | None = None
-    remedy: str
-
-
-class Contract(_Strict):
-    """What versions of a kind must have at a stage; kind ``*`` means all that have no own contract."""
-
-    stage: str
-    kind: str
-    rules: list[Rule] = Field(min_length=1)
-
-
 class Taxonomy:
     """Everything of ``include/taxonomy``; each file is read on first use."""
 
@@ -219,10 +204,14 @@ class Taxonomy:
         return load(self.folder / "rights.yaml", RightsData)
 
     @cached_property
-    def contracts(self) -> dict[str, Contract]:
-        """The contracts of the ingest stage by kind."""
-        found = [load(path, Contract) for path in sorted((self.folder / "contracts").glob("*.yaml"))]
-        return {contract.kind: contract for contract in found if contract.stage == "ingest"}
+    def contracts(self) -> dict[str, dict[str, Contract]]:
+        """The contracts by stage and kind. :raises BadInput: a fault, with file and line."""
+        return contract_files.read(self.folder / "contracts", self.metadata, self.vocabulary)
+
+    def contract(self, stage: str, kind: str) -> Contract | None:
+        """Return the contract that a kind of asset is held to at a stage: its own, else the one of ``*``."""
+        of_stage = self.contracts.get(stage, {})
+        return of_stage.get(kind) or of_stage.get("*")
 
     def check(self) -> list[str]:
         """Read everything and return what was read, a line each. :raises BadInput: the first fault."""
@@ -231,7 +220,7 @@ class Taxonomy:
             f"{sum(map(len, vocabulary.facets.values()))} terms in {len(vocabulary.facets)} facets",
             f"{len(self.metadata.fields)} descriptive fields",
             f"{len(self.rights.embedded)} known licences",
-            f"{len(self.contracts)} contracts",
+            f"{sum(map(len, self.contracts.values()))} contracts",
             f"limits up to {self.limits.max_megapixels:g} megapixels",
         ]
 

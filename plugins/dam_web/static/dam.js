@@ -180,45 +180,6 @@ for (const form of document.querySelectorAll("form.answer")) {
   });
 }
 
-// --------------------------------------------------------------------------------- librarian's table
-
-const fill = document.getElementById("fill");
-if (fill) {
-  document.getElementById("copy-down").addEventListener("click", () => {
-    const [first, ...rest] = fill.querySelectorAll("tbody tr");
-    for (const row of rest) {
-      for (const input of first.querySelectorAll("input")) {
-        const twin = row.querySelector(`input[name="${input.name}"]`);
-        if (twin && !twin.value) twin.value = input.value;
-      }
-    }
-  });
-  fill.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    busy(fill, true);
-    let saved = 0;
-    const problems = [];
-    for (const row of fill.querySelectorAll("tbody tr")) {
-      const values = {};
-      for (const input of row.querySelectorAll("input")) {
-        const value = input.value.trim();
-        if (!value) continue;
-        const isList = ["territories", "channels", "tags"].includes(input.name);
-        values[input.name] = isList ? value.split(",").map((word) => word.trim()).filter(Boolean) : value;
-      }
-      if (!Object.keys(values).length) continue;
-      try {
-        await send("POST", `/api/versions/${row.dataset.version}/metadata`, { values });
-        saved += 1;
-      } catch (error) {
-        problems.push(`${row.querySelector("th").textContent}: ${error.message}`);
-      }
-    }
-    busy(fill, false);
-    say(problems.length ? problems.join(" ") : `Saved ${saved} versions. Answer “Done” under My approvals to go on.`);
-  });
-}
-
 function asksAgain(button, path, opened) {
   button.addEventListener("click", async () => {
     button.disabled = true;
