@@ -89,7 +89,7 @@ def _technical(version: Version) -> dict[str, Any]:
         "filename": version.filename,
         "named_by_convention": "yes" if _is_conventional(version.filename) else "no",
         "media_type": version.media_type,
-        "scan": getattr(version, "scan", "not_scanned"),
+        "scan": version.scan,
         "made_by_ai": "yes" if risk.source_types(version.embedded, custom) else "no",
         "width": version.width,
         "height": version.height,
