@@ -141,11 +141,12 @@ class PublishOperator(DamOperator):
         """Try every publication; return the results, and the failures of the others."""
         from dam.channels import publish
 
+        publish.revalidate(self.services, publication_ids=list(self.publication_ids), run=run)
         results: list[dict[str, Any]] = []
         failures: list[Exception] = []
         for publication_id in self.publication_ids:
             try:
-                results.append(publish.publish(self.services, publication_id=publication_id, run=run))
+                results.append(publish.publish(self.services, publication_id=publication_id, run=run, whole=False))
             except (DamError, OSError) as error:
                 self.log.error("%s: %s", publication_id, error)
                 failures.append(error)

@@ -12,7 +12,17 @@ from typing import Any
 import httpx
 import pytest
 
-from dam.catalog.models import Batch, Grant, Package, Publication, Version, VersionState, utcnow
+from dam.catalog.models import (
+    Asset,
+    Batch,
+    Grant,
+    Package,
+    PackageVersion,
+    Publication,
+    Version,
+    VersionState,
+    utcnow,
+)
 from dam.channels import deliver, publish, wire
 from dam.enrich import contracts
 from dam.errors import NotFound, Refused
@@ -146,6 +156,32 @@ def test_a_package_keeps_its_channels_through_its_rounds(world):
     world.package_id = packages.reopen_withdrawn(world.services, version_id=world.version_id, person="maya")
     _sign(world)
     assert world.publication(world.planned(None)).channel == "cms"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_package_is_compared_as_a_whole_once_for_many_publications(world, whole: bool):
+    publication_id = world.planned("web")
+    with world.services.session() as session:  # a sibling's metadata changes, this version's do not
+        entry = session.get_one(Package, world.package_id).entries[0]
+        sibling = PackageVersion(
+            package_id=world.package_id, version_id=_sibling(session, entry.version), entry_sha256="0" * 64,
+            verdict="approve",
+        )  # fmt: skip
+        session.add(sibling)
+    if not whole:
+        publish.revalidate(world.services, publication_ids=[publication_id])
+    assert world.publish(publication_id, whole=whole)["status"] == "void"
+
+
+def _sibling(session: Any, version: Version) -> str:
+    other = Version(
+        asset=Asset(campaign=version.asset.campaign, name="OTHER", kind="image"), number=1, batch=version.batch,
+        filename="other.jpg", sha256="1" * 64, bytes=1, media_type="image/jpeg", storage_uri="vault:none",
+        state=VersionState.APPROVED, made_by="dario",
+    )  # fmt: skip
+    session.add(other)
+    session.flush()
+    return other.id
 
 
 def test_a_refusal_is_planned_as_a_sentence(world):

@@ -530,7 +530,7 @@ class TestPublish:
 
         told, tried = {}, []
 
-        def one(services, *, publication_id, run):
+        def one(services, *, publication_id, run, whole):
             tried.append(publication_id)
             fate = told.get(publication_id, "live")
             if isinstance(fate, Exception):

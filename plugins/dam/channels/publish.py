@@ -414,12 +414,15 @@ def publish(
     now: datetime | None = None,
     wait: Wait = time.sleep,
     run: str | None = None,
+    whole: bool = True,
 ) -> dict[str, Any]:
     """Bring a scheduled publication to its channel, prove it by probing, and make its version live.
 
     What an earlier version of the asset still has live at the channel is withdrawn then, with its proof.
 
     :param wait: called with the seconds to wait between tries.
+    :param whole: compare the whole package with what was approved, and not this version alone; who publishes
+        many of one package does it once, by :func:`revalidate`.
     :returns: ``{publication_id, version_id, channel, status, live_url, endpoints, starts_at, ends_at,
         probed_at}``; ``endpoints`` are URLs. Before ``starts_at`` the status is ``scheduled`` and
         nothing was sent. One that is live already is answered as it is. When the approval is void and the
@@ -433,10 +436,25 @@ def publish(
     :raises NotSeen: an endpoint does not answer with the right bytes; it stays scheduled.
     :raises StillLive: an earlier version could not be withdrawn; this one is live. Run again, it is tried again.
     """
+    if whole:
+        revalidate(services, publication_ids=[publication_id], run=run)
     told = _publish(services, publication_id, now=now or utcnow(), wait=wait, run=run)
     if told["status"] == PublicationStatus.LIVE:
         _supersede(services, publication_id, wait=wait, run=run)
     return told
+
+
+def revalidate(services: Services, *, publication_ids: Sequence[str], run: str | None = None) -> None:
+    """Compare the packages of publications, each once and as a whole, with what was approved; void what changed."""
+    with services.session() as session:
+        package_ids = session.scalars(
+            select(Publication.package_id)
+            .where(Publication.id.in_(publication_ids), Publication.package_id.is_not(None))
+            .where(Publication.status.in_([PublicationStatus.SCHEDULED, PublicationStatus.FAILED]))
+            .distinct()
+        ).all()
+    for package_id in package_ids:
+        packages.revalidate(services, package_id=str(package_id), run=run)
 
 
 def _supersede(services: Services, publication_id: str, *, wait: Wait, run: str | None) -> None:
@@ -482,7 +500,8 @@ def _publish(services: Services, publication_id: str, *, now: datetime, wait: Wa
         early = publication.status == PublicationStatus.SCHEDULED and publication.starts_at > now
     try:
         _undo(services, publication_id, wait=wait)  # what a takedown that was not proved has left
-        _ask_approval(services, publication_id, run=run)
+        with services.session() as session:
+            _check_approval(session, session.get_one(Publication, publication_id))
         if early:
             return _result(publication)
         channel = _cleared(services, publication_id, now=now)
@@ -528,13 +547,6 @@ def _result(publication: Publication) -> dict[str, Any]:
         "ends_at": publication.ends_at.isoformat() if publication.ends_at else None,
         "probed_at": publication.probed_at.isoformat() if publication.probed_at else None,
     }
-
-
-def _ask_approval(services: Services, publication_id: str, *, run: str | None) -> None:
-    """Compare the whole package with what was approved; raise ApprovalVoid when it is something else."""
-    _following(services, publication_id, run)
-    with services.session() as session:
-        _check_approval(session, session.get_one(Publication, publication_id))
 
 
 def _cleared(services: Services, publication_id: str, *, now: datetime) -> OriginChannel | JsonChannel:

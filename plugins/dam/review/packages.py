@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import joinedload
 
 from dam import audit
 from dam.catalog.lifecycle import change_state
@@ -44,6 +45,8 @@ DESCRIBED = (
 )  # fmt: skip
 #: States of versions that a package's next round takes over from it.
 REVIEWABLE = frozenset({VersionState.IN_REVIEW, VersionState.APPROVED})
+#: Ids that one query names at most; PostgreSQL takes 65,535 parameters.
+IN_ONE_QUERY = 10_000
 #: Stage under which a run claims a package's review: the id of the DAG that reviews packages.
 STAGE = "review_package"
 #: How long after its deadline an open seat is taken for expired though no run of Airflow closed it.
@@ -58,46 +61,78 @@ REOPENERS = ("marketing_lead", "dam_admin")
 
 
 def manifest(session: Session, version_ids: list[str]) -> dict[str, Any]:
-    """Return the manifest entries of versions by id: bytes, metadata, applied tags and grants."""
+    """Return the manifest entries of versions by id: bytes, metadata, applied tags and grants.
+
+    A few queries for all of them, however many there are: every publication asks for its whole package's.
+    """
     entries: dict[str, Any] = {}
-    for version in session.scalars(
-        select(Version)
+    for start in range(0, len(version_ids), IN_ONE_QUERY):
+        entries |= _entries(session, version_ids[start : start + IN_ONE_QUERY])
+    return entries
+
+
+def _entries(session: Session, version_ids: list[str]) -> dict[str, Any]:
+    fresh = {"populate_existing": True}
+    rows = session.execute(
+        select(Version, Asset.name)
+        .join(Asset, Asset.id == Version.asset_id)
         .where(Version.id.in_(version_ids))
         .order_by(Version.id)
-        .execution_options(populate_existing=True)
-    ):
-        asset = session.get_one(Asset, version.asset_id)
-        described = session.get(Description, version.id, populate_existing=True)
-        tags = session.scalars(
-            select(Tag.term_id).where(Tag.version_id == version.id, Tag.status == "applied").distinct()
+        .execution_options(**fresh)
+    ).all()
+    described = {
+        row.version_id: row
+        for row in session.scalars(
+            select(Description).where(Description.version_id.in_(version_ids)).execution_options(**fresh)
         )
-        grants = session.scalars(select(Grant).where(Grant.asset_id == asset.id).order_by(Grant.id))
-        entries[version.id] = {
-            "asset": asset.name,
+    }
+    tags: dict[str, set[str]] = {}
+    for version_id, term_id in session.execute(
+        select(Tag.version_id, Tag.term_id).where(Tag.version_id.in_(version_ids), Tag.status == "applied")
+    ):
+        tags.setdefault(version_id, set()).add(term_id)
+    grants: dict[str, list[Grant]] = {}
+    for grant in session.scalars(
+        select(Grant)
+        .where(Grant.asset_id.in_({version.asset_id for version, _ in rows}))
+        .options(joinedload(Grant.licence))
+        .order_by(Grant.id)
+        .execution_options(**fresh)
+    ):
+        grants.setdefault(grant.asset_id, []).append(grant)
+    return {
+        version.id: {
+            "asset": name,
             "number": version.number,
             "sha256": version.sha256,
             "bytes": version.bytes,
             "media_type": version.media_type,
-            "metadata": {name: _plain(getattr(described, name)) for name in DESCRIBED} if described else {},
-            "tags": sorted(tags),
-            "rights": [
-                {
-                    "licence": grant.licence.reference,
-                    "holder": grant.licence.holder,
-                    "territories": sorted(grant.territories),
-                    "channels": sorted(grant.channels),
-                    "starts_on": grant.starts_on.isoformat(),
-                    "ends_on": grant.ends_on.isoformat() if grant.ends_on else None,
-                    "model_release": grant.model_release,
-                    "property_release": grant.property_release,
-                    "permissions": sorted(grant.permissions),
-                    "duties": sorted(grant.duties),
-                    "max_count": grant.max_count,
-                }
-                for grant in grants
-            ],
+            "metadata": _described(described.get(version.id)),
+            "tags": sorted(tags.get(version.id, ())),
+            "rights": [_granted(grant) for grant in grants.get(str(version.asset_id), [])],
         }
-    return entries
+        for version, name in rows
+    }
+
+
+def _described(row: Description | None) -> dict[str, Any]:
+    return {name: _plain(getattr(row, name)) for name in DESCRIBED} if row else {}
+
+
+def _granted(grant: Grant) -> dict[str, Any]:
+    return {
+        "licence": grant.licence.reference,
+        "holder": grant.licence.holder,
+        "territories": sorted(grant.territories),
+        "channels": sorted(grant.channels),
+        "starts_on": grant.starts_on.isoformat(),
+        "ends_on": grant.ends_on.isoformat() if grant.ends_on else None,
+        "model_release": grant.model_release,
+        "property_release": grant.property_release,
+        "permissions": sorted(grant.permissions),
+        "duties": sorted(grant.duties),
+        "max_count": grant.max_count,
+    }
 
 
 def _plain(value: Any) -> Any:
