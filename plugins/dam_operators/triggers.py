@@ -92,11 +92,11 @@ class InboxTrigger(BaseEventTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look for complete drops for ever."""
-        from dam.ingest import batches
+        from dam.ingest import drops
 
         told: set[str] = set()
         while True:
-            found = set(await asyncio.to_thread(batches.discover, get_services()))
+            found = set(await asyncio.to_thread(drops.discover, get_services()))
             if found - told:
                 yield TriggerEvent({"locations": sorted(found)})
             told = found

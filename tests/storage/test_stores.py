@@ -19,18 +19,6 @@ from dam.storage.keys import checked
 KEYS = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
 
 
-@pytest.fixture(scope="module")
-def s3_url():
-    """An S3 server over HTTP on this machine."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture(params=["folder", "s3"])
 def storage(request, tmp_path):
     if request.param == "folder":

@@ -1,69 +1,28 @@
-"""Batches: found in the inbox, registered once, planned in chunks, closed with a receipt."""
+"""Batches: registered once, planned in chunks, closed with a receipt. :mod:`dam.ingest.drops` finds them."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from dam import audit
 from dam.catalog.models import Batch, BatchFile, Campaign, FileOutcome, new_id, utcnow
 from dam.errors import BadInput, NotFound
-from dam.storage import Entry
+from dam.ingest import cards, contents, drops, paperwork
+from dam.ingest.contents import Contents
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from dam.services import Services
 
-DROPS = "drops/"
 #: How many chunks a batch is cut into at least, as far as none falls below so many bytes.
 SPREAD, LEAST_CHUNK = 4, 64_000_000
-MARKER, CARD = "_COMPLETE", "batch.yaml"
-_SUMS = re.compile(r"(^|/)(SHA256SUMS|manifest-sha256\.txt|[^/]+\.sha256)$")
-_SUM_LINE = re.compile(r"^([0-9a-fA-F]{64})[ \t]+\*?(.+?)\s*$")
-_BAGIT = re.compile(r"(^|/)(bagit\.txt|bag-info\.txt|tagmanifest-[^/]+|manifest-[^/]+)$")
-
-
-def discover(services: Services) -> list[str]:
-    """Return the drops in the inbox that are complete and not registered yet, as locations.
-
-    A drop is the folder below ``drops/`` (or below a folder that ``workflow.yaml`` lists under ``drops``)
-    in which a marker ``_COMPLETE`` or a card ``batch.yaml`` lies, or the topmost such folder when nothing
-    changed in it for the quiet time.
-    """
-    entries = list(services.storage.inbox.list(DROPS))
-    if not entries:
-        return []
-    marked = {entry.key.rsplit("/", 1)[0] for entry in entries if _name(entry) in (MARKER, CARD)}
-    quiet: dict[str, bool] = {}
-    before = utcnow() - timedelta(seconds=services.taxonomy.limits.quiet_seconds)
-    for entry in entries:
-        if any(entry.key.startswith(f"{folder}/") for folder in marked):
-            continue
-        location = _topmost(services, entry.key)
-        if location:
-            quiet[location] = quiet.get(location, True) and entry.modified < before
-    found = marked | {location for location, is_quiet in quiet.items() if is_quiet}
-    with services.session() as session:
-        known = set(session.scalars(select(Batch.location).where(Batch.location.in_(found))))
-    return sorted(found - known)
-
-
-def _name(entry: Entry) -> str:
-    return entry.key.rsplit("/", 1)[-1]
-
-
-def _topmost(services: Services, key: str) -> str | None:
-    """Return the drop that a file without marker belongs to; None for a file that lies in no folder."""
-    parts = key.split("/")
-    depth = 3 if parts[1] in services.workflow.drops else 2
-    return "/".join(parts[:depth]) if len(parts) > depth else None
+#: So many rows go to the database in one statement.
+_ROWS = 1000
 
 
 def register(
@@ -79,13 +38,17 @@ def register(
 ) -> str:
     """Register a batch and return its id; the same location is the same batch.
 
-    A card ``batch.yaml`` in it may say ``sent_by``, ``supplier``, ``campaign`` and ``rights``; it wins.
+    Files that came after that batch was done, and files that lie in no folder, are set apart first, and are a batch
+    of their own (:func:`dam.ingest.drops.set_apart`). A card ``batch.yaml`` may say ``sent_by``, ``supplier``,
+    ``campaign`` and ``rights``; it wins.
 
     :param location: below the inbox. :param source: ``inbox``, ``upload``, ``cli`` or ``api``.
     :param rights: ``{"licence", "holder", "kind", "territories", "channels", "starts_on", "ends_on",
         "model_release", "property_release", "except"}``; ``except`` lists files it does not cover.
+    :raises NotFound: nothing lies there that is whole.
     """
-    card, faults = _card(services, location)
+    location = drops.set_apart(services, location=location)
+    card, faults = cards.read(services, location)
     campaign_slug = card.get("campaign") or campaign_slug
     with services.session() as session:
         known = session.scalar(select(Batch.id).where(Batch.location == location))
@@ -93,20 +56,24 @@ def register(
             return known
         campaign_id = session.scalar(select(Campaign.id).where(Campaign.slug == campaign_slug))
         if campaign_slug and campaign_id is None:
-            faults.append(f"there is no campaign {campaign_slug!r}")
+            faults.append(
+                f"There is no campaign {campaign_slug!r}: the files belong to none until somebody says which."
+            )
         batch_id = new_id("bat")
         made = session.execute(
             insert(Batch)
             .values(
                 id=batch_id,
                 campaign_id=campaign_id,
-                source=source,
+                source=card["source"] if card.get("source") in ("upload", "api") else source,
                 location=location,
                 supplier=card.get("supplier") or supplier,
-                sent_by=str(card.get("sent_by") or sent_by),
+                sent_by=card.get("sent_by") or sent_by,
                 rights=card.get("rights") or rights or {},
                 status="open",
                 received_at=utcnow(),
+                notes=[{"kind": "card", "where": paperwork.CARD, "what": fault} for fault in faults],
+                papers=[],
             )
             .on_conflict_do_nothing(index_elements=["location"])
             .returning(Batch.id)
@@ -124,88 +91,22 @@ def register(
         return batch_id
 
 
-def _card(services: Services, location: str) -> tuple[dict[str, Any], list[str]]:
-    """Return a drop's card and what is wrong with it; a card that can't be read counts as none."""
-    key = f"{location}/{CARD}"
-    if not services.storage.inbox.exists(key):
-        return {}, []
-    try:
-        card = yaml.safe_load(services.storage.inbox.read(key))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        return {}, [f"{CARD} can't be read: {error}"]
-    if not isinstance(card, dict):
-        return {}, [f"{CARD} is no table"]
-    plain: dict[str, Any] = audit.plain(card)
-    return plain, []
-
-
-def new_upload(services: Services, *, person: str, campaign_slug: str | None) -> str:
-    """Return a fresh location for a browser upload; :func:`complete_upload` ends it."""
-    location = f"{DROPS}upload-{new_id('up')}"
-    card = {"sent_by": person, "campaign": campaign_slug}
-    services.storage.inbox.put(f"{location}/.card", yaml.safe_dump(card).encode())
-    return location
-
-
-def complete_upload(services: Services, *, location: str) -> None:
-    """Say that an upload is complete: its card gets its name, and the drop is found.
-
-    :raises NotFound: there is no such upload.
-    """
-    card = services.storage.inbox.read(f"{location}/.card")
-    services.storage.inbox.put(f"{location}/{CARD}", card)
-    services.storage.inbox.delete(f"{location}/.card")
-
-
-def upload_owner(services: Services, *, location: str) -> str | None:
-    """Return who began an upload that is not complete yet; None when there is no such upload."""
-    key = f"{location}/.card"
-    if not services.storage.inbox.exists(key):
-        return None
-    return str(yaml.safe_load(services.storage.inbox.read(key))["sent_by"])
-
-
 def plan_chunks(services: Services, *, batch_id: str, max_bytes: int = 512_000_000) -> list[list[str]]:
     """List a batch's files and return chunks of pending file ids, each of at most ``max_bytes``.
 
     A batch too small to fill several chunks is shared among :data:`SPREAD` all the same, so that workers
     share it, but not into chunks so small that starting a task costs more than the work in it.
 
-    Checksums that the sender promised (``SHA256SUMS``, ``*.sha256``, BagIt) are noted; a promised file that
-    is not there is noted as well. Planned again, only what is still pending is in a chunk.
+    Archives are unpacked, promised checksums and sidecars noted with their files; what was promised and is not
+    there is noted with the batch (:mod:`dam.ingest.contents`). Planned again, only what is still pending is in a
+    chunk: files that came meanwhile are a batch of their own, later.
     """
     with services.session() as session:
         batch = _batch(session, batch_id)
-        prefix = f"{batch.location}/"
-    entries = list(services.storage.inbox.list(prefix))
-    promised = _promised(services, prefix, entries)
-    rows: list[dict[str, Any]] = [
-        {
-            "id": new_id("fil"),
-            "batch_id": batch_id,
-            "path": path,
-            "bytes": entry.bytes,
-            "promised": {"sha256": promised[path]} if path in promised else {},
-            "outcome": FileOutcome.PENDING,
-            "notes": [],
-        }
-        for entry in entries
-        if not is_paperwork(path := entry.key.removeprefix(prefix))
-    ]
-    gone = sorted(set(promised) - {str(row["path"]) for row in rows})
+        location, is_open = batch.location, batch.status == "open"
+    if is_open:
+        _note_contents(services, batch_id, contents.read(services, batch_id=batch_id, location=location))
     with services.session() as session:
-        if rows:
-            session.execute(insert(BatchFile).values(rows).on_conflict_do_nothing())
-        batch = _batch(session, batch_id)
-        if batch.status == "open":
-            batch.status = "ingesting"
-            audit.record(
-                session,
-                actor="airflow",
-                action="batch.planned",
-                subject_id=batch_id,
-                data={"files": len(rows), "promised_but_missing": gone},
-            )
         pending = session.execute(
             select(BatchFile.id, BatchFile.bytes)
             .where(BatchFile.batch_id == batch_id, BatchFile.outcome == FileOutcome.PENDING)
@@ -223,25 +124,45 @@ def plan_chunks(services: Services, *, batch_id: str, max_bytes: int = 512_000_0
     return chunks
 
 
-def is_paperwork(path: str) -> bool:
-    """Return whether a file is about the batch rather than of it."""
-    name = path.rsplit("/", 1)[-1]
-    return name in (MARKER, CARD, ".card") or bool(_SUMS.search(path) or _BAGIT.search(path))
-
-
-def _promised(services: Services, prefix: str, entries: list[Entry]) -> dict[str, str]:
-    """Return path → SHA-256 as the sender's checksum files say; paths relative to the batch."""
-    found: dict[str, str] = {}
-    for entry in entries:
-        path = entry.key.removeprefix(prefix)
-        if not _SUMS.search(path) or entry.bytes > 64_000_000:
-            continue
-        folder = path.rpartition("/")[0]
-        for line in services.storage.inbox.read(entry.key).decode("utf-8", "replace").splitlines():
-            if match := _SUM_LINE.match(line):
-                name = match[2].removeprefix("./")
-                found[f"{folder}/{name}" if folder else name] = match[1].lower()
-    return found
+def _note_contents(services: Services, batch_id: str, found: Contents) -> None:
+    """Write down what a batch holds. Of one that answers creators' tasks, only what was submitted is taken."""
+    with services.session() as session:
+        batch = _batch(session, batch_id, lock=True)
+        if batch.status != "open":
+            return
+        submitted = set(session.scalars(select(BatchFile.path).where(BatchFile.batch_id == batch_id)))
+        rows = [
+            {
+                "id": new_id("fil"),
+                "batch_id": batch_id,
+                "path": path,
+                "archive": file.lying.archive,
+                "bytes": file.lying.bytes,
+                "promised": file.promised,
+                "sidecars": file.sidecars,
+                "outcome": FileOutcome.PENDING,
+                "notes": file.notes,
+            }
+            for path, file in found.files.items()
+            if not submitted or path in submitted
+        ]
+        for start in range(0, len(rows), _ROWS):
+            statement = insert(BatchFile).values(rows[start : start + _ROWS])
+            told = {name: statement.excluded[name] for name in ("bytes", "promised", "sidecars", "notes")}
+            session.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["batch_id", "path"], set_=told, where=BatchFile.outcome == FileOutcome.PENDING
+                )
+            )
+        batch.status, batch.planned_at = "ingesting", utcnow()
+        batch.notes, batch.papers = [*batch.notes, *found.notes], found.papers
+        audit.record(
+            session,
+            actor="airflow",
+            action="batch.planned",
+            subject_id=batch_id,
+            data={"files": len(rows), "notes": found.notes},
+        )
 
 
 def close(services: Services, *, batch_id: str, run: str | None = None) -> dict[str, int]:
@@ -251,7 +172,6 @@ def close(services: Services, *, batch_id: str, run: str | None = None) -> dict[
     """
     with services.session() as session:
         batch = _batch(session, batch_id)
-        prefix = f"{batch.location}/"
         rows = session.scalars(select(BatchFile).where(BatchFile.batch_id == batch_id)).all()
         counts = Counter(row.outcome for row in rows)
         if counts[FileOutcome.PENDING]:
@@ -260,14 +180,16 @@ def close(services: Services, *, batch_id: str, run: str | None = None) -> dict[
                 where=f"batch {batch_id}",
                 remedy="Run the ingest again; it goes on where it stopped.",
             )
-        kept = [(row.path, row.version.storage_uri if row.version else None, row.sha256) for row in rows]
+        kept = [(contents.key_of(batch, row), row.version.storage_uri, row.sha256) for row in rows if row.version]
         done = batch.status == "done"
     if not done:
-        for path, uri, sha256 in kept:
-            if uri is not None and services.storage.inbox.exists(prefix + path):
+        for inbox_key, uri, sha256 in kept:
+            if services.storage.inbox.exists(inbox_key):
                 store, key = services.storage.resolve(uri)
                 if store.exists(key) and store.digest(key) == sha256:
-                    services.storage.inbox.delete(prefix + path)
+                    services.storage.inbox.delete(inbox_key)
+        contents.file_away(services, batch_id=batch_id)
+        late = drops.came_late(services, batch_id=batch_id)
         with services.session() as session:
             batch = _batch(session, batch_id, lock=True)
             if batch.status != "done":
@@ -277,7 +199,8 @@ def close(services: Services, *, batch_id: str, run: str | None = None) -> dict[
                     actor="airflow",
                     action="batch.closed",
                     subject_id=batch_id,
-                    data={str(outcome): count for outcome, count in counts.items()},
+                    data={str(outcome): count for outcome, count in counts.items()}
+                    | ({"came_late": late} if late else {}),
                     run=run,
                 )
     return {str(outcome): count for outcome, count in sorted(counts.items())}

@@ -12,7 +12,7 @@ import hashlib
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -43,6 +43,7 @@ from dam.catalog.models import (
 )
 from dam.errors import BadInput, NotFound
 from dam.ingest import embedded, sandbox
+from dam.ingest.contents import key_of
 from dam.ingest.inspection import Inspection
 from dam.taxonomy import naming
 
@@ -57,6 +58,8 @@ _LOCK = 7_316_420_003  # pg_advisory_lock: one look for near-duplicates at a tim
 #: Files up to so many bytes are read into memory once; larger ones are read from disk.
 IN_MEMORY = 256_000_000
 _BLOCK = 1 << 20
+#: A longer XMP sidecar is not read.
+SIDECAR = 16_000_000
 #: A look at a file may take so many seconds, and one more for so many bytes of it.
 _PATIENCE, _BYTES_A_SECOND = 60.0, 2_000_000
 
@@ -66,12 +69,14 @@ class _File:
     """One file on its way through the gate.
 
     :param path: of its bytes, valid until the gate is done with it. :param digests: hex, by algorithm.
+    :param twins: names that several files of the batch have.
     """
 
     row: BatchFile
     batch: Batch
     path: Path
     digests: dict[str, str]
+    twins: frozenset[str] = frozenset()
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -102,54 +107,74 @@ class _Unknown(_Refusal):
     """The file is kept as it is until a person says what it is."""
 
 
-def ingest_chunk(services: Services, *, batch_id: str, file_ids: list[str], run: str | None = None) -> dict[str, int]:
+def ingest_chunk(
+    services: Services,
+    *,
+    batch_id: str,
+    file_ids: list[str],
+    run: str | None = None,
+    told: Callable[[str], None] | None = None,
+) -> dict[str, int]:
     """Take files through the gate, tag them and note their rights; one bad file never stops the others.
 
     Files that are done, or that another worker has in hand, are left alone.
 
+    :param told: is called with each file's id when it is through, for a progress bar.
     :returns: counts by outcome of the files that this call brought to an end.
     """
     from dam.taxonomy import sync_terms
 
     sync_terms(services)
+    twins = _twins(services, batch_id)
     counts: Counter[str] = Counter()
     for file_id in file_ids:
-        outcome = _ingest_file(services, batch_id, file_id, run)
+        outcome = _ingest_file(services, batch_id, file_id, twins, run)
         if outcome:
             counts[outcome] += 1
+        if told:
+            told(file_id)
     return dict(counts)
 
 
-def _ingest_file(services: Services, batch_id: str, file_id: str, run: str | None) -> str | None:
+def _twins(services: Services, batch_id: str) -> frozenset[str]:
+    """Return the names that several files of a batch have, in different folders."""
+    name = func.regexp_replace(BatchFile.path, "^.*/", "").label("basename")
+    with services.session() as session:
+        return frozenset(
+            session.scalars(select(name).where(BatchFile.batch_id == batch_id).group_by(name).having(func.count() > 1))
+        )
+
+
+def _ingest_file(services: Services, batch_id: str, file_id: str, twins: frozenset[str], run: str | None) -> str | None:
     """Take one file through; whatever about it can't be handled sets it aside, and it alone."""
     try:
-        return _attempt(services, batch_id, file_id, run)
+        return _attempt(services, batch_id, file_id, twins, run)
     except (BadInput, UnicodeError, ValueError) as error:
         with services.session() as session:
             row = _pending(session, file_id)
             if row is None:
                 return None
             row.outcome, row.reason = FileOutcome.OPAQUE, f"It could not be taken in: {error} It stays in the inbox."
+            row.done_at = utcnow()
             _record(session, row, run)
             return str(row.outcome)
 
 
-def _attempt(services: Services, batch_id: str, file_id: str, run: str | None) -> str | None:
+def _attempt(services: Services, batch_id: str, file_id: str, twins: frozenset[str], run: str | None) -> str | None:
     begun = time.monotonic()
     with services.session() as session:
         row = _pending(session, file_id)
         if row is None:
             return None
         batch = session.get_one(Batch, batch_id)
-        key = f"{batch.location}/{row.path}"
         try:
-            with _read_once(services.storage.inbox, key, set(row.promised)) as (path, digests):
+            with _read_once(services.storage.inbox, key_of(batch, row), set(row.promised)) as (path, digests):
                 row.sha256, row.bytes = digests["sha256"], path.stat().st_size
                 with sandbox.scratch() as scratch:
-                    _through(services, session, _File(row, batch, path, digests), scratch, run)
+                    _through(services, session, _File(row, batch, path, digests, twins, list(row.notes)), scratch, run)
         except NotFound:
             row.outcome, row.reason = FileOutcome.OPAQUE, "The file vanished from the inbox before it was read."
-        row.seconds = round(time.monotonic() - begun, 3)
+        row.seconds, row.done_at = round(time.monotonic() - begun, 3), utcnow()
         _record(session, row, run)
         return str(row.outcome)
 
@@ -203,29 +228,40 @@ def _read_once(store: Store, key: str, promised: set[str]) -> Iterator[tuple[Pat
 
 def _through(services: Services, session: Session, file: _File, scratch: Path, run: str | None) -> None:
     """Take one file through; whatever is wrong with it ends in quarantine with its reason."""
+    broken = _broken_promise(file)
     known = session.scalar(
         select(Version).where(Version.sha256 == file.sha256, Version.state != VersionState.DESTROYED)
     )
     if known is not None:
         _join(file, known)
+        if broken:
+            file.row.outcome, file.row.reason = FileOutcome.QUARANTINED, f"{broken} {file.row.reason}"
         return
     try:
+        if broken:
+            raise _Refusal(broken)
         _check_bytes(services, file)
         seen = _look(services, file, scratch)
+        _read_sidecars(services, file, seen)
     except _Refusal as refusal:
         _set_aside(services, session, file, refusal, run)
         return
     _accept(services, session, file, seen, run)
 
 
-def _check_bytes(services: Services, file: _File) -> None:
-    limits = services.taxonomy.limits
-    for name, promised in file.row.promised.items():
+def _broken_promise(file: _File) -> str | None:
+    """Return what is wrong when a checksum is not the one that the sender promised."""
+    for name, promised in sorted(file.row.promised.items()):
         if promised != file.digests[name]:
-            raise _Refusal(
+            return (
                 "The checksum is not what the sender promised: the file was changed on its way. "
                 f"(promised {name} {promised[:12]}…, got {file.digests[name][:12]}…)"
             )
+    return None
+
+
+def _check_bytes(services: Services, file: _File) -> None:
+    limits = services.taxonomy.limits
     if file.row.bytes == 0:
         raise _Refusal("The file is empty.")
     if file.row.bytes > limits.max_bytes:
@@ -250,6 +286,32 @@ def _look(services: Services, file: _File, scratch: Path) -> _Seen:
     told = Inspection.from_dict(answer["told"])
     file.notes += told.notes
     return _Seen(answer["media_type"], answer["kind"], tuple(answer["extensions"]), told, scratch)
+
+
+def _read_sidecars(services: Services, file: _File, seen: _Seen) -> None:
+    """Add what the file's XMP sidecars say to what it says itself; where both say something, the file is right."""
+    inbox = services.storage.inbox
+    for path in file.row.sidecars:
+        name = path.rsplit("/", 1)[-1]
+        if not name.lower().endswith(".xmp"):
+            file.notes.append(f"{name} is kept as its sidecar.")
+            continue
+        key = key_of(file.batch, file.row, path)
+        try:
+            found = {}
+            if inbox.size(key) <= SIDECAR:
+                with inbox.local(key) as local:
+                    found = sandbox.shared().sidecar(
+                        local, bounds=sandbox.Bounds(services.taxonomy.limits.decoder_bytes, _PATIENCE)
+                    )
+        except NotFound:
+            file.notes.append(f"Its sidecar {name} vanished from the inbox before it was read.")
+            continue
+        if found:
+            seen.told.embedded = found | seen.told.embedded
+            file.notes.append(f"{len(found)} fields were read from its sidecar {name}.")
+        else:
+            file.notes.append(f"Its sidecar {name} can't be read as XMP.")
 
 
 def _join(file: _File, known: Version) -> None:
@@ -306,7 +368,8 @@ def _accept(services: Services, session: Session, file: _File, seen: _Seen, run:
     file.row.outcome = FileOutcome.INGESTED if is_new else FileOutcome.NEW_VERSION
     file.row.notes = file.notes
     described = embedded.describe(seen.told.embedded, services.taxonomy.metadata)
-    session.add(Description(version_id=version.id, updated_by="airflow", **described))
+    custom = embedded.custom(seen.told.embedded, services.taxonomy.metadata)
+    session.add(Description(version_id=version.id, updated_by="airflow", custom=custom, **described))
     render.keep_proofs(services, session, version, seen.told.proofs, seen.scratch)
     session.flush()
     tags.tag(services, session, version, run=run)
@@ -372,8 +435,7 @@ def _names(file: _File, found: _Seen) -> tuple[str, str]:
         return naming.parse(filename).asset, filename
     except BadInput as fault:
         file.notes.append(fault.what[0].upper() + fault.what[1:] + ".")
-        safe = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in stem)
-        return safe[:200] or "UNNAMED", filename
+        return naming.asset_name(file.row.path, sha256=file.sha256, twins=file.twins), filename
 
 
 def _asset(session: Session, batch: Batch, name: str, kind: str) -> tuple[Asset, bool]:

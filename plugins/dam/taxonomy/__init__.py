@@ -72,9 +72,10 @@ class FieldData(_Strict):
 
 
 class MetadataSchema(_Strict):
-    """All descriptive fields, and where keywords and licence stand."""
+    """All descriptive fields, where keywords and licence stand, and what else is kept of a file."""
 
     fields: dict[str, FieldData]
+    custom: dict[str, list[str]] = {}
     keywords: list[str]
     licence: list[str]
 
@@ -87,6 +88,13 @@ class Limits(_Strict):
     decoder_bytes: int = Field(gt=0)
     near_duplicate_bits: int = Field(ge=0, le=32)
     quiet_seconds: float = Field(ge=0)
+    settle_seconds: float = Field(ge=0)
+    litter: list[str] = []
+    archive_files: int = Field(gt=0)
+    archive_bytes: int = Field(gt=0)
+    archive_ratio: float = Field(gt=1)
+    archive_depth: int = Field(ge=1)
+    generated_bytes: int = Field(gt=0)
     tag_threshold: float = Field(ge=0, le=1)
 
 

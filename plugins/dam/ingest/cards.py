@@ -1,0 +1,143 @@
+"""The batch card ``batch.yaml``: who sent a drop, for which campaign, under which rights.
+
+Suppliers write it by hand. What is wrong with it is told on the batch's page; it never stops the files.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from dam.errors import NotFound
+from dam.ingest.paperwork import BEGUN, CARD
+
+if TYPE_CHECKING:
+    from dam.services import Services
+
+#: A longer card is not read.
+LONGEST = 256_000
+FIELDS = ("sent_by", "supplier", "campaign", "rights", "source")
+RIGHTS = (
+    "licence", "holder", "kind", "territories", "channels", "starts_on", "ends_on", "model_release",
+    "property_release", "except", "terms",
+)  # fmt: skip
+_LISTS, _DAYS = ("territories", "channels", "except"), ("starts_on", "ends_on")
+#: NUL, and halves of characters: no database keeps them.
+_UNKEPT = re.compile(r"\\u0000|\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f])|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f]")
+_RELEASES = ("not_needed", "signed", "missing")
+
+
+def read(services: Services, location: str) -> tuple[dict[str, Any], list[str]]:
+    """Return a drop's card and what is wrong with it; a card that can't be read counts as none."""
+    inbox = services.storage.inbox
+    for name in (CARD, BEGUN):
+        try:
+            if inbox.size(f"{location}/{name}") > LONGEST:
+                return {}, [f"{name} is longer than {LONGEST // 1000} kB, and was not read."]
+            return parse(inbox.read(f"{location}/{name}"))
+        except NotFound:
+            continue
+    return {}, []
+
+
+def parse(data: bytes) -> tuple[dict[str, Any], list[str]]:
+    """Return a card's fields as JSON keeps them, without those that can't be used, and why they can't be.
+
+    A rights statement with a fault is left out as a whole: half of one could allow what the other half forbids.
+    """
+    try:
+        text = data.decode()
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            return {}, ["The card has an alias (*name) in it, which is not understood here; it was not read."]
+        card = yaml.safe_load(text)
+    except UnicodeDecodeError:
+        return {}, ["The card is not written in UTF-8, and can't be read."]
+    except yaml.MarkedYAMLError as error:
+        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        return {}, [f"The card can't be read as YAML{line}: {error.problem}."]
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that there is not, as 2027-02-30
+        return {}, [f"The card can't be read as YAML: {error}."]
+    if not isinstance(card, dict):
+        return {}, ["The card is no table of fields."]
+    try:
+        as_json = json.dumps(card, default=str, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return {}, ["The card has values in it that no field can have; it was not read."]
+    if _UNKEPT.search(as_json):
+        return {}, ["The card has characters in it that can't be kept; it was not read."]
+    return check(json.loads(as_json))
+
+
+def check(card: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the fields of a card that can be used, and what is wrong with the others."""
+    kept: dict[str, Any] = {}
+    faults: list[str] = []
+    for name, value in card.items():
+        if name not in FIELDS:
+            faults.append(f"{name!r} is no field of a card.{_likely(name, FIELDS)}")
+        elif value in (None, "", {}):
+            continue
+        elif name == "rights":
+            wrong = rights_faults(value)
+            if wrong:
+                faults += [*wrong, "So the card's rights were left out: the librarian is asked for them."]
+            else:
+                kept[name] = {key: given for key, given in value.items() if given not in (None, "", [])}
+        elif isinstance(value, dict | list):
+            faults.append(f"{name} is no text.")
+        else:
+            kept[name] = str(value)
+    return kept, faults
+
+
+def rights_faults(rights: Any) -> list[str]:
+    """Return what is wrong with a card's rights statement."""
+    if not isinstance(rights, dict):
+        return ["The rights are no table of fields such as licence and holder."]
+    faults = [
+        f"rights.{name} is no field that is known here.{_likely(name, RIGHTS)}"
+        for name in rights
+        if name not in RIGHTS and _likely(name, RIGHTS)
+    ]
+    if rights.get("licence") and not rights.get("holder"):
+        faults.append("The rights name a licence, but no holder.")
+    if not rights.get("licence"):
+        faults.append("The rights name no licence.")
+    faults += [
+        f"rights.{name} is neither a word nor a list of words."
+        for name in _LISTS
+        if rights.get(name) not in (None, "", []) and not _is_list(rights[name])
+    ]
+    faults += [
+        f"rights.{name} is {rights[name]!r}; it is one of {', '.join(_RELEASES)}."
+        for name in ("model_release", "property_release")
+        if rights.get(name) and rights[name] not in _RELEASES
+    ]
+    days = {name: _day(rights[name]) for name in _DAYS if rights.get(name)}
+    faults += [f"rights.{name} is no date like 2027-03-01." for name, day in days.items() if day is None]
+    starts, ends = days.get("starts_on"), days.get("ends_on")
+    if starts and ends and ends < starts:
+        faults.append("rights.ends_on is before rights.starts_on.")
+    return faults
+
+
+def _likely(name: str, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(str(name), known, n=1)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+def _is_list(value: Any) -> bool:
+    words = [value] if isinstance(value, str) else value
+    return isinstance(words, list) and all(isinstance(word, str) and word for word in words)
+
+
+def _day(value: Any) -> date | None:
+    try:
+        return date.fromisoformat(str(value))
+    except ValueError:
+        return None
