@@ -4,7 +4,7 @@ FROM python:3.12-slim-bookworm
 RUN apt-get update && apt-get install -y --no-install-recommends curl tini \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 50000 airflow \
-    && mkdir -p /opt/airflow/logs /opt/airflow/keys && chown -R airflow /opt/airflow
+    && mkdir -p /opt/airflow/logs /opt/airflow/keys /opt/airflow/access-log && chown -R airflow /opt/airflow
 
 WORKDIR /opt/dam
 COPY requirements.txt .

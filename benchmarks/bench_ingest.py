@@ -102,6 +102,7 @@ def drop(services: Services, files: Iterable[Path]) -> str:
     for path in files:
         os.link(path, inbox / path.name)
     services.storage.inbox.put(f"{location}/batch.yaml", yaml.safe_dump(CARD).encode())
+    services.storage.inbox.put(f"{location}/_COMPLETE", b"")
     return location
 
 
@@ -175,7 +176,11 @@ def main() -> None:
     state = given.folder.resolve() / "state"
     stack = Stack(
         state=state, port=18480, origin_port=18488, smtp_port=0,
-        extra_env={"AIRFLOW__CORE__PARALLELISM": str(given.workers), "VIPS_CONCURRENCY": "1"},
+        extra_env={
+            "AIRFLOW__CORE__PARALLELISM": str(given.workers),
+            "VIPS_CONCURRENCY": "1",
+            "DAM_SCHEDULES": "off",
+        },
     )  # fmt: skip
     shutil.rmtree(state, ignore_errors=True)
     state.mkdir()

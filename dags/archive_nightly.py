@@ -23,11 +23,11 @@ from dam_operators.retention import (
     ColdStorageOperator,
     FixityOperator,
 )
-from dam_operators.stage import dag_settings
+from dam_operators.stage import clock, dag_settings
 
 with DAG(
     dag_id="archive_nightly",
-    schedule="30 2 * * *",
+    schedule=clock("30 2 * * *"),
     doc_md=__doc__,
     **dag_settings("archive", max_active_runs=1),
 ):

@@ -13,11 +13,11 @@ Idempotent: the log is read from where the last run stopped; the same period mak
 from airflow.sdk import DAG
 
 from dam_operators.measure import KpiReportOperator, UsageOperator
-from dam_operators.stage import dag_settings
+from dam_operators.stage import clock, dag_settings
 
 with DAG(
     dag_id="measure_nightly",
-    schedule="30 1 * * *",
+    schedule=clock("30 1 * * *"),
     doc_md=__doc__,
     **dag_settings("measure", max_active_runs=1),
 ):

@@ -18,6 +18,9 @@ TAKEN = {"success", "failed", "skipped"}
 #: Seconds a person takes to read a question. An answer in the very second in which Airflow parks the task
 #: is not lost, but it costs a retry.
 READING = 4.0
+#: Seconds to wait for what Airflow does next: long, because killed workers or a busy machine take their time,
+#: and because waiting costs nothing when all is well.
+PATIENCE, AWAY = 600.0, 300.0
 
 
 class TookTooLong(DamError):
@@ -28,7 +31,7 @@ class RunFailed(DamError):
     """A DAG run failed; the message carries the failing task's log."""
 
 
-def wait_for(what: str, look: Callable[[], Answer | None], seconds: float = 240, pause: float = 0.5) -> Answer:
+def wait_for(what: str, look: Callable[[], Answer | None], seconds: float = PATIENCE, pause: float = 0.5) -> Answer:
     """Return the first answer of ``look`` that is not None.
 
     :param what: what is waited for, for the error. :param look: is called every ``pause`` seconds.
@@ -44,7 +47,7 @@ def wait_for(what: str, look: Callable[[], Answer | None], seconds: float = 240,
 
 
 class Patient(httpx.HTTPTransport):
-    """Asks again for a minute when the server is away, as people reload a page.
+    """Asks again for some minutes when the server is away, as people reload a page.
 
     Every request this module makes may be sent twice: answers, decisions and metadata come to the same, and
     a DAG run carries an id of our own.
@@ -52,7 +55,7 @@ class Patient(httpx.HTTPTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; each try has a connection of its own when the last one broke."""
-        end = time.monotonic() + 60
+        end = time.monotonic() + AWAY
         while True:
             try:
                 return super().handle_request(request)
@@ -95,11 +98,20 @@ class Person:
         """Return the DAG's newest runs."""
         return list(self._get(f"/api/v2/dags/{dag_id}/dagRuns", limit=100, order_by="-run_after")["dag_runs"])
 
-    def run_of(self, dag_id: str, key: str, seconds: float = 120) -> str:
-        """Wait for the run that an event with this key started, and return its id."""
+    def run_of(self, dag_id: str, key: str, seconds: float = PATIENCE) -> str:
+        """Wait for the run that an event with this key started, and return its id.
+
+        An event that was told twice starts a second run, which finds the key claimed and ends; of several runs,
+        it is the one that claimed the key.
+        """
+
+        def claimed(run_id: str) -> bool:
+            tasks = self.tasks(dag_id, run_id)
+            return any(task["task_id"] == "claim" and task["state"] == "success" for task in tasks)
 
         def look() -> str | None:
-            return next((str(r["dag_run_id"]) for r in self.runs(dag_id) if r["partition_key"] == key), None)
+            found = [str(run["dag_run_id"]) for run in self.runs(dag_id) if run["partition_key"] == key]
+            return found[0] if len(found) == 1 else next(filter(claimed, found), None)
 
         return wait_for(f"{dag_id} for {key}", look, seconds)
 
@@ -112,7 +124,7 @@ class Person:
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
         return list(self._get(path, limit=500)["task_instances"])
 
-    def finished(self, dag_id: str, run_id: str, seconds: float = 300) -> dict[str, Any]:
+    def finished(self, dag_id: str, run_id: str, seconds: float = PATIENCE) -> dict[str, Any]:
         """Wait for a run's end and return it.
 
         :raises RunFailed: it failed; the message carries the failing task's log.
@@ -147,7 +159,7 @@ class Person:
         )
         return reply.json()["value"] if reply.status_code == 200 else None
 
-    def wait_result(self, dag_id: str, run_id: str, task_id: str, seconds: float = 240) -> Any:
+    def wait_result(self, dag_id: str, run_id: str, task_id: str, seconds: float = PATIENCE) -> Any:
         """Wait until a task has a result, and return it; a run that failed before raises."""
 
         def look() -> Any:
@@ -160,7 +172,7 @@ class Person:
 
     # ----------------------------------------------------------------------------------- questions
 
-    def question(self, dag_id: str, run_id: str, task_id: str, seconds: float = 180) -> dict[str, Any]:
+    def question(self, dag_id: str, run_id: str, task_id: str, seconds: float = PATIENCE) -> dict[str, Any]:
         """Wait for a question this person may answer, and return it (Airflow's HITL detail)."""
 
         def look() -> dict[str, Any] | None:
@@ -212,4 +224,4 @@ class Person:
                 answered = now["try_number"]
             return None
 
-        wait_for(f"{task['dag_id']}.{task['task_id']} taking the answer", look, 180)
+        wait_for(f"{task['dag_id']}.{task['task_id']} taking the answer", look)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -60,6 +61,7 @@ class Stage:
 
     :param runs: ``dag_id/run_id`` of its DAG runs. :param answers: who answered what, where.
     :param products: what came out, ready to read. :param look: where to look, a URL or a path.
+    :param said: which of these lines were printed.
     """
 
     dag_id: str
@@ -69,6 +71,7 @@ class Stage:
     answers: list[str] = field(default_factory=list)
     products: list[str] = field(default_factory=list)
     look: str = ""
+    said: list[str] = field(default_factory=list)
 
 
 class Demo:
@@ -97,7 +100,7 @@ class Demo:
         return self.stages.setdefault(name, Stage(dag_id))
 
     def close(self, name: str) -> None:
-        """Wait for the stage's runs, add up their time, and print what came out."""
+        """Wait for all the stage's runs, add up their time, and print what came out since it was last closed."""
         stage = self.stages[name]
         stage.state, stage.seconds = "success", 0.0
         for run in stage.runs:
@@ -105,8 +108,10 @@ class Demo:
             done = self.admin.finished(dag_id, run_id)
             begun, ended = (datetime.fromisoformat(done[key]) for key in ("start_date", "end_date"))
             stage.seconds = round(stage.seconds + (ended - begun).total_seconds(), 1)
-        for line in (*stage.answers, *stage.products):
+        fresh = [line for line in (*stage.answers, *stage.products) if line not in stage.said]
+        for line in fresh:
             self.say(f"   {line}")
+        stage.said += fresh
         self.say(f"   {len(stage.runs)} runs, {stage.seconds:.0f} s · look: {stage.look}")
 
     def room(self, who: str, seat: dict[str, Any], verdict: str, comment: str = "", **versions: Any) -> int:
@@ -256,6 +261,7 @@ class Demo:
             },
         }
         self.services.storage.inbox.put(f"{location}/batch.yaml", yaml.safe_dump(card).encode())
+        self.services.storage.inbox.put(f"{location}/_COMPLETE", b"")
         self.say(f"   Northlight dropped {len(files)} files into inbox/{location}")
 
         def registered() -> str | None:
@@ -297,17 +303,8 @@ class Demo:
         libby.answer(question, "Done", comment="Ours, by contract.")
         stage.answers.append(f"libby filled in the rights of {len(missing)} versions in her table")
         others.append(self.package_of(other_run, "freeze_completed"))
+        stage.products += self.receipt(batch_id, supplier_batch_id)
         with self.services.session() as session:
-            rows = session.scalars(select(BatchFile).where(BatchFile.batch_id.in_([batch_id, supplier_batch_id]))).all()
-            outcomes: dict[str, int] = {}
-            for row in rows:
-                outcomes[row.outcome] = outcomes.get(row.outcome, 0) + 1
-            counted = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
-            stage.products.append(f"{len(rows)} files: {counted}")
-            for row in rows:
-                if row.outcome in ("quarantined", "duplicate", "opaque"):
-                    stage.products.append(f"{row.outcome}: {row.path} – {row.reason}")
-                stage.products += [f"noted: {row.path} – {note}" for note in row.notes]
             mine = select(BatchFile.version_id).where(BatchFile.batch_id.in_([batch_id, supplier_batch_id]))
             near = session.scalars(
                 select(NearDuplicate).where(NearDuplicate.version_id.in_(mine), NearDuplicate.other_id.in_(mine))
@@ -316,6 +313,19 @@ class Demo:
         stage.look = f"{self.stack.url}/dam/batches/{supplier_batch_id}"
         self.close("ingest")
         return own, others
+
+    def receipt(self, *batch_ids: str) -> list[str]:
+        """Return what became of the batches' files, in lines."""
+        with self.services.session() as session:
+            rows = session.scalars(select(BatchFile).where(BatchFile.batch_id.in_(batch_ids))).all()
+            counts = Counter(row.outcome for row in rows)
+            counted = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
+            lines = [f"{len(rows)} file{'s' if len(rows) != 1 else ''}: {counted}"]
+            for row in rows:
+                if row.outcome in ("quarantined", "duplicate", "opaque"):
+                    lines.append(f"{row.outcome}: {row.path} – {row.reason}")
+                lines += [f"noted: {row.path} – {note}" for note in row.notes]
+        return lines
 
     def review(self, own: str, others: list[str]) -> list[str]:
         """Let brand and legal decide; return the approved packages, the last one after changes."""
@@ -408,6 +418,12 @@ class Demo:
         self.room("bea", seats["brand_reviewer"], "approve", "Bright now.")
         self.room("lena", seats["legal_reviewer"], "approve", "Readable now.")
         self.stages["review"].answers.append("round 2 of the picture: bea and lena approved version 2")
+        stage.products.append(f"batch {batch_id}, complete: one picture, version 2")
+        self.stages["ingest"].products += self.receipt(batch_id)
+        for name in ("create", "ingest"):  # they have one more run each
+            self.say("")
+            self.say(f"── {name.capitalize()} again, for the picture that had to change")
+            self.close(name)
         return package
 
     def close_review(self) -> None:

@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -59,13 +60,14 @@ class Stack:
 
     @classmethod
     def from_env(cls) -> Stack:
-        """Read ``DAM_STATE``, ``DAM_PORT``, ``DAM_ORIGIN_PORT`` and ``DAM_SMTP_PORT``."""
+        """Read ``DAM_STATE``, ``DAM_PORT``, ``DAM_ORIGIN_PORT``, ``DAM_SMTP_PORT`` and ``DAM_SCHEDULES``."""
         get = os.environ.get
         return cls(
             state=Path(get("DAM_STATE", str(PROJECT / ".dam"))).resolve(),
             port=int(get("DAM_PORT", "8080")),
             origin_port=int(get("DAM_ORIGIN_PORT", "8088")),
             smtp_port=int(get("DAM_SMTP_PORT", "8025")),
+            extra_env={"DAM_SCHEDULES": get("DAM_SCHEDULES", "on")},
         )
 
     @property
@@ -119,6 +121,7 @@ class Stack:
             "PYTHONPATH": f"{PROJECT / 'plugins'}{os.pathsep}{PROJECT}",
             "GX_ANALYTICS_ENABLED": "false",
             "DAM_STATE": str(self.state),
+            "DAM_SCHEDULES": "on",
             "DAM_CATALOG_URL": catalog_url,
             "DAM_STORAGE_URL": str(self.state / "storage"),
             "DAM_ORIGIN_URL": origin,
@@ -129,6 +132,8 @@ class Stack:
             "DAM_CMS_URL": origin,
             "DAM_CMS_TOKEN": self.secret("cms"),
             "DAM_SIGNING_KEY": str(self.state / "anchor.pem"),
+            # the demo plays a licence's end a week ahead, on this machine's own catalogue
+            "DAM_CLOCK_MAY_RUN_AHEAD": "1",
             "AIRFLOW_HOME": str(self.airflow_home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
@@ -167,7 +172,7 @@ class Stack:
     #: Names of the processes, in the order they are stopped.
     names = ("scheduler", "triggerer", "dag-processor", "api-server", "origin", "mail")
 
-    def _pids(self) -> dict[str, list[float]]:
+    def _pids(self) -> dict[str, list[Any]]:
         file = self.state / "processes.json"
         return dict(json.loads(file.read_text())) if file.exists() else {}
 
@@ -183,7 +188,13 @@ class Stack:
             return None
         return process if alive else None
 
-    def _spawn(self, name: str, command: list[str], env: dict[str, str], folder: Path = PROJECT) -> None:
+    def _with(self, name: str) -> Any:
+        """Return what a running process was started with and can't change: its port, or the clock on or off."""
+        return [*self._pids()[name], None][2] if self.process(name) else None
+
+    def _spawn(
+        self, name: str, command: list[str], env: dict[str, str], folder: Path = PROJECT, *, started_with: Any = None
+    ) -> None:
         if self.process(name):
             return
         with (self.logs / f"{name}.log").open("ab") as log:
@@ -192,7 +203,7 @@ class Stack:
                 start_new_session=True, cwd=folder,
             )  # fmt: skip
         file = self.state / "processes.json"
-        kept = self._pids() | {name: [child.pid, psutil.Process(child.pid).create_time()]}
+        kept = self._pids() | {name: [child.pid, psutil.Process(child.pid).create_time(), started_with]}
         file.write_text(json.dumps(kept))
 
     def _log_tail(self, name: str, lines: int = 25) -> str:
@@ -209,9 +220,29 @@ class Stack:
             time.sleep(0.25)
         raise StartFailed(f"{name} is not up after {seconds:.0f} s.\n{self._log_tail(name)}", where=name)
 
+    @property
+    def _ports(self) -> dict[str, tuple[int, str]]:
+        """Each process's port, and the variable that chooses it. Task logs are served beside the api-server."""
+        return {
+            "api-server": (self.port, "DAM_PORT"),
+            "scheduler": (self.port + 713, "DAM_PORT"),
+            "triggerer": (self.port + 714, "DAM_PORT"),
+            "origin": (self.origin_port, "DAM_ORIGIN_PORT"),
+            "mail": (self.smtp_port, "DAM_SMTP_PORT"),
+        }
+
     def _check_port(self, name: str, port: int, variable: str) -> None:
-        if not port or self.process(name):
+        if not port:
             return
+        if self.process(name):
+            if self._with(name) not in (None, port):
+                raise BadInput(
+                    f"it runs on port {self._with(name)} already, and port {port} is asked for",
+                    where=name,
+                    remedy=f"Set {variable} as it was, or stop everything first: make down",
+                )
+            return
+        self._end_left_over(name, port)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -222,6 +253,16 @@ class Stack:
                     where=name,
                     remedy=f"Stop that program, or choose another port: {variable}=<port> make up",
                 ) from None
+
+    def _end_left_over(self, name: str, port: int) -> None:
+        """End what a killed process of ours left listening: a log server outlives its scheduler."""
+        session = self._pids().get(name, [0])[0]
+        for found in psutil.net_connections("tcp"):
+            if found.status == psutil.CONN_LISTEN and found.laddr and found.laddr.port == port and found.pid:
+                with contextlib.suppress(ProcessLookupError):
+                    if os.getsid(found.pid) == session:
+                        os.kill(found.pid, signal.SIGKILL)
+                        psutil.wait_procs([psutil.Process(found.pid)], timeout=5)
 
     # --------------------------------------------------------------------------------------- start
 
@@ -244,13 +285,9 @@ class Stack:
 
         :param say: called with one line for each step that takes a while.
         :returns: the environment the processes run in.
-        :raises BadInput: a port is taken. :raises StartFailed: a process did not come up.
+        :raises BadInput: a port is taken, or what runs has another. :raises StartFailed: a process did not come up.
         """
-        for name, port, variable in (
-            ("api-server", self.port, "DAM_PORT"),
-            ("origin", self.origin_port, "DAM_ORIGIN_PORT"),
-            ("mail", self.smtp_port, "DAM_SMTP_PORT"),
-        ):
+        for name, (port, variable) in self._ports.items():
             self._check_port(name, port, variable)
         for folder in (self.state, self.logs, self.airflow_home, self.state / "storage" / "origin"):
             folder.mkdir(parents=True, exist_ok=True)
@@ -268,7 +305,7 @@ class Stack:
             "origin",
             [python, "-m", "dam.origin", "--log", env["DAM_ACCESS_LOG"], "--port", str(self.origin_port),
              "--cms-token", env["DAM_CMS_TOKEN"], "--cms-state", str(self.state / "cms.json")],
-            env,
+            env, started_with=self.origin_port,
         )  # fmt: skip
         if self.smtp_port:
             self._spawn(
@@ -283,16 +320,22 @@ class Stack:
                     str(self.state / "mail"),
                 ],
                 env,
+                started_with=self.smtp_port,
             )
         airflow = [python, "-m", "airflow"]
         running = self.process("api-server") is not None
         if not running:
             say("Airflow (api-server, scheduler, dag-processor, triggerer) …")
+        clock, since = env["DAM_SCHEDULES"], 0.0
+        if self._with("dag-processor") not in (None, clock):  # it has to read the files again
+            self.stop_process("dag-processor")
+            since = time.time() if clock == "off" else since  # nothing must start meanwhile
         for name in ("api-server", "scheduler", "dag-processor", "triggerer"):
-            self._spawn(name, [*airflow, name], env)
+            started_with = self._ports[name][0] if name in self._ports else clock
+            self._spawn(name, [*airflow, name], env, started_with=started_with)
         self._wait("origin", lambda: self._answers(f"http://127.0.0.1:{self.origin_port}/"), 30)
-        self._wait("api-server", self._healthy, 180)
-        self._wait("dag-processor", self._parsed, 120)
+        self._wait("api-server", self._healthy, 300)
+        self._wait("dag-processor", lambda: self._parsed(since), 300)
         return env
 
     def _migrate(self, env: dict[str, str], say: Callable[[str], None]) -> None:
@@ -321,11 +364,12 @@ class Stack:
             return False
         return True
 
-    def _parsed(self) -> bool:
-        """Return whether every DAG file was parsed since the stack was started."""
+    def _parsed(self, since: float = 0.0) -> bool:
+        """Return whether every DAG file was parsed, after a time (in seconds since 1970)."""
         files = len(list(self.dags.glob("*.py")))
+        parsed = "SELECT count(*) FROM dag WHERE NOT is_stale AND last_parsed_time >= to_timestamp(%s)"
         with psycopg.connect(self.start_database().replace("/postgres?", "/airflow?")) as connection:
-            row = connection.execute("SELECT count(*) FROM dag WHERE NOT is_stale").fetchone()
+            row = connection.execute(parsed, [since]).fetchone()
         return row is not None and row[0] >= files
 
     def _healthy(self) -> bool:

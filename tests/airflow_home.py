@@ -23,5 +23,6 @@ os.environ |= {
     # nothing runs here: a test that asks Airflow's API must be told so, not reach a stack of ours
     "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": "http://127.0.0.1:9/execution/",
     "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+    "DAM_SCHEDULES": "on",
     "PYTHONPATH": os.pathsep.join([str(PROJECT / "plugins"), str(PROJECT), os.environ.get("PYTHONPATH", "")]),
 }

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 from typer.testing import CliRunner
 
 import world
 from dam import audit
+from dam.catalog.models import Batch
 from dam.cli import app
 from dam.review import packages
 
@@ -20,6 +21,7 @@ def dam(services, monkeypatch):
     monkeypatch.setenv("DAM_CATALOG_URL", services.settings.catalog_url)
     monkeypatch.setenv("DAM_STORAGE_URL", services.settings.storage_url)
     monkeypatch.setenv("DAM_SIGNING_KEY", str(services.settings.signing_key))
+    monkeypatch.setenv("USER", "dario")
     return lambda *words: CliRunner().invoke(app, words)
 
 
@@ -34,6 +36,22 @@ def test_ingest_tells_each_file_and_the_same_again_changes_nothing(dam, tmp_path
     assert rows["sub/B_ACME_20270301_v01.jpg"]["outcome"] == "quarantined"
     assert dam("ingest", str(folder), "--json").stdout == first.stdout
     assert "1 ingested, 1 quarantined" in dam("ingest", str(folder)).stdout
+
+
+@pytest.mark.parametrize(
+    ("login", "words", "sender"),
+    [("dario", [], "dario"), ("dario", ["--sent-by", "northlight"], "northlight"), ("root", [], None), ("", [], None)],
+)
+def test_ingest_knows_who_sent_the_files_or_asks(dam, services, tmp_path, monkeypatch, login, words, sender):
+    monkeypatch.setenv("USER", login)
+    path = world.picture(tmp_path, "A_ACME_20270301_v01.jpg")
+    done = dam("ingest", str(path), *words)
+    with services.session() as session:
+        senders = session.scalars(select(Batch.sent_by)).all()
+    assert senders == ([sender] if sender else [])
+    assert done.exit_code == (0 if sender else 2)
+    if not sender:
+        assert f"--sent-by: the log-in '{login}' is nobody in workflow.yaml" in done.output
 
 
 def test_a_missing_path_is_told_plainly(dam, tmp_path):

@@ -50,14 +50,16 @@ def test_no_secret_has_a_default():
                 assert str(value).startswith("${"), f"{name} is written into the file"
 
 
-def test_every_needed_variable_is_in_the_example_and_empty_there():
+def test_every_variable_is_in_the_example_and_empty_there_the_needed_ones_first():
+    lines = [line for line in (PROJECT / "compose.env.example").read_text().splitlines() if not line.startswith("#")]
+    example = dict(line.split("=", 1) for line in lines if line)
     needed = set(re.findall(r"\$\{(\w+):\?", TEXT))
-    example = dict(
-        line.split("=", 1)
-        for line in (PROJECT / "compose.env.example").read_text().splitlines()
-        if line and not line.startswith("#")
-    )
-    assert needed == set(example)
+    assert set(list(example)[: len(needed)]) == needed
+    # a site's own addresses and numbers stand in the file with their defaults
+    network = {"DAM_IMAGE", "DAM_API_HOST", "DAM_API_PORT", "DAM_POSTGRES", "DAM_REDIS", "DAM_REDIS_PORT",
+               "DAM_WORKER_CONCURRENCY", "DAM_WORKER_NAME", "DAM_SIGNING_KEY"}  # fmt: skip
+    # $$NAME is the shell's in the container
+    assert set(example) == set(re.findall(r"(?<!\$)\$\{(\w+)", TEXT)) - network
     secrets = [name for name in example if name != "DAM_STORAGE_CONNECTION"]
     assert {name: example[name] for name in secrets} == dict.fromkeys(secrets, "")
     assert json.loads(example["DAM_STORAGE_CONNECTION"])["password"] == ""
@@ -69,3 +71,11 @@ def test_our_services_share_one_image_and_one_environment(service):
     assert ours["image"] == "${DAM_IMAGE:-airflow-dam:latest}"
     shared = COMPOSE["x-airflow"]["environment"]
     assert shared.items() <= ours["environment"].items()
+
+
+def test_the_access_log_is_in_a_folder_that_every_service_mounts():
+    shared = COMPOSE["x-airflow"]
+    folder = "/opt/airflow/access-log"
+    assert shared["environment"]["DAM_ACCESS_LOG"] == f"${{DAM_ACCESS_LOG:-{folder}/access.log}}"
+    assert f"${{DAM_ACCESS_LOG_FOLDER:-access-log}}:{folder}" in shared["volumes"]
+    assert "access-log" in COMPOSE["volumes"]

@@ -3,33 +3,39 @@
 Each event holds the SHA-256 of the one before it, over canonical JSON (sorted keys, no spaces, UTF-8). The
 events of a transaction are chained just before it commits, under one lock, so that writers wait for each
 other only for that moment and there is one chain without gaps. A cut-off tail can't be seen in the chain
-itself: the signed anchors in the reports store show it.
+itself: the signed anchors in the reports store show it. Each anchor names the one before it, and the newest
+is kept beside the signing key as well, so that a deleted anchor shows too.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
-from dataclasses import dataclass
-from datetime import UTC, datetime
+import os
+import tempfile
+from dataclasses import dataclass, field
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event, select, text
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransaction
 
 from dam.catalog.models import AuditEvent, utcnow
 from dam.errors import DamError
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
     from dam.services import Services
 
 GENESIS = "0" * 64
 _LOCK = 7_316_420_001  # pg_advisory_xact_lock: the chain's head
+_ANCHOR_LOCK = 7_316_420_004  # pg_advisory_xact_lock: the newest anchor
 _PENDING = "dam_audit_pending"
+_MARKS = "dam_audit_marks"
 ANCHORS = "audit/anchors/"
 
 
@@ -65,15 +71,14 @@ def record(
 @event.listens_for(Session, "before_commit")
 def _chain(session: Session) -> None:
     """Chain the transaction's events at the head, as late as possible, under the head's lock."""
+    if session.in_nested_transaction():  # only a savepoint is released: the transaction goes on
+        return
     pending: list[AuditEvent] = session.info.pop(_PENDING, [])
     if not pending:
         return
     session.flush()
     session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-    head = session.execute(
-        select(AuditEvent.seq, AuditEvent.sha256).order_by(AuditEvent.seq.desc()).limit(1)
-    ).one_or_none()
-    seq, previous = (head.seq, head.sha256) if head else (0, GENESIS)
+    seq, previous = _head(session)
     for made in pending:
         seq += 1
         made.seq, made.previous_sha256 = seq, previous
@@ -82,11 +87,35 @@ def _chain(session: Session) -> None:
     session.flush()
 
 
+def _head(session: Session) -> tuple[int, str]:
+    """Return number and hash of the newest event."""
+    head = session.execute(
+        select(AuditEvent.seq, AuditEvent.sha256).order_by(AuditEvent.seq.desc()).limit(1)
+    ).one_or_none()
+    return (head.seq, head.sha256) if head else (0, GENESIS)
+
+
+@event.listens_for(Session, "after_transaction_create")
+def _mark(session: Session, begun: SessionTransaction) -> None:
+    """Note how many events there were when a savepoint was set."""
+    if begun.nested:
+        session.info.setdefault(_MARKS, {})[begun] = len(session.info.get(_PENDING, []))
+
+
 @event.listens_for(Session, "after_soft_rollback")
-def _forget(session: Session, _previous: Any) -> None:
-    """Drop the events of a transaction that did not happen."""
-    if not session.in_nested_transaction():
+def _forget(session: Session, undone: SessionTransaction) -> None:
+    """Drop the events since the savepoint that was rolled back, or all: they did not happen."""
+    while not undone.nested and undone.parent is not None:  # a flush failed: what is around it was rolled back
+        undone = undone.parent
+    del session.info.get(_PENDING, [])[session.info.get(_MARKS, {}).get(undone, 0) :]
+
+
+@event.listens_for(Session, "after_transaction_end")
+def _end(session: Session, ended: SessionTransaction) -> None:
+    """Leave nothing to the session's next transaction, however this one ended."""
+    if ended.parent is None:
         session.info.pop(_PENDING, None)
+        session.info.pop(_MARKS, None)
 
 
 def plain(value: Any) -> Any:
@@ -120,13 +149,14 @@ def history(session: Session, subject_id: str, limit: int = 200) -> list[AuditEv
 
 
 def verify(services: Services) -> AuditReport:
-    """Walk the whole chain, then compare it with every signed anchor.
+    """Walk the whole chain and compare it with every signed anchor; the public key is enough for that.
 
-    Names the first bad row for an edit, an insertion, a deletion and a cut-off tail.
+    Names the first bad row for an edit, an insertion, a deletion and a cut-off tail; then an anchor that was
+    edited or is missing.
+
+    :raises DamError: there are anchors, but no key to verify them with.
     """
-    anchors, fault = _read_anchors(services)
-    if fault:
-        return AuditReport(False, 0, None, fault)
+    anchors = _read_anchors(services)
     count, previous, expected = 0, GENESIS, 1
     with services.session() as session:
         rows = session.scalars(select(AuditEvent).order_by(AuditEvent.seq).execution_options(yield_per=1000))
@@ -138,55 +168,143 @@ def verify(services: Services) -> AuditReport:
                 problem = "it does not continue the event before it: one of them was inserted or edited"
             elif row.sha256 != digest(row):
                 problem = "its content is not what was hashed: it was edited"
-            elif anchors.get(row.seq, row.sha256) != row.sha256:
+            elif anchors.heads.get(row.seq, row.sha256) != row.sha256:
                 problem = "it is not the event that was anchored: the chain was rewritten"
             if problem:
                 return AuditReport(False, count, min(row.seq, expected), problem)
             count, previous, expected = count + 1, row.sha256, expected + 1
             session.expunge(row)
-    last = max(anchors, default=0)
+    last = max(anchors.heads, default=0)
     if last > count:
         problem = f"the chain ends at {count} but {last} was anchored: its tail was cut off"
         return AuditReport(False, count, count + 1, problem)
+    if anchors.fault:
+        return AuditReport(False, count, None, anchors.fault)
     return AuditReport(True, count)
+
+
+# ----------------------------------------------------------------------------------------------- anchors
 
 
 def anchor(services: Services, *, run: str | None = None) -> dict[str, Any]:
     """File the chain's head, signed (Ed25519), in the reports store, and return it.
 
-    The key is ``settings.signing_key``; it is made (mode 0600) when it is not there yet. Keep it, and a
-    copy of the anchors, where the database's administrators can't write.
+    When nothing happened since the newest anchor, that one is returned. Keep the folder of the signing key,
+    where the newest anchor is kept too, and a copy of the anchors where the database's administrators can't
+    write.
 
-    :returns: ``{"seq", "sha256", "at", "run", "signature", "public_key"}``.
+    :returns: ``{"seq", "sha256", "at", "run", "previous_anchor", "signature", "public_key"}``.
+    :raises DamError: an earlier anchor is missing or was edited; verify says the same.
     """
     with services.session() as session:
-        head = session.execute(
-            select(AuditEvent.seq, AuditEvent.sha256).order_by(AuditEvent.seq.desc()).limit(1)
-        ).one_or_none()
-    body: dict[str, Any] = {
-        "seq": head.seq if head else 0,
-        "sha256": head.sha256 if head else GENESIS,
-        "at": utcnow().isoformat(timespec="seconds"),
-        "run": run,
-    }
-    signed = sign(services, body)
-    name = f"{ANCHORS}{datetime.now(UTC):%Y-%m-%d}-{body['seq']:012d}.json"
-    services.storage.reports.put(name, json.dumps(signed, indent=2).encode(), media_type="application/json")
+        session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ANCHOR_LOCK})
+        known = _read_anchors(services)
+        if known.fault:
+            raise DamError(known.fault, where="audit anchors", remedy="Restore it from a backup, then anchor again.")
+        seq, sha256 = _head(session)
+        signed = known.newest
+        if signed is None or (signed["seq"], signed["sha256"]) != (seq, sha256):
+            now = utcnow()
+            body = {
+                "seq": seq,
+                "sha256": sha256,
+                "at": now.isoformat(timespec="seconds"),
+                "run": run,
+                "previous_anchor": _name(signed) if signed else None,
+            }
+            signed = sign(services, body)
+            services.storage.reports.put(
+                f"{ANCHORS}{now:%Y-%m-%d}-{seq:012d}-{_name(signed)[:8]}.json",
+                json.dumps(signed, indent=2).encode(),
+                media_type="application/json",
+            )
+        _write(_newest_file(services), json.dumps(signed, indent=2).encode())
     return signed
+
+
+@dataclass
+class _Anchors:
+    """What the anchors say: event number → hash, the newest document, and what is wrong with the first bad one."""
+
+    heads: dict[int, str] = field(default_factory=dict)
+    newest: dict[str, Any] | None = None
+    fault: str | None = None
+
+
+def _read_anchors(services: Services) -> _Anchors:
+    """Read every anchor, and the copy of the newest that is kept beside the key."""
+    read = _Anchors()
+    reports, copy = services.storage.reports, _newest_file(services)
+    # the copy first: it is made last, so what it names is there when the store is listed
+    files = [(str(copy), copy.read_bytes())] if copy.exists() else []
+    files += [(entry.key, reports.read(entry.key)) for entry in reports.list(ANCHORS)]
+    if not files:
+        return read
+    key = _public_key(services.settings.signing_key)
+    filed: dict[str, dict[str, Any]] = {}
+    named: dict[str, str] = {}  # hash of an anchor that must be there -> what names it
+    for place, content in files:
+        signed = _verified(key, content)
+        if signed is None:
+            read.fault = read.fault or f"the anchor {place} was not signed with our key or was edited"
+            continue
+        if signed["seq"]:
+            seq, sha256 = int(signed["seq"]), str(signed["sha256"])
+            # where two anchors disagree, whatever is in the chain was rewritten
+            read.heads[seq] = sha256 if read.heads.get(seq, sha256) == sha256 else ""
+        if place == str(copy):
+            named[_name(signed)] = place
+            continue
+        filed[_name(signed)] = signed
+        if signed.get("previous_anchor"):  # none: the first of all; not there: made before anchors named each other
+            named[signed["previous_anchor"]] = place
+    for name, place in named.items():
+        if name not in filed:
+            read.fault = read.fault or f"an anchor is missing: {place} names it, so it was deleted"
+    followed = {signed.get("previous_anchor") for signed in filed.values()}
+    tails = [signed for name, signed in filed.items() if name not in followed]
+    read.newest = max(tails, key=lambda signed: ("previous_anchor" in signed, signed["at"]), default=None)
+    return read
+
+
+def _name(signed: dict[str, Any]) -> str:
+    """Return the SHA-256 by which the next anchor names this one."""
+    return hashlib.sha256(_canonical(signed)).hexdigest()
+
+
+def _verified(key: Ed25519PublicKey, content: bytes) -> dict[str, Any] | None:
+    """Return an anchor when our key signed it."""
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        signed: dict[str, Any] = json.loads(content)
+        body = {name: value for name, value in signed.items() if name not in ("signature", "public_key")}
+        key.verify(base64.b64decode(signed["signature"]), _canonical(body))
+    except (InvalidSignature, KeyError, TypeError, AttributeError, ValueError):
+        return None
+    return signed if {"seq", "sha256", "at"} <= set(body) else None
+
+
+# -------------------------------------------------------------------------------------------------- keys
 
 
 def sign(services: Services, body: dict[str, Any]) -> dict[str, Any]:
     """Return a document with its Ed25519 signature over canonical JSON, and the public key, both base64.
 
-    The key is ``settings.signing_key``; it is made (mode 0600) when it is not there yet.
+    The key is ``settings.signing_key``; it is made (mode 0600) when it is not there yet, and its public half
+    is kept beside it as ``.pub``.
     """
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    key = _signing_key(services.settings.signing_key)
-    public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    path = services.settings.signing_key
+    key = _signing_key(path)
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    if not _public_file(path).exists() or _public_file(path).read_bytes() != public:
+        _write(_public_file(path), public)
+    raw = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     return body | {
         "signature": base64.b64encode(key.sign(_canonical(body))).decode(),
-        "public_key": base64.b64encode(public).decode(),
+        "public_key": base64.b64encode(raw).decode(),
     }
 
 
@@ -194,44 +312,77 @@ def _canonical(body: dict[str, Any]) -> bytes:
     return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
+def _public_file(path: Path) -> Path:
+    return path.with_suffix(".pub")
+
+
+def _newest_file(services: Services) -> Path:
+    return services.settings.signing_key.with_suffix(".newest.json")
+
+
 def _signing_key(path: Path) -> Ed25519PrivateKey:
+    """Return the private key; made when it is not there yet. Of several processes that make it, one wins."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import (
-        Encoding,
-        NoEncryption,
-        PrivateFormat,
-        load_pem_private_key,
-    )
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     if not path.exists():
-        made = Ed25519PrivateKey.generate()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            path.touch(mode=0o600, exist_ok=False)
-            path.write_bytes(made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        except FileExistsError:  # another process made it at the same moment
-            pass
-    key = load_pem_private_key(path.read_bytes(), password=None)
+        made = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        _write(path, made, mode=0o600, replace=False)
+    return _private_key(path)
+
+
+def _private_key(path: Path) -> Ed25519PrivateKey:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        key = load_pem_private_key(path.read_bytes(), password=None)
+    except ValueError:
+        key = None
     if not isinstance(key, Ed25519PrivateKey):
         remedy = "Remove it, or point DAM_SIGNING_KEY at one."
         raise DamError("is no Ed25519 key", where=str(path), remedy=remedy)
     return key
 
 
-def _read_anchors(services: Services) -> tuple[dict[int, str], str | None]:
-    """Return seq → SHA-256 of every anchor, and what is wrong with the first bad one, if any."""
-    from cryptography.exceptions import InvalidSignature
+def _public_key(path: Path) -> Ed25519PublicKey:
+    """Return the key to verify with, never made here: the public half, or else that of the private key."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-    found: dict[int, str] = {}
-    key = None
-    for entry in services.storage.reports.list(ANCHORS):
-        key = key or _signing_key(services.settings.signing_key).public_key()
-        try:
-            signed = json.loads(services.storage.reports.read(entry.key))
-            body = {name: signed[name] for name in ("seq", "sha256", "at", "run")}
-            key.verify(base64.b64decode(signed["signature"]), _canonical(body))
-        except (InvalidSignature, KeyError, ValueError):
-            return {}, f"the anchor {entry.key} was not signed with our key or was edited"
-        if body["seq"]:
-            found[int(body["seq"])] = str(body["sha256"])
-    return found, None
+    public = _public_file(path)
+    if not public.exists():
+        if path.exists():
+            return _private_key(path).public_key()
+        raise DamError(
+            "there is no key to verify the audit anchors with",
+            where=str(public),
+            remedy="Copy it from the machine that signs them, or point DAM_SIGNING_KEY at the key beside it.",
+        )
+    try:
+        key = load_pem_public_key(public.read_bytes())
+    except ValueError:
+        key = None
+    if not isinstance(key, Ed25519PublicKey):
+        remedy = "Remove it when the private key is beside it, or copy the right one."
+        raise DamError("is no Ed25519 public key", where=str(public), remedy=remedy)
+    return key
+
+
+def _write(path: Path, content: bytes, *, mode: int = 0o644, replace: bool = True) -> None:
+    """Write a file so that nobody ever sees half of it; unless it may be replaced, one that is there stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, scratch = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(content)
+            out.flush()
+            os.fchmod(out.fileno(), mode)
+            os.fsync(out.fileno())
+        if replace:
+            Path(scratch).replace(path)
+        else:
+            with contextlib.suppress(FileExistsError):  # another process made it at the same moment
+                os.link(scratch, path)
+    finally:
+        Path(scratch).unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -221,7 +222,9 @@ def decide(
 def ingest(
     path: Annotated[Path, typer.Argument(help="A file or a folder.")],
     campaign: Annotated[str | None, typer.Option(help="Slug of a campaign.")] = None,
-    sent_by: Annotated[str, typer.Option(help="Who made or sent the files.")] = "cli",
+    sent_by: Annotated[
+        str | None, typer.Option(help="Who made or sent the files, and so can't sign them; you when left out.")
+    ] = None,
     supplier: Annotated[str | None, typer.Option(help="Name of the supplier.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line a file.")] = False,
 ) -> None:
@@ -233,6 +236,7 @@ def ingest(
     from dam.ingest import batches, gate
 
     services = Services.from_env()
+    sender = sent_by or _known_login(services)
     files = _files(path)
     location = f"{batches.DROPS}cli-{_fingerprint(files)}"
     batch_id = _known(services, location)
@@ -240,7 +244,7 @@ def ingest(
         for name, file in files.items():
             services.storage.inbox.put(f"{location}/{name}", file)
         batch_id = batches.register(
-            services, location=location, source="cli", sent_by=sent_by, supplier=supplier, campaign_slug=campaign
+            services, location=location, source="cli", sent_by=sender, supplier=supplier, campaign_slug=campaign
         )
     for chunk in batches.plan_chunks(services, batch_id=batch_id):
         for file_id in chunk:
@@ -261,6 +265,18 @@ def ingest(
             typer.echo(f"{row['outcome']}: {row['path']}: {row['reason']}")
     counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(Counter(r["outcome"] for r in rows).items()))
     typer.echo(f"Batch {batch_id}: {counts}; {len(report.incomplete)} incomplete.")
+
+
+def _known_login(services: Services) -> str:
+    """Return the log-in name, if it is a person's of ``workflow.yaml``."""
+    login = os.environ.get("USER", "")
+    if login not in services.workflow.people:
+        raise BadInput(
+            f"the log-in {login!r} is nobody in workflow.yaml, and who made or sent files can't sign them",
+            where="--sent-by",
+            remedy="Say who it was: --sent-by NAME, a username or a supplier's name.",
+        )
+    return login
 
 
 def _files(path: Path) -> dict[str, Path]:

@@ -32,7 +32,10 @@ class Settings:
     :param web_url: base URL people open, used in mails and reports.
     :param cms_url: base URL that ``{cms_url}`` stands for in channel templates.
     :param cms_token: bearer token for it.
-    :param signing_key: path of the Ed25519 private key (PEM) that signs audit anchors; made when missing.
+    :param signing_key: path of the Ed25519 private key (PEM) that signs audit anchors; made when missing. Its
+        public half (``.pub``) beside it is enough to verify them.
+    :param clock_may_run_ahead: lets a sweep whose ``today`` has not come act for real instead of rehearsing;
+        for demos and tests only.
     """
 
     catalog_url: str
@@ -47,6 +50,7 @@ class Settings:
     cms_url: str = ""
     cms_token: str = ""
     signing_key: Path = PROJECT / ".dam" / "anchor.pem"
+    clock_may_run_ahead: bool = False
 
     @classmethod
     def from_env(cls, known: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -88,6 +92,7 @@ class Settings:
             if env.get(f"s3_{name}")
         }
         plain |= {key: Path(env[key]) for key in ("include", "signing_key") if env.get(key)}
+        plain["clock_may_run_ahead"] = env.get("clock_may_run_ahead") == "1"
         return cls(**plain, storage_options=options or None)
 
     @classmethod

@@ -66,18 +66,21 @@ class Risks(_Strict):
 
     :param days_left: a licence that ends sooner than this many days after the start. 0: none.
     :param licence_kinds: kinds of licences with duties to be checked. :param held: assets under a legal hold.
+    :param made_by_ai: assets that say of themselves that a trained model made them, or a part of them.
     """
 
     days_left: Annotated[int, Field(ge=0)] = 30
     licence_kinds: list[str] = []
     held: bool = True
+    made_by_ai: bool = True
 
 
 class Policy(_Strict):
-    """House rules: who never signs, and what needs a second look."""
+    """House rules: who never signs, what needs a second look, and which roles see where a picture was taken."""
 
     makers_never_sign: Literal[True] = True
     risks: Risks = Risks()
+    see_place: list[str] = []
 
 
 class Workflow(_Strict):
@@ -154,6 +157,7 @@ def _check(workflow: Workflow, path: Path, text: str) -> None:
         (("stages", name, "owner"), stage.owner) for name, stage in workflow.stages.items()
     ]
     asked += [(("seats", index, "role"), rule.role) for index, rule in enumerate(workflow.seats)]
+    asked += [(("policy", "see_place", index), role) for index, role in enumerate(workflow.policy.see_place)]
     for name, stage in workflow.stages.items():
         for part, roles in stage.raci:
             asked += [(("stages", name, "raci", part, index), role) for index, role in enumerate(roles)]

@@ -7,7 +7,7 @@ Nobody answering never approves: the deadline ends the task as ``expired``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,8 @@ class PersonOperator(HITLOperator):
 
     stage = "review"
     mail_template: str | None = None
+    #: What the person fills in beside choosing an option.
+    form: Mapping[str, Param] = {"comment": COMMENT}
 
     def __init__(
         self,
@@ -53,13 +55,13 @@ class PersonOperator(HITLOperator):
         subject: str,
         options: list[str],
         deadline_hours: float | None = None,
-        params: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         hours = deadline_hours or workflow().stages[self.stage].deadline_hours
         kwargs.setdefault("response_timeout", timedelta(hours=hours))
         kwargs.setdefault("retry_delay", timedelta(seconds=1))
-        super().__init__(subject=subject, options=options, params=params or {"comment": COMMENT}, **kwargs)
+        # Airflow hands the DAG's own params to every task; they are no part of the question
+        super().__init__(subject=subject, options=options, **kwargs | {"params": dict(self.form)})
         self.role = role
 
     @property
@@ -254,20 +256,19 @@ class SeatOperator(PersonOperator):
 
     mail_template = "seat_open"
     template_fields: Sequence[str] = (*HITLOperator.template_fields, "seat_id")
+    form = {  # noqa: RUF012
+        "comment": COMMENT,
+        "versions": Param(
+            "",
+            type=["string", "null"],
+            title="Single versions",
+            description="Verdicts that differ from the package's, as JSON; the review room fills it.",
+        ),
+    }
     OPTIONS = {"Approve": "approve", "Request changes": "request_changes", "Reject": "reject"}  # noqa: RUF012
 
     def __init__(self, *, seat_id: str, **kwargs: Any) -> None:
         kwargs.setdefault("subject", "Review a package")
-        # a mapped task is made with params of its own, so they are set here and not passed beside
-        kwargs["params"] = {
-            "comment": COMMENT,
-            "versions": Param(
-                "",
-                type=["string", "null"],
-                title="Single versions",
-                description="Verdicts that differ from the package's, as JSON; the review room fills it.",
-            ),
-        }
         super().__init__(role="seat", options=list(self.OPTIONS), **kwargs)
         self.seat_id = seat_id
 
@@ -492,37 +493,56 @@ class LibrarianOperator(PersonOperator):
 
 
 class SignDestructionOperator(PersonOperator):
-    """The DAM admin signs the frozen destruction list by its hash. Returns the signer, else ``None``.
+    """The DAM admin signs the destruction list that this run froze, by its hash, or keeps everything.
 
-    :param due: the list, from :class:`DestructionListOperator` (templated).
+    The list is read from the catalogue, where the signature goes too; the result only tells who signed. Skipped
+    when nothing is due, and for a rehearsal. Returns the signer, else ``None``.
     """
 
     stage = "archive"
-    template_fields: Sequence[str] = (*HITLOperator.template_fields, "due")
     SIGN, KEEP = "Destroy", "Keep"
 
-    def __init__(self, *, due: Any, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("role", "dam_admin")
         kwargs.setdefault("subject", "Sign the destruction list")
         super().__init__(options=[self.SIGN, self.KEEP], defaults=None, **kwargs)
-        self.due = due
+
+    def execute(self, context: Context) -> Any:
+        """Ask; what was signed before (by a run that was cleared or killed since) is not asked again."""
+        from dam.retention import destruction
+
+        with told_plainly():
+            self.listed = destruction.of_run(self.services, run=run_name(context))
+        if signed_by := destruction.signer(self.services, list_id=self.listed["list_id"]):
+            return signed_by
+        return super().execute(context)
 
     def ready(self, context: Context) -> None:
-        """Skip when nothing is due."""
-        if not self.due["due"]:
+        """Skip when nothing is due, or not yet."""
+        if not self.listed["due"]:
             raise AirflowSkipException("nothing is due for destruction")
+        if self.listed["rehearsal"]:
+            count, today = len(self.listed["due"]), self.listed["today"]
+            raise AirflowSkipException(f"a rehearsal: {count} versions will be due on {today}; nothing is signed")
 
     def show(self) -> str:
         """Return the list with the policy that makes each version due, what is held, and the hash."""
-        lines = [f"- {row['name']} (`{row['version_id']}`): {row['policy']}" for row in self.due["due"]]
-        held = [f"- {row['name']}: {row['reason']}" for row in self.due.get("held", [])]
+        lines = [f"- {row['name']} (`{row['version_id']}`): {row['policy']}" for row in self.listed["due"]]
+        held = [f"- {row['name']}: {row['reason']}" for row in self.listed["held"]]
         return "\n".join(
-            [f"List `{self.due['sha256']}`", "", *lines, *(["", "**On hold, kept:**", *held] if held else [])]
+            [f"List `{self.listed['sha256']}`", "", *lines, *(["", "**On hold, kept:**", *held] if held else [])]
         )
 
     def record(self, context: Context, *, person: str, answer: str, values: dict[str, Any]) -> str | None:
-        """Return who signed."""
-        return person if answer == self.SIGN else None
+        """Write the signature to the catalogue, or note that everything is kept."""
+        from dam.retention import destruction
+
+        run = run_name(context)
+        list_id = destruction.of_run(self.services, run=run)["list_id"]
+        if answer == self.SIGN:
+            return destruction.sign(self.services, list_id=list_id, person=person, run=run)
+        destruction.keep(self.services, list_id=list_id, person=person, reason=values.get("comment") or "", run=run)
+        return None
 
     def expire(self, context: Context) -> None:
         """Destroy nothing: silence never signs."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class RegisterDropsOperator(DamOperator):
     """Registers every complete drop of the inbox as a batch. One that can't be registered stops no other.
 
+    Names the batches as well that an earlier run registered but that no workflow has taken up since.
+
     Returns ``{drop name: [batch id]}``: the name is the folder below ``drops/`` when ``workflow.yaml``
     lists it under ``drops``, else ``default``.
     """

@@ -92,7 +92,8 @@ class AuditAnchorOperator(DamOperator):
 class LicenceAlertOperator(DamOperator):
     """Mails the owners of what expires in 90, 60, 30, 14, 7 or 1 days; each mark once.
 
-    :param today: the day to look from, ISO 8601 (templated).
+    :param today: the day to look from, ISO 8601 (templated). One that has not come is a rehearsal: the result
+        says what would be mailed, and nothing is.
     """
 
     template_fields: Sequence[str] = ("today",)
@@ -113,7 +114,8 @@ class ExpiryTakedownOperator(DamOperator):
 
     Fails at the end when an endpoint still answers; the others are withdrawn.
 
-    :param today: the day to look from, ISO 8601 (templated).
+    :param today: the day to look from, ISO 8601 (templated). One that has not come is a rehearsal: the result
+        says what would be withdrawn, and nothing is.
     """
 
     template_fields: Sequence[str] = ("today",)
@@ -133,9 +135,11 @@ class ExpiryTakedownOperator(DamOperator):
 
 
 class DestructionListOperator(DamOperator):
-    """Freezes the list of what retention policy makes due, minus holds, with its own SHA-256.
+    """Freezes the list of what retention policy makes due, minus holds, with its own SHA-256: one list a run.
 
-    :param today: the day to look from, ISO 8601 (templated).
+    Returns the list's id and hash, how many versions are due and held, and where the list is filed.
+
+    :param today: the day to look from, ISO 8601 (templated). One that has not come makes a rehearsal.
     """
 
     template_fields: Sequence[str] = ("today",)
@@ -148,35 +152,25 @@ class DestructionListOperator(DamOperator):
         """Freeze the list."""
         from dam.retention import destruction
 
-        return destruction.due(self.services, today=_day(self.today), run=run_name(context))
+        listed = destruction.due(self.services, today=_day(self.today), run=run_name(context))
+        return listed | {"due": len(listed["due"]), "held": len(listed["held"])}
 
 
 class DestroyOperator(DamOperator):
-    """Destroys what a signed list names, each version with its certificate. Skipped when unsigned.
+    """Destroys what this run's destruction list names, each version with its certificate. Skipped when unsigned.
 
-    :param due: the list (templated). :param signed_by: who signed it (templated).
+    List and signature are read from the catalogue: no XCom and no task state can stand in for them.
     """
-
-    template_fields: Sequence[str] = ("due", "signed_by")
-
-    def __init__(self, *, due: Any, signed_by: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.due = due
-        self.signed_by = signed_by
 
     def work(self, context: Context) -> list[dict[str, Any]]:
         """Destroy and certify."""
         from dam.retention import destruction
 
-        if not self.signed_by or self.signed_by == "None":
+        run = run_name(context)
+        list_id = destruction.of_run(self.services, run=run)["list_id"]
+        if destruction.signer(self.services, list_id=list_id) is None:
             raise AirflowSkipException("the list was not signed")
-        return destruction.destroy(
-            self.services,
-            list_sha256=self.due["sha256"],
-            version_ids=[row["version_id"] for row in self.due["due"]],
-            signed_by=self.signed_by,
-            run=run_name(context),
-        )
+        return destruction.destroy(self.services, list_id=list_id, run=run)
 
 
 def _day(text: str) -> date:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from functools import cache
 from typing import Any
 
 from airflow.sdk import Param
 
+from dam.errors import BadInput
 from dam.settings import PROJECT
 from dam.workflow import Workflow
 
@@ -21,6 +23,19 @@ KEY_PARAMS = {
         description="Work the key although another run has it (that run failed and was given up).",
     ),
 }
+
+
+def clock(cron: str) -> str | None:
+    """Return a DAG's schedule by the clock (UTC); None with ``DAM_SCHEDULES=off``, so that only people start it.
+
+    Use it for every schedule that is a time: rehearsals and tests then come out alike at any hour.
+
+    :raises BadInput: ``DAM_SCHEDULES`` is neither ``on`` nor ``off``.
+    """
+    given = os.environ.get("DAM_SCHEDULES") or "on"
+    if given not in ("on", "off"):
+        raise BadInput(f"{given!r} is neither on nor off", where="DAM_SCHEDULES", remedy="Set one of them, or nothing.")
+    return cron if given == "on" else None
 
 
 @cache

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -74,30 +76,38 @@ class VerdictTrigger(BaseTrigger):
 
 
 class InboxTrigger(BaseEventTrigger):
-    """Fires when drops in the inbox are complete and not registered; folder and S3 alike.
+    """Fires when drops in the inbox wait to be taken up; folder and S3 alike.
 
-    Each set of locations is told once by this trigger; the DAG it starts registers them all, so a
-    repeated or lost event neither doubles nor loses a batch.
+    A location is told once, and again after a while as long as it waits, because the run that heard of it
+    may have failed. The DAG it starts registers them all, so a repeated or lost event neither doubles nor
+    loses a batch.
 
     :param poll_seconds: seconds between looks.
+    :param again_seconds: seconds after which what still waits is told again.
     """
 
-    def __init__(self, poll_seconds: float = 3.0) -> None:
+    def __init__(self, poll_seconds: float = 3.0, again_seconds: float = 60.0) -> None:
         super().__init__()
         self.poll_seconds = poll_seconds
+        self.again_seconds = again_seconds
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments that make it again."""
-        return "dam_operators.triggers.InboxTrigger", {"poll_seconds": self.poll_seconds}
+        return (
+            "dam_operators.triggers.InboxTrigger",
+            {"poll_seconds": self.poll_seconds, "again_seconds": self.again_seconds},
+        )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look for complete drops for ever."""
+        """Look for drops for ever."""
         from dam.ingest import drops
 
-        told: set[str] = set()
+        told: dict[str, float] = {}
         while True:
-            found = set(await asyncio.to_thread(drops.discover, get_services()))
-            if found - told:
-                yield TriggerEvent({"locations": sorted(found)})
-            told = found
+            found = await asyncio.to_thread(drops.discover, get_services())
+            now = time.monotonic()
+            told = {location: when for location, when in told.items() if location in found}
+            if any(now - told.get(location, -math.inf) >= self.again_seconds for location in found):
+                yield TriggerEvent({"locations": found})
+                told = dict.fromkeys(found, now)
             await asyncio.sleep(self.poll_seconds)

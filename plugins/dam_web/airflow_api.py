@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -9,6 +10,9 @@ from airflow.configuration import conf
 
 from dam.errors import DamError, Refused
 from dam_web.auth import Visitor
+
+#: Questions asked for at a time; Airflow gives no more than its ``maximum_page_limit``, whatever is asked for.
+PAGE = 100
 
 
 class AirflowSaysNo(Refused):
@@ -73,14 +77,8 @@ def questions(person: Visitor) -> list[dict[str, Any]]:
     :returns: rows of ``{"dag_id", "run_id", "task_id", "map_index", "subject", "body", "options", "params",
         "since"}``.
     """
-    found = _ask(
-        person,
-        "GET",
-        "/api/v2/dags/~/dagRuns/~/hitlDetails",
-        params={"response_received": "false", "state": "awaiting_input", "limit": 100},
-    )
     rows = []
-    for detail in found["hitl_details"]:
+    for detail in _waiting(person):
         task = detail["task_instance"]
         assigned = {user["id"] for user in detail["assigned_users"]}
         if person.username in assigned and task["task_id"].rsplit(".", 1)[-1] != "seat":
@@ -98,3 +96,16 @@ def questions(person: Visitor) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def _waiting(person: Visitor) -> Iterator[dict[str, Any]]:
+    """Yield every human task that waits for anybody, oldest first; Airflow gives them in pages."""
+    asked: dict[str, Any] = {"response_received": "false", "state": "awaiting_input", "order_by": "created_at"}
+    offset, total = 0, 1
+    while offset < total:
+        path = "/api/v2/dags/~/dagRuns/~/hitlDetails"
+        found = _ask(person, "GET", path, params=asked | {"limit": PAGE, "offset": offset})
+        yield from found["hitl_details"]
+        if not found["hitl_details"]:  # some were answered while we read
+            return
+        offset, total = offset + len(found["hitl_details"]), found["total_entries"]

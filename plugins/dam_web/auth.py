@@ -78,6 +78,11 @@ async def same_site(request: Request) -> None:
 Asking = Annotated[Visitor, Depends(visitor)]
 
 
+def sees_place(person: Visitor) -> bool:
+    """Return whether a person may see by coordinates where a picture was taken (``policy.see_place``)."""
+    return person.holds(*services().workflow.policy.see_place)
+
+
 def may(*roles: str) -> Any:
     """Return a dependency that lets only holders of these roles pass."""
 

@@ -6,20 +6,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
-from fastapi import APIRouter, HTTPException, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi import Path as InPath
 from fastapi.responses import FileResponse, StreamingResponse
 from sqlalchemy import select
 
 from dam.catalog.models import Rendition, Version
 from dam.errors import NotFound
-from dam_web.auth import Asking
+from dam.ingest import embedded
+from dam_web.auth import Asking, sees_place
 from dam_web.deps import services
 
 router = APIRouter()
 STATIC = Path(__file__).parent / "static"
-#: A rendition is named by its content, so a browser may keep it.
-KEEP = {"Cache-Control": "private, max-age=31536000, immutable"}
+#: A browser may keep a rendition, but asks each time whether it still is the newest: recipes change.
+KEEP = {"Cache-Control": "private, no-cache"}
 
 
 @router.get("/static/{name}")
@@ -32,8 +33,8 @@ def static(name: Annotated[str, InPath(pattern=r"^[a-z0-9-]+\.(css|js|svg)$")]) 
 
 
 @router.get("/media/{version_id}/{recipe}")
-def rendition(version_id: str, recipe: Annotated[str, InPath(pattern=r"^[a-z0-9_-]+$")]) -> Response:
-    """Return a rendition of a version, for looking at."""
+def rendition(request: Request, version_id: str, recipe: Annotated[str, InPath(pattern=r"^[a-z0-9_-]+$")]) -> Response:
+    """Return a rendition of a version, for looking at; 304 when the browser has it."""
     with services().session() as session:
         found = session.scalar(
             select(Rendition)
@@ -44,8 +45,11 @@ def rendition(version_id: str, recipe: Annotated[str, InPath(pattern=r"^[a-z0-9_
         if found is None:
             raise NotFound("there is no such rendition yet", where=f"version {version_id}, {recipe}")
         uri, media_type = found.storage_uri, found.media_type
+        headers = KEEP | {"ETag": f'"{found.sha256}"'}
+    if headers["ETag"] in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
     store, key = services().storage.resolve(uri)
-    return StreamingResponse(_blocks(store.open(key)), media_type=media_type, headers=KEEP)
+    return StreamingResponse(_blocks(store.open(key)), media_type=media_type, headers=headers)
 
 
 @router.get("/originals/{version_id}")
@@ -57,6 +61,8 @@ def original(version_id: str, person: Asking) -> Response:
         version = session.get(Version, version_id)
         if version is None or version.asset_id is None:
             raise NotFound("there is no such version", where=version_id)
+        if embedded.tells_place(version.embedded) and not sees_place(person):
+            raise HTTPException(403, "The original tells where it was taken; ask the librarian for it.")
         uri, name = version.storage_uri, version.filename
     store, key = services().storage.resolve(uri)
     ascii_name = "".join(

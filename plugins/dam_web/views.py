@@ -12,6 +12,7 @@ from dam.catalog.lifecycle import holds_on
 from dam.catalog.models import (
     Asset,
     Batch,
+    BatchFile,
     Campaign,
     Description,
     KpiReport,
@@ -24,6 +25,7 @@ from dam.catalog.models import (
     VersionState,
 )
 from dam.errors import NotFound
+from dam.ingest import embedded
 from dam.review import packages, remarks
 from dam.rights import policy
 from dam.services import Services
@@ -82,8 +84,11 @@ def _version(services: Services, row: PackageVersion) -> dict[str, Any]:
     return version_row(services, version) | {"verdict": row.verdict}
 
 
-def version_row(services: Services, version: Version) -> dict[str, Any]:
-    """Return a version with metadata, tags, rights and look-alikes; its session must be open."""
+def version_row(services: Services, version: Version, *, see_place: bool = False) -> dict[str, Any]:
+    """Return a version with metadata, tags, rights and look-alikes; its session must be open.
+
+    :param see_place: whether coordinates of where it was taken are shown.
+    """
     from sqlalchemy.orm import object_session
 
     session = object_session(version)
@@ -108,6 +113,8 @@ def version_row(services: Services, version: Version) -> dict[str, Any]:
         "filename": version.filename,
         "state": version.state,
         "state_reason": version.state_reason,
+        "embedded": version.embedded if see_place else embedded.without_place(version.embedded),
+        "place_hidden": not see_place and embedded.tells_place(version.embedded),
         "tier": version.tier,
         "media_type": version.media_type,
         "bytes": version.bytes,
@@ -156,8 +163,11 @@ def _near(_services: Services, pair: NearDuplicate, own_id: str) -> dict[str, An
     }
 
 
-def asset(services: Services, asset_id: str) -> dict[str, Any]:
-    """Return an asset with its versions, publications, holds and history."""
+def asset(services: Services, asset_id: str, *, see_place: bool = False) -> dict[str, Any]:
+    """Return an asset with its versions, publications, holds and history.
+
+    :param see_place: whether coordinates of where it was taken are shown.
+    """
     with services.session() as session:
         found = session.get(Asset, asset_id)
         if found is None:
@@ -171,7 +181,7 @@ def asset(services: Services, asset_id: str) -> dict[str, Any]:
             "kind": found.kind,
             "campaign": found.campaign.name if found.campaign else None,
             "deliverable": found.deliverable.title if found.deliverable else None,
-            "versions": [version_row(services, version) for version in versions],
+            "versions": [version_row(services, version, see_place=see_place) for version in versions],
             "publications": [
                 {
                     "publication_id": row.id,
@@ -255,12 +265,22 @@ def search(services: Services, words: str, *, limit: int = 60, offset: int = 0) 
         }
 
 
-def batches(services: Services, *, waiting: bool = False) -> list[dict[str, Any]]:
-    """Return the newest batches, or only those that wait for the librarian."""
+def batches(services: Services, *, waiting: bool = False, supplier: str | None = None) -> list[dict[str, Any]]:
+    """Return the newest batches: all, those that wait for the librarian, or those of a supplier."""
     with services.session() as session:
-        query = select(Batch).order_by(Batch.received_at.desc()).limit(100)
+        query = select(Batch).order_by(Batch.received_at.desc()).limit(100).options(selectinload(Batch.campaign))
         if waiting:
             query = query.where(Batch.status == "waiting")
+        if supplier is not None:
+            query = query.where(Batch.supplier == supplier)
+        found = session.scalars(query).all()
+        refused = BatchFile.outcome.in_(["quarantined", "opaque"])
+        counted = session.execute(
+            select(BatchFile.batch_id, func.count(), func.count().filter(refused))
+            .where(BatchFile.batch_id.in_([batch.id for batch in found]))
+            .group_by(BatchFile.batch_id)
+        )
+        counts = {batch_id: (files, bad) for batch_id, files, bad in counted}
         return [
             {
                 "batch_id": batch.id,
@@ -270,10 +290,11 @@ def batches(services: Services, *, waiting: bool = False) -> list[dict[str, Any]
                 "status": batch.status,
                 "received_at": batch.received_at.isoformat(),
                 "campaign": batch.campaign.name if batch.campaign else None,
-                "files": len(batch.files),
-                "refused": sum(row.outcome in ("quarantined", "opaque") for row in batch.files),
+                "files": counts.get(batch.id, (0, 0))[0],
+                "refused": counts.get(batch.id, (0, 0))[1],
+                "notes": len(batch.notes),
             }
-            for batch in session.scalars(query)
+            for batch in found
         ]
 
 

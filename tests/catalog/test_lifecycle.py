@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 
 from dam import audit
@@ -18,7 +18,7 @@ from dam.catalog.lifecycle import (
     place_hold,
     release_hold,
 )
-from dam.catalog.models import Asset, Batch, Version, VersionState, new_id
+from dam.catalog.models import Asset, Batch, Package, Version, VersionState, new_id, utcnow
 
 S = VersionState
 
@@ -121,3 +121,46 @@ def test_a_hold_is_kept_by_the_database_too(services):
     place_hold(services, reason="claim", person="lena", asset_id=asset_id)
     with pytest.raises(IntegrityError, match="legal hold"), services.session() as session:
         session.execute(text("UPDATE versions SET state = 'archived' WHERE id = :id"), {"id": version_id})
+
+
+def refused(services, statement, words, **values):
+    """Do as somebody with the catalogue's password could, and be refused."""
+    with pytest.raises(IntegrityError, match=words), services.session() as session:
+        session.execute(text(statement), values)
+
+
+@pytest.mark.parametrize("beginning", sorted(set(S) - {S.RECEIVED, S.DESTROYED}))
+def test_a_version_begins_as_received_and_as_nothing_else(services, beginning):
+    template = make(services)
+    refused(
+        services,
+        "INSERT INTO versions SELECT (jsonb_populate_record(v, jsonb_build_object("
+        " 'id', 'ver_x', 'number', 2, 'sha256', repeat('1', 64), 'state', CAST(:state AS text)))).*"
+        " FROM versions v WHERE v.id = :id",
+        "a version begins as received",
+        id=template,
+        state=beginning,
+    )
+
+
+@pytest.mark.parametrize("table", ["versions", "holds"])
+def test_versions_and_holds_are_never_deleted(services, table):
+    version_id = make(services)
+    with services.session() as session:
+        asset_id = session.get_one(Version, version_id).asset_id
+    hold = place_hold(services, reason="claim", person="lena", asset_id=asset_id)
+    release_hold(services, hold_id=hold, person="lena")
+    refused(services, f"DELETE FROM {table}", f"rows of {table} are never deleted")
+    refused(services, f"TRUNCATE {table} CASCADE", f"rows of {table} are never deleted: TRUNCATE is refused")
+
+
+@pytest.mark.parametrize("change", ["manifest = '{}'", "manifest_sha256 = repeat('1', 64)"])
+def test_what_a_package_froze_never_changes(services, change):
+    version_id = make(services)
+    with services.session() as session:
+        batch_id = session.get_one(Version, version_id).batch_id
+        session.add(Package(batch_id=batch_id, manifest={version_id: {}}, manifest_sha256="0" * 64))
+    refused(services, f"UPDATE packages SET {change}", "its manifest never changes")
+    with services.session() as session:
+        package = session.scalars(select(Package)).one()
+        package.status, package.closed_at = "void", utcnow()

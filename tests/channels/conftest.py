@@ -33,6 +33,7 @@ from dam.origin import OriginServer
 from dam.review import packages, seats
 from dam.services import Services
 from dam.storage.folder import FolderStore
+from world import bring_to
 
 
 class Scripted:
@@ -208,9 +209,9 @@ def _reviewed(services: Services, content: bytes, *, filename: str, kind: str, m
             storage_uri=stored.uri,
             width=640,
             height=480,
-            state=VersionState.INGESTED,
             made_by="dario",
         )
+        bring_to(session, version, VersionState.INGESTED)
         grant = Grant(
             asset=version.asset,
             licence=Licence(reference=REFERENCES[kind], holder="Northlight", kind="rights_managed"),

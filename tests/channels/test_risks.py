@@ -123,3 +123,28 @@ def test_what_counts_as_a_risk_is_written_in_the_workflow(world, rules, days, fo
             licence.kind = "rights_managed"
         session.flush()
         assert len(risk.of(session, asset=asset, rules=rules, on=utcnow().date())) == found
+
+
+IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype"
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"Xmp.iptcExt.DigitalSourceType": f"{IPTC}/trainedAlgorithmicMedia"}, True),
+        ({"C2PA": {"state": "valid", "source_types": ["https://x/compositeWithTrainedAlgorithmicMedia"]}}, True),
+        ({"Xmp.iptcExt.DigitalSourceType": f"{IPTC}/digitalCapture"}, False),
+        ({}, False),
+    ],
+)  # fmt: skip
+def test_what_says_that_ai_made_it_is_looked_at_before_it_goes_out(world, said, told):
+    with world.services.session() as session:
+        version = session.get_one(Version, world.version_id)
+        version.embedded = said
+        session.flush()
+        rules = Risks(days_left=0, licence_kinds=[], held=False)
+        found = risk.of(session, asset=session.get_one(Asset, version.asset_id), rules=rules, on=utcnow().date())
+        assert [sentence for sentence in found if "made with AI" in sentence] == found
+        assert bool(found) is told
+        silent = rules.model_copy(update={"made_by_ai": False})
+        assert risk.of(session, asset=session.get_one(Asset, version.asset_id), rules=silent, on=utcnow().date()) == []

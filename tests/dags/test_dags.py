@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -69,6 +70,9 @@ def test_people_are_given_time_and_silence_never_approves(bag):
             if not (isinstance(kind, type) and issubclass(kind, PersonOperator)):
                 continue
             found += 1
+            asked = task if isinstance(task, PersonOperator) else task.unmap({"seat_id": "seat_x"})
+            form = {"comment", "versions"} if task.task_id == "seat" else {"comment"}
+            assert set(asked.serialized_params) == form, f"{dag.dag_id}.{task.task_id}"
             if isinstance(task, PersonOperator):
                 assert task.response_timeout is not None
                 assert task.response_timeout >= timedelta(hours=1)
@@ -114,6 +118,35 @@ def test_the_readme_shows_the_workflow_that_is_tested_and_it_is_short():
     assert len(source.splitlines()) < 40
     code = source.split('"""', 2)[2].strip()
     assert code in (PROJECT / "README.md").read_text()
+
+
+def test_the_clock_starts_the_nightly_work_and_the_sweeps_unless_it_is_switched_off(bag):
+    """Rehearsals and tests are played with ``DAM_SCHEDULES=off``: a schedule that ignores it makes them differ."""
+    by_the_clock = {dag_id for dag_id, dag in bag.dags.items() if "Cron" in type(dag.timetable).__name__}
+    assert by_the_clock >= {"measure_nightly", "archive_nightly", "licence_expiry_sweep", "retention_sweep"}
+    code = (
+        "from airflow.dag_processing.dagbag import DagBag\n"
+        f"bag = DagBag({str(PROJECT / 'dags')!r})\n"
+        "print(bag.import_errors, *{type(dag.timetable).__name__ for dag in bag.dags.values()})"
+    )
+    off = os.environ | {"DAM_SCHEDULES": "off"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=off)
+    errors, *kinds = done.stdout.splitlines()[-1].split()
+    assert errors == "{}", done.stdout
+    assert "PartitionedAssetTimetable" in kinds
+    assert not [kind for kind in kinds if kind.startswith(("Cron", "Delta"))]
+
+
+def test_the_clock_is_on_or_off_and_nothing_else(monkeypatch):
+    from dam.errors import BadInput
+    from dam_operators.stage import clock
+
+    for given, schedule in (("on", "0 4 * * *"), ("", "0 4 * * *"), ("off", None)):
+        monkeypatch.setenv("DAM_SCHEDULES", given)
+        assert clock("0 4 * * *") == schedule
+    monkeypatch.setenv("DAM_SCHEDULES", "no")
+    with pytest.raises(BadInput, match="DAM_SCHEDULES"):
+        clock("0 4 * * *")
 
 
 def test_dags_md_is_fresh():

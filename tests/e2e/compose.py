@@ -13,12 +13,11 @@ import contextlib
 import json
 import os
 import re
-import secrets
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -66,7 +65,6 @@ class Composition(Stack):
     postgres_port: int = 0
     redis_port: int = 0
     s3_port: int = 0
-    password: str = field(default_factory=lambda: secrets.token_urlsafe(12))
     postgres_programs: tuple[Any, Any] = (None, None)
 
     names = ("worker-1", "worker-2", "scheduler", "triggerer", "dag-processor", "api-server", "redis", "origin",
@@ -93,10 +91,8 @@ class Composition(Stack):
             "AIRFLOW_FERNET_KEY": Fernet.generate_key().decode(),
             "AIRFLOW_SECRET_KEY": self.secret("api"),
             "AIRFLOW_JWT_SECRET": self.secret("jwt"),
-            "DAM_PEOPLE_PASSWORD": self.password,
             "DAM_STORAGE_CONNECTION": json.dumps(connection),
             "DAM_ORIGIN_URL": origin,
-            "DAM_ACCESS_LOG": str(self.logs / "origin-access.log"),
             "DAM_CMS_URL": origin,
             "DAM_CMS_TOKEN": self.secret("cms"),
             "DAM_SMTP_URL": f"smtp://127.0.0.1:{self.smtp_port}",
@@ -116,8 +112,8 @@ class Composition(Stack):
         return dict(interpolate(services[name], self.given | (given or {})))
 
     def passwords(self) -> dict[str, str]:
-        """Return username → password: everybody's first one."""
-        return {person.username: self.password for person in self.workflow.people.values()}
+        """Return username → password: everybody's first one, as init wrote them."""
+        return dict(json.loads((self.state / "volumes" / "keys" / "first-passwords.json").read_text()))
 
     def outside(self) -> dict[str, str]:
         """Return ``DAM_*`` variables for a program that stands outside the composition."""
@@ -130,6 +126,7 @@ class Composition(Stack):
             "DAM_S3_AWS_SECRET_ACCESS_KEY": "secret",
             "DAM_S3_REGION_NAME": "eu-central-1",
             "DAM_SIGNING_KEY": str(self.state / "volumes" / "keys" / "anchor.pem"),
+            "DAM_ACCESS_LOG": str(self.state / "volumes" / "access-log" / "access.log"),
         }
 
     def database(self, name: str) -> str:
@@ -142,7 +139,7 @@ class Composition(Stack):
         """Return a container's environment: the image's variables, the service's, and its own file system."""
         home = self.state / "containers" / name
         home.mkdir(parents=True, exist_ok=True)
-        for volume in ("logs", "keys"):
+        for volume in ("logs", "keys", "access-log"):
             shared = self.state / "volumes" / volume
             shared.mkdir(parents=True, exist_ok=True)
             if not (home / volume).is_symlink():
@@ -160,7 +157,9 @@ class Composition(Stack):
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(self.port + 1000 + number),
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(self.port + 1500 + number),
         }
-        return bare | inside | ports | self.extra_env | {"PATH": path}
+        # not in production's environment: the campaign plays a licence's end a week ahead
+        ahead = {"DAM_CLOCK_MAY_RUN_AHEAD": "1"}
+        return bare | inside | ports | ahead | self.extra_env | {"PATH": path}
 
     def run(self, name: str, service: str, given: dict[str, str] | None = None) -> None:
         """Start one container of a service unless it runs."""
@@ -236,6 +235,7 @@ class Composition(Stack):
     def outside_world(self) -> dict[str, str]:
         """Start S3, the CDN with the CMS, and the mail server; return :meth:`outside`."""
         env = self.outside()
+        Path(env["DAM_ACCESS_LOG"]).parent.mkdir(parents=True, exist_ok=True)
         python = sys.executable
         paths = {"PYTHONPATH": f"{PROJECT / 'plugins'}{os.pathsep}{PROJECT}"}
         self._spawn("s3", [python, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.s3_port)], paths)

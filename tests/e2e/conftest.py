@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from dam.services import Services
+from dam.settings import Settings
+from e2e.ending import end_state
 from runtime.demo import play
 from runtime.stack import Stack
 
@@ -24,9 +27,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def is_free(port: int) -> bool:
+    """Return whether nobody listens on a port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
 def airflow_port() -> int:
-    """Return a free port whose log-server neighbours are valid as well."""
-    return next(port for port in (free_port() for _ in range(100)) if port < 60000)
+    """Return a free port whose log-server neighbours are free as well."""
+    ports = (port for port in (free_port() for _ in range(100)) if port < 60000)
+    return next(port for port in ports if is_free(port + 713) and is_free(port + 714))
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +44,10 @@ def stack():
     """A started stack; its state folder is removed at the end."""
     state = Path(tempfile.mkdtemp(prefix="dam-e2e-"))
     state.chmod(0o755)  # PostgreSQL runs as a user of its own when we are root
-    made = Stack(state=state, port=airflow_port(), origin_port=free_port(), smtp_port=free_port())
+    made = Stack(
+        state=state, port=airflow_port(), origin_port=free_port(), smtp_port=free_port(),
+        extra_env={"DAM_SCHEDULES": "off"},  # the tests come out alike at any hour
+    )  # fmt: skip
     try:
         made.start(say=print)
         yield made
@@ -44,9 +57,25 @@ def stack():
 
 
 @pytest.fixture(scope="session")
-def told(stack):
+def played(stack):
+    """The demo campaign, played on that stack: the content of demo.json, and the end state just then."""
+    story = json.loads(play(stack, say=print).read_text())
+    library = Services(Settings.from_env(environ=stack.env(stack.start_database())))
+    ending = end_state(library)
+    library.engine.dispose()
+    return story, ending
+
+
+@pytest.fixture(scope="session")
+def told(played):
     """What the demo campaign on that stack came to: the content of demo.json."""
-    return json.loads(play(stack, say=print).read_text())
+    return played[0]
+
+
+@pytest.fixture(scope="session")
+def ending(played):
+    """The end state of the demo campaign on that stack, before any test changed it."""
+    return played[1]
 
 
 @pytest.fixture(scope="session")

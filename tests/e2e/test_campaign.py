@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 from collections import Counter
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -48,6 +49,15 @@ def test_all_seven_stages_succeed(told):
         assert stage["state"] == "success", name
         assert stage["dag_runs"], name
         assert stage["products"], name
+        assert stage["seconds"] > 0, name
+
+
+def test_the_picture_that_had_to_change_is_part_of_the_story(told):
+    """Create and ingest ran once more after they had been told of."""
+    create, ingest = told["stages"]["create"], told["stages"]["ingest"]
+    assert (len(create["dag_runs"]), len(ingest["dag_runs"])) == (2, 3)
+    assert create["products"][-1].endswith("one picture, version 2")
+    assert "1 file: 1 new_version" in ingest["products"]
 
 
 def test_every_refused_file_has_its_reason(told):
@@ -158,8 +168,23 @@ def test_a_brief_with_faults_is_told_all_of_them(stack, ada):
             "deliverables": [{"project": "x", "title": "", "channels": ["fax"], "markets": ["XX"], "due_on": "soon"}],
         },
     )  # fmt: skip
-    wait_for("the run's end", lambda: maya.run("plan_brief", run_id)["state"] == "failed" or None, 120)
+    wait_for("the run's end", lambda: maya.run("plan_brief", run_id)["state"] == "failed" or None)
     log = maya.failure("plan_brief", run_id)
     for field in ("owners.designer", "deliverables[0].project", "deliverables[0].title", "deliverables[0].channels",
                   "deliverables[0].markets", "deliverables[0].due_on"):  # fmt: skip
         assert field in log
+
+
+def test_the_clock_is_off_here_and_make_up_switches_it_on(stack, ada):
+    """The last test here: what was due begins as soon as the clock is on."""
+
+    def by_the_clock() -> set[str]:
+        dags = ada.http.get("/api/v2/dags", params={"limit": 100}).json()["dags"]
+        return {dag["dag_id"] for dag in dags if "*" in (dag["timetable_summary"] or "")}
+
+    assert by_the_clock() == set()
+    replace(stack, extra_env={}).start(say=print)
+    nightly = {"measure_nightly", "archive_nightly", "licence_expiry_sweep", "retention_sweep"}
+    wait_for("the schedules", lambda: by_the_clock() >= nightly or None)
+    stack.start(say=print)
+    assert by_the_clock() == set()

@@ -30,7 +30,7 @@ def composed():
     state.chmod(0o755)  # PostgreSQL runs as a user of its own when we are root
     made = Composition(
         state=state, port=airflow_port(), origin_port=free_port(), smtp_port=free_port(),
-        postgres_port=free_port(), redis_port=free_port(), s3_port=free_port(),
+        postgres_port=free_port(), redis_port=free_port(), s3_port=free_port(), extra_env={"DAM_SCHEDULES": "off"},
     )  # fmt: skip
     try:
         made.start(say=print)
@@ -96,7 +96,7 @@ def test_the_audit_chain_verifies(library):
 
 def test_roles_hold_under_fab(composed, told):
     """A viewer logs in with FAB, reads, and may not write; a stranger sees nothing."""
-    vic = Person(composed.url, "vic", composed.password)
+    vic = Person(composed.url, "vic", composed.passwords()["vic"])
     assert vic.http.get("/dam/").status_code == 200
     upload = vic.http.post("/dam/api/uploads", json={"campaign": told["campaign"]})
     assert upload.status_code == 403
@@ -113,20 +113,23 @@ def test_init_again_changes_nothing(composed, told):
 
     from dam.settings import PROJECT
 
-    asked = composed.service("init", {"DAM_PEOPLE_PASSWORD": "another-one"})
+    passwords = composed.passwords()
+    assert len(set(passwords.values())) == len(composed.workflow.people)
+    asked = composed.service("init")
     done = subprocess.run(
         asked["command"], env=composed.container("init", asked["environment"]), cwd=PROJECT,
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    assert Person(composed.url, "maya", composed.password).http.get("/dam/").status_code == 200
+    assert composed.passwords() == passwords
+    assert Person(composed.url, "maya", passwords["maya"]).http.get("/dam/").status_code == 200
 
 
 def test_a_person_logs_in_through_fabs_page(composed, told, browser):
     page = browser.new_page()
     page.goto(f"{composed.url}/dam/")
     page.get_by_label("Username").fill("maya")
-    page.get_by_label("Password").fill(composed.password)
+    page.get_by_label("Password").fill(composed.passwords()["maya"])
     page.get_by_role("button", name="Sign In").click()
     page.wait_for_url("**/dam/")
     assert page.get_by_role("heading", level=1).is_visible()

@@ -6,9 +6,11 @@ import pytest
 from sqlalchemy import select
 
 import world
-from dam.catalog.models import Batch, ContractResult, Grant, Tag
+from dam.catalog.lifecycle import HeldVersion, place_hold, release_hold
+from dam.catalog.models import Batch, ContractResult, Grant, Tag, Version
 from dam.enrich import contracts
 from dam.errors import BadInput
+from dam.review.packages import manifest
 
 BARE: dict = {"Xmp.dc.title": {'lang="x-default"': "Only a title"}}
 
@@ -91,3 +93,20 @@ def test_a_persons_tags_win_over_a_machines(services, batch_id):
         tags = session.scalars(select(Tag).where(Tag.version_id == row["version_id"])).all()
     assert {tag.term_id for tag in tags if tag.status == "applied"} == {"subject/cat"}
     assert all(tag.status == "refused" for tag in tags if tag.term_id != "subject/cat")
+
+
+@pytest.mark.parametrize("scope", ["asset", "campaign"])
+@pytest.mark.parametrize("values", [{"title": "Another"}, {"tags": ["coffee"]}, {"licence": "X", "holder": "Y"}])
+def test_nothing_that_a_hold_covers_is_changed(services, tmp_path, scope, values):
+    _, [version_id, _] = world.designers_batch(services, tmp_path)
+    with services.session() as session:
+        before = manifest(session, [version_id])
+        asset_id = session.get_one(Version, version_id).asset_id
+    covers = {"asset_id": asset_id} if scope == "asset" else {"campaign_slug": "spring-2027"}
+    hold = place_hold(services, reason="claim 7", person="lena", **covers)
+    with pytest.raises(HeldVersion, match=r"on legal hold \(claim 7\)"):
+        contracts.fill(services, version_id=version_id, values=values, person="libby")
+    with services.session() as session:
+        assert manifest(session, [version_id]) == before
+    release_hold(services, hold_id=hold, person="lena")
+    assert contracts.fill(services, version_id=version_id, values=values, person="libby")["changed"]

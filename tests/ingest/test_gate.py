@@ -12,8 +12,10 @@ from PIL import Image
 from sqlalchemy import func, select
 
 import world
-from dam.catalog.models import Asset, BatchFile, Description, NearDuplicate, Version
+from dam import audit
+from dam.catalog.models import Asset, Batch, BatchFile, Description, NearDuplicate, Version
 from dam.ingest import batches, gate
+from dam.storage import Corrupt
 
 
 def rows(services, batch_id):
@@ -237,8 +239,58 @@ def test_the_source_goes_only_after_its_copy_was_read_back(services, tmp_path):
     vault = services.storage.vault.root / uri.removeprefix("vault:")
     whole = vault.read_bytes()
     vault.write_bytes(whole[:-1] + b"x")
-    batches.close(services, batch_id=batch_id)
+    with pytest.raises(Corrupt, match="was left where it is"):
+        batches.close(services, batch_id=batch_id)
     assert services.storage.inbox.exists(f"drops/a/{path.name}"), "the only good copy was removed"
+    with services.session() as session:
+        assert session.get_one(Batch, batch_id).status != "done"
+    vault.write_bytes(whole)
+    batches.close(services, batch_id=batch_id)
+    assert not services.storage.inbox.exists(f"drops/a/{path.name}")
+
+
+def test_a_file_that_was_overwritten_after_it_was_ingested_stays(services, tmp_path):
+    files = [world.picture(tmp_path, f"{name}_ACME_20270301_v01.jpg", seed=seed) for seed, name in enumerate("AB")]
+    batch_id = world.drop(services, "drops/a", files)
+    world.ingest(services, batch_id)
+    services.storage.inbox.put(f"drops/a/{files[0].name}", b"a better one, sent too late")
+    for _ in range(2):  # run again, it says the same
+        assert batches.close(services, batch_id=batch_id) == {"ingested": 2}
+        assert [entry.key for entry in services.storage.inbox.list()] == [f"drops/a/{files[0].name}"]
+        told = rows(services, batch_id)
+        assert [len(told[path.name]["notes"]) for path in files] == [1, 0]
+        assert "overwritten" in told[files[0].name]["notes"][0]
+    with services.session() as session:
+        [closed] = [event for event in audit.history(session, batch_id) if event.action == "batch.closed"]
+        assert closed.data["overwritten"] == [files[0].name]
+
+
+def test_closing_that_is_killed_at_any_step_is_finished_by_the_next(services, tmp_path, monkeypatch):
+    files = [world.picture(tmp_path, f"{name}_ACME_20270301_v01.jpg", seed=seed) for seed, name in enumerate("AB")]
+    batch_id = world.drop(services, "drops/a", files)
+    world.ingest(services, batch_id)
+    inbox, vault, record = services.storage.inbox, services.storage.vault, audit.record
+
+    def killed(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    def killed_after(key):
+        monkeypatch.undo()
+        inbox.delete(key)
+        raise KeyboardInterrupt
+
+    steps = [(inbox, "holds", killed), (vault, "holds", killed), (audit, "record", killed)]
+    for where, name, kill in [*steps, (inbox, "delete", killed), (inbox, "delete", killed_after)]:
+        monkeypatch.setattr(where, name, kill)
+        with pytest.raises(KeyboardInterrupt):
+            batches.close(services, batch_id=batch_id)
+        monkeypatch.undo()
+        assert len(list(inbox.list())) == (1 if kill is killed_after else 2)
+    batches.close(services, batch_id=batch_id)
+    assert list(inbox.list()) == []
+    assert audit.record is record
+    with services.session() as session:
+        assert [event.action for event in audit.history(session, batch_id)].count("batch.closed") == 1
 
 
 def test_closing_waits_for_every_file(services, tmp_path):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
+import world
 from dam.catalog.models import (
     Asset,
     Batch,
@@ -77,11 +78,9 @@ class History:
                 bytes=1,
                 media_type="image/jpeg",
                 storage_uri=f"vault:{digest}",
-                state=state,
                 made_by="dario",
             )
-            session.add(version)
-            session.flush()
+            world.bring_to(session, version, state)
             return version.id
 
     def decided(self, verdicts: dict[str, str], *, day: int, hours: float = 1, status: str = "") -> None:

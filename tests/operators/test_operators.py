@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+from sqlalchemy import select
 
 import world
+from dam.catalog.models import DestructionCertificate, Version, utcnow
 from dam.review import packages
 
 pytestmark = pytest.mark.usefixtures("airflow_home")
@@ -267,13 +269,126 @@ class TestClearRisks:
         assert asked == []
 
 
+class TestDestruction:
+    """What is destroyed, and who signed it, comes from the catalogue: not from XCom, not from a task's state."""
+
+    @pytest.fixture
+    def version_id(self, services, tmp_path):
+        """A refused file whose time in quarantine is over."""
+        broken = world.truncated(world.picture(tmp_path, "BROKEN_ACME_20270301_v01.jpg"), 0.5)
+        world.ingest(services, world.drop(services, "drops/broken", [broken]))
+        with services.session() as session:
+            version = session.scalars(select(Version)).one()
+            version.state_changed_at = utcnow() - timedelta(days=400)
+            return version.id
+
+    @pytest.fixture
+    def asked(self, monkeypatch):
+        from airflow.providers.standard.operators import hitl
+
+        found = []
+        monkeypatch.setattr(hitl, "upsert_hitl_detail", lambda **kwargs: found.append(kwargs))
+        return found
+
+    def due(self, context, today=None):
+        from dam_operators.retention import DestructionListOperator
+
+        return DestructionListOperator(task_id="due", today=(today or utcnow().date()).isoformat()).execute(context)
+
+    def ask(self, context):
+        from airflow.sdk.exceptions import TaskAwaitingInput
+
+        from dam_operators.human import SignDestructionOperator
+
+        with pytest.raises(TaskAwaitingInput):
+            SignDestructionOperator(task_id="sign").execute(context)
+        return SignDestructionOperator(task_id="sign")  # as Airflow resumes it: in another process
+
+    def destroy(self, context):
+        from dam_operators.retention import DestroyOperator
+
+        return DestroyOperator(task_id="destroy").execute(context)
+
+    def event(self, person, option):
+        return {
+            "chosen_options": [option],
+            "params_input": {"comment": ""},
+            "responded_at": datetime.now(UTC),
+            "responded_by_user": {"id": person, "name": person},
+        }
+
+    def state(self, services, version_id):
+        with services.session() as session:
+            return session.get_one(Version, version_id).state
+
+    def test_a_signed_list_is_destroyed_under_the_signers_name(self, run, asked, services, version_id):
+        listed = self.due(run())
+        assert (listed["due"], listed["held"], listed["rehearsal"]) == (1, 0, False)
+        operator = self.ask(run())
+        assert asked[0]["assigned_users"] == [{"id": "ada", "name": "ada"}]
+        assert listed["sha256"] in asked[0]["body"]
+        assert version_id in asked[0]["body"]
+        assert operator.execute_complete(run(), self.event("ada", "Destroy")) == "ada"
+        [row] = self.destroy(run())
+        assert (row["version_id"], self.state(services, version_id)) == (version_id, "destroyed")
+        with services.session() as session:
+            assert session.scalars(select(DestructionCertificate.signed_by)).one() == "ada"
+        assert operator.execute(run()) == "ada"  # cleared, or killed just then: what is signed is not asked again
+        assert self.destroy(run()) == [row]
+
+    @pytest.mark.parametrize("answer", ["Keep", None, "nobody"])
+    def test_without_a_signature_nothing_is_destroyed(self, run, asked, services, version_id, answer):
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        self.due(run())
+        operator = self.ask(run())
+        if answer == "Keep":
+            assert operator.execute_complete(run(), self.event("ada", answer)) is None
+        elif answer is None:
+            assert operator.execute_complete(run(), {"error": "timed out", "error_type": "timeout"}) is None
+        # else the task was marked as done, with whatever XCom
+        with pytest.raises(AirflowSkipException, match="not signed"):
+            self.destroy(run())
+        assert self.state(services, version_id) == "quarantined"
+
+    def test_a_signature_of_one_run_destroys_nothing_in_another(self, run, asked, services, version_id):
+        from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+        for name in ("r1", "r2"):
+            self.due(run(name))
+        self.ask(run("r1")).execute_complete(run("r1"), self.event("ada", "Destroy"))
+        with pytest.raises(AirflowSkipException, match="not signed"):
+            self.destroy(run("r2"))
+        with pytest.raises(AirflowFailException, match="made no destruction list"):
+            self.destroy(run("r3"))
+        assert self.state(services, version_id) == "quarantined"
+
+    def test_somebody_else_is_refused_and_it_is_asked_again(self, run, asked, services, version_id):
+        from airflow.sdk.exceptions import TaskAwaitingInput
+
+        self.due(run())
+        with pytest.raises(TaskAwaitingInput):
+            self.ask(run()).execute_complete(run(), self.event("maya", "Destroy"))
+
+    def test_a_rehearsal_is_listed_and_nobody_is_asked(self, run, asked, services, version_id):
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        from dam_operators.human import SignDestructionOperator
+
+        listed = self.due(run(), today=utcnow().date() + timedelta(days=365))
+        assert (listed["due"], listed["rehearsal"]) == (1, True)
+        with pytest.raises(AirflowSkipException, match="a rehearsal: 1 versions will be due on"):
+            SignDestructionOperator(task_id="sign").execute(run())
+        assert asked == []
+
+
 class TestTriggers:
     @pytest.mark.parametrize(
         ("name", "arguments"),
         [
             ("DeliverablesTrigger", {"batch_id": "bat_1", "poll_seconds": 2.0}),
             ("VerdictTrigger", {"package_id": "pkg_1", "poll_seconds": 2.0}),
-            ("InboxTrigger", {"poll_seconds": 2.0}),
+            ("InboxTrigger", {"poll_seconds": 2.0, "again_seconds": 30.0}),
         ],
     )
     def test_what_is_serialised_makes_the_same_trigger_again(self, name, arguments):
@@ -284,6 +399,78 @@ class TestTriggers:
         assert (path, kwargs) == (f"dam_operators.triggers.{name}", arguments)
         again = getattr(triggers, path.rsplit(".", 1)[1])(**kwargs)
         assert again.serialize() == (path, kwargs)
+
+    def test_a_drop_whose_run_failed_is_told_again_and_one_that_is_taken_up_is_not(self, services, monkeypatch):
+        import asyncio
+
+        from dam.catalog.claims import claim
+        from dam.ingest import batches, drops
+        from dam_operators import triggers
+
+        class Enough(Exception):
+            pass
+
+        def told(*, again_seconds):
+            """Return what the trigger tells in four looks."""
+            looks, heard = iter(range(4)), []
+
+            def look(_services):
+                if next(looks, None) is None:
+                    raise Enough
+                return discover(services)
+
+            async def listen():
+                async for event in triggers.InboxTrigger(poll_seconds=0, again_seconds=again_seconds).run():
+                    heard.append(event.payload["locations"])
+
+            monkeypatch.setattr(drops, "discover", look)
+            with pytest.raises(Enough):
+                asyncio.run(listen())
+            return heard
+
+        discover = drops.discover
+        monkeypatch.setattr(triggers, "get_services", lambda: services)
+        services.storage.inbox.put("drops/x/_COMPLETE", b"")
+        assert told(again_seconds=3600) == [["drops/x"]]
+        assert told(again_seconds=0) == [["drops/x"]] * 4
+        batch_id = batches.register(services, location="drops/x", source="inbox", sent_by="airflow")
+        assert told(again_seconds=3600) == [["drops/x"]]
+        claim(services, stage="ingest_batch", key=batch_id, run="ingest_batch/r1")
+        assert told(again_seconds=0) == []
+
+
+class TestRegisterDrops:
+    @pytest.fixture
+    def register(self, run):
+        from dam_operators.ingest import RegisterDropsOperator
+
+        return lambda: RegisterDropsOperator(task_id="register").execute(run())
+
+    def test_a_run_that_died_after_registering_is_made_good_by_the_next(self, register, services):
+        from dam.ingest import batches
+
+        services.storage.inbox.put("drops/x/_COMPLETE", b"")
+        services.storage.inbox.put("drops/partners/y/_COMPLETE", b"")
+        x, y = (
+            batches.register(services, location=location, source="inbox", sent_by="airflow")
+            for location in ("drops/x", "drops/partners/y")
+        )
+        assert register() == {"default": [x], "partners": [y]}
+
+    def test_late_files_are_a_batch_of_the_same_workflow(self, register, services, tmp_path):
+        from dam.catalog.claims import claim
+        from dam.ingest import batches
+
+        folder = "drops/partners/y"
+        first = world.drop(services, folder, [world.picture(tmp_path, "A_ACME_20270301_v01.jpg")])
+        claim(services, stage="partner_drop", key=first, run="partner_drop/r1")
+        world.ingest(services, first)
+        batches.close(services, batch_id=first)
+        services.storage.inbox.put(f"{folder}/B.jpg", world.picture(tmp_path, "B.jpg", seed=2))
+        world.limit(services, quiet_seconds=0)
+        [second] = register()["partners"]
+        assert second != first
+        assert world.ingest(services, second) == {"ingested": 1}
 
 
 def test_bad_input_fails_at_once_and_plainly(run):

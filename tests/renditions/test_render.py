@@ -9,6 +9,7 @@ import pytest
 import yaml
 from sqlalchemy import func, select
 
+import world
 from dam.catalog.models import Asset, AuditEvent, Batch, Rendition, Version, VersionState
 from dam.errors import BadInput, NotFound
 from dam.renditions import render
@@ -64,11 +65,9 @@ def add(
             bytes=stored.bytes,
             media_type=media_type,
             storage_uri=stored.uri,
-            state=VersionState.INGESTED,
             made_by="dario",
         )
-        session.add(version)
-        session.flush()
+        world.bring_to(session, version, VersionState.INGESTED)
         return version.id
 
 

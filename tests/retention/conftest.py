@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+import world
 from dam import audit
 from dam.catalog.models import (
     Asset,
@@ -100,12 +101,10 @@ class Library:
                 media_type="image/jpeg",
                 storage_uri=stored.uri,
                 tier=tier,
-                state=state,
                 state_changed_at=utcnow() - timedelta(days=days_ago),
                 made_by="dario",
             )
-            session.add(version)
-            session.flush()
+            world.bring_to(session, version, state)
             return version.id
 
     def get(self, version_id: str) -> Version:
@@ -207,6 +206,10 @@ class Library:
             for name, value in values.items():
                 setattr(version, name, value)
 
+    def strict(self) -> Services:
+        """Return services as in production: a day that has not come is a rehearsal."""
+        return Services(replace(self.services.settings, clock_may_run_ahead=False))
+
     def files(self, *stores: str) -> set[str]:
         """Return the URIs of everything in some stores, or in all that hold bytes of versions."""
         found = (self.services.storage.store(name) for name in stores or STORES)
@@ -216,9 +219,9 @@ class Library:
         with self.services.session() as session:
             return [event.action for event in audit.history(session, subject_id)]
 
-    def rewrite(self, old: str, new: str) -> None:
-        """Change a line of retention.yaml (of a copy of include/, from now on)."""
-        path = self.services.settings.include / "taxonomy" / "retention.yaml"
+    def rewrite(self, old: str, new: str, file: str = "taxonomy/retention.yaml") -> None:
+        """Change a line of a file of include/ (of a copy of it, from now on)."""
+        path = self.services.settings.include / file
         content = path.read_text()
         assert old in content
         path.write_text(content.replace(old, new))
@@ -233,7 +236,8 @@ def library(services: Services, tmp_path: Path) -> Iterator[Library]:
     with OriginServer(
         store=FolderStore("origin", tmp_path / "storage" / "origin"), log=tmp_path / "access.log"
     ) as origin:
-        made = Library(Services(replace(services.settings, origin_url=origin.url, include=include)), origin)
+        settings = replace(services.settings, origin_url=origin.url, include=include, clock_may_run_ahead=True)
+        made = Library(Services(settings), origin)
         yield made
         made.services.engine.dispose()
 

@@ -95,8 +95,12 @@ def test_the_sweep_reads_what_may_be_due_not_the_library(library):
             "INSERT INTO assets (id, name, kind, created_at)"
             " SELECT 'ast_' || n, 'BULK' || n, 'image', now() FROM generate_series(1, 20000) n",
             "INSERT INTO versions SELECT (jsonb_populate_record(v, jsonb_build_object("
-            " 'id', 'ver_' || n, 'asset_id', 'ast_' || n, 'sha256', lpad(n::text, 64, '0')))).*"
+            " 'id', 'ver_' || n, 'asset_id', 'ast_' || n, 'sha256', lpad(n::text, 64, '0'), 'state', 'received'))).*"
             f" FROM versions v, generate_series(1, 20000) n WHERE v.id = '{template}'",
+            *(
+                f"UPDATE versions SET state = '{state}' WHERE id ~ '^ver_[0-9]+$'"
+                for state in ("ingested", "in_review", "approved", "live")
+            ),
             "ANALYZE",
         ):
             session.execute(text(statement))
@@ -151,29 +155,61 @@ def test_kind_and_campaign_decide_how_long(library):
     assert (document["policy"], document["kept_until"]) == ("no policy fits it: kept for ever", None)
 
 
-@pytest.mark.parametrize("killed_at", ["change_state", "_remove", "_copy"])
-def test_killed_and_run_again_ends_the_same(library, monkeypatch, killed_at):
-    version_id = library.version("rejected")
-    real = getattr(archive, killed_at)
+STEPS = ["put", "read back", "change_state", "delete"]
 
-    def killed(*args, **kwargs):
-        if killed_at == "_copy":
-            real(*args, **kwargs)
+
+def kill(library, monkeypatch, step, source, target):
+    """Let the next move from one store to another be killed at a step."""
+
+    def killed(*_args, **_kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(archive, killed_at, killed)
+    real = target.holds
+    where, name = {
+        "put": (target, "put"),
+        "read back": (target, "holds"),
+        "change_state": (archive, "change_state"),
+        "delete": (source, "delete"),
+    }[step]
+    # the first look is whether a copy is there already
+    looked = []
+    monkeypatch.setattr(
+        where, name, killed if step != "read back" else lambda *args: killed() if looked else looked.append(real(*args))
+    )
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_and_run_again_ends_the_same(library, monkeypatch, step):
+    version_id = library.version("rejected")
+    storage = library.services.storage
+    kill(library, monkeypatch, step, storage.vault, storage.cold)
     with pytest.raises(KeyboardInterrupt):
         archive.archive(library.services, version_ids=[version_id])
+    monkeypatch.undo()
     version = library.get(version_id)
     store, key = library.services.storage.resolve(version.storage_uri)
     assert store.digest(key) == version.sha256  # at every moment the catalogue names bytes that are there
-    monkeypatch.undo()
     [row] = archive.archive(library.services, version_ids=[version_id])
     assert library.files("vault", "cold") == {row["uri"]}
     assert library.get(version_id).state == "archived"
     assert len(confirmations(library, version_id)) == 1
     documents = [entry.key for entry in library.services.storage.reports.list("archive/")]
     assert documents == [f"archive/{version_id}/01.json"]
+
+
+def test_a_source_that_a_killed_run_left_stays_when_its_copy_rotted_since(library, monkeypatch):
+    version_id = library.version("rejected")
+    storage = library.services.storage
+    kill(library, monkeypatch, "delete", storage.vault, storage.cold)
+    with pytest.raises(KeyboardInterrupt):
+        archive.archive(library.services, version_ids=[version_id])
+    monkeypatch.undo()
+    version = library.get(version_id)
+    store, key = storage.resolve(version.storage_uri)
+    store.put(key, b"rot")
+    [row] = archive.archive(library.services, version_ids=[version_id])
+    assert "was left where it is" in row["error"]
+    assert storage.vault.digest(key) == version.sha256
 
 
 def test_one_that_fails_does_not_stop_the_others(library):
@@ -236,15 +272,21 @@ def test_restore_asks_the_rights(library):
         archive.restore(library.services, version_id="ver_none", person="libby", reason="x")
 
 
-def test_restore_killed_and_run_again(library, monkeypatch):
+@pytest.mark.parametrize("step", STEPS)
+def test_restore_killed_and_run_again(library, monkeypatch, step):
     version_id = library.version("archived")
     library.grant(version_id, ends_on=None)
-    monkeypatch.setattr(archive, "_remove", lambda *args, **kwargs: (_ for _ in ()).throw(KeyboardInterrupt))
+    storage = library.services.storage
+    kill(library, monkeypatch, step, storage.cold, storage.vault)
     with pytest.raises(KeyboardInterrupt):
         archive.restore(library.services, version_id=version_id, person="libby", reason="a book")
     monkeypatch.undo()
+    version = library.get(version_id)
+    store, key = storage.resolve(version.storage_uri)
+    assert store.digest(key) == version.sha256
     archive.restore(library.services, version_id=version_id, person="libby", reason="a book")
     assert library.files("vault", "cold") == {library.get(version_id).storage_uri}
+    assert library.get(version_id).state == "restored"
 
 
 # ---------------------------------------------------------------------------------------------- fixity

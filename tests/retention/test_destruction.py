@@ -12,13 +12,15 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import select, text
+from sqlalchemy.exc import IntegrityError
 
 from dam import audit
 from dam.catalog.lifecycle import place_hold, release_hold
 from dam.catalog.models import DestructionCertificate, Rendition, Version, utcnow
-from dam.errors import DamError, Refused
+from dam.errors import DamError, NotFound, Refused
 from dam.retention import archive, destruction
+from dam.services import Services
 
 TODAY = utcnow().date()
 LATER = TODAY + timedelta(days=40 * 366)
@@ -31,14 +33,10 @@ def archived(library, state: str = "rejected", **more) -> str:
     return version_id
 
 
-def destroy(library, listed, *, ids=None, signed_by="ada"):
-    return destruction.destroy(
-        library.services,
-        list_sha256=listed["sha256"],
-        version_ids=ids if ids is not None else [row["version_id"] for row in listed["due"]],
-        signed_by=signed_by,
-        run="retention_sweep/1",
-    )
+def destroy(library, listed, *, person="ada"):
+    """Sign a list and destroy what it names."""
+    destruction.sign(library.services, list_id=listed["list_id"], person=person)
+    return destruction.destroy(library.services, list_id=listed["list_id"], run="retention_sweep/1")
 
 
 def ids(listed) -> set[str]:
@@ -67,9 +65,21 @@ def test_due_by_policy_and_explained(library):
 def test_the_same_day_gives_the_same_list_filed_under_its_hash(library):
     archived(library)
     first, second = (destruction.due(library.services, today=LATER, run=run) for run in ("a/1", "b/2"))
-    assert first == second
+    assert first == second | {"list_id": first["list_id"]}
+    assert first["list_id"] != second["list_id"]
     filed = json.loads(library.services.storage.reports.read(f"destruction/lists/{first['sha256']}.json"))
     assert filed["due"] == first["due"]
+
+
+def test_a_run_has_one_list_whatever_happens_after_it_was_made(library):
+    """Somebody is shown that list; no other may take its place before it is signed."""
+    first = destruction.due(library.services, today=LATER, run="a/1")
+    version_id = archived(library)
+    assert destruction.due(library.services, today=LATER, run="a/1") == first
+    assert destruction.of_run(library.services, run="a/1") == first
+    assert ids(destruction.due(library.services, today=LATER, run="b/2")) == {version_id}
+    with pytest.raises(NotFound, match="made no destruction list"):
+        destruction.of_run(library.services, run="c/3")
 
 
 def test_holds_win_and_are_told(library):
@@ -151,24 +161,77 @@ def test_a_certificate_is_signed_and_an_edit_shows(library):
         key.verify(signature, canonical())
 
 
-def test_only_a_dam_admin_signs(library):
+def test_only_a_dam_admin_signs_or_keeps(library):
     archived(library)
     listed = destruction.due(library.services, today=LATER)
-    with pytest.raises(Refused, match="maya is no DAM admin"):
-        destroy(library, listed, signed_by="maya")
-    with pytest.raises(Refused, match="no list with this hash"):
-        destruction.destroy(library.services, list_sha256="0" * 64, version_ids=[], signed_by="ada")
+    for decide in (destruction.sign, destruction.keep):
+        with pytest.raises(Refused, match="maya is no DAM admin"):
+            decide(library.services, list_id=listed["list_id"], person="maya")
+        with pytest.raises(NotFound, match="no such destruction list"):
+            decide(library.services, list_id="dst_none", person="ada")
+    assert destruction.signer(library.services, list_id=listed["list_id"]) is None
+
+
+def test_what_nobody_signed_is_not_destroyed(library):
+    version_id = archived(library)
+    listed, other = (destruction.due(library.services, today=LATER, run=run) for run in ("a/1", "b/2"))
+    destruction.sign(library.services, list_id=other["list_id"], person="ada")
+    destruction.keep(library.services, list_id=listed["list_id"], person="ada", reason="a lawsuit may come")
+    with pytest.raises(Refused, match="nobody has signed it"):
+        destruction.destroy(library.services, list_id=listed["list_id"])
+    with pytest.raises(NotFound, match="no such destruction list"):
+        destruction.destroy(library.services, list_id="dst_none")
+    assert library.get(version_id).state == "archived"
+    assert "destruction.kept" in library.actions(listed["sha256"])
+
+
+def test_of_two_signatures_the_first_one_stands_and_is_audited_once(library):
+    version_id = archived(library)
+    listed = destruction.due(library.services, today=LATER)
+    library.rewrite("roles: [viewer]", "roles: [dam_admin]", "templates/workflow.yaml")
+    services = Services(library.services.settings)
+    for person in ("ada", "ada", "vic"):
+        assert destruction.sign(services, list_id=listed["list_id"], person=person) == "ada"
+    destruction.destroy(library.services, list_id=listed["list_id"])
+    assert library.actions(listed["sha256"]) == ["destruction.signed", "destruction.listed"]
+    with library.services.session() as session:
+        [event] = [row for row in audit.history(session, version_id) if row.action == "version.destroyed"]
+    assert event.actor == "ada"
+
+
+def test_a_signer_who_is_no_dam_admin_any_more_signed_in_vain(library):
+    version_id = archived(library)
+    listed = destruction.due(library.services, today=LATER)
+    destruction.sign(library.services, list_id=listed["list_id"], person="ada")
+    for old, new in (
+        ("roles: [viewer]", "roles: [dam_admin]"),
+        ("[dam_admin], airflow_role: admin", "[viewer], airflow_role: admin"),
+    ):
+        library.rewrite(old, new, "templates/workflow.yaml")
+    with pytest.raises(Refused, match="ada is no DAM admin"):
+        destruction.destroy(Services(library.services.settings), list_id=listed["list_id"])
+    assert library.get(version_id).state == "archived"
+
+
+def test_a_day_that_has_not_come_is_a_rehearsal_that_nobody_can_sign(library):
+    version_id = archived(library)
+    ahead = destruction.due(library.services, today=LATER)
+    destruction.sign(library.services, list_id=ahead["list_id"], person="ada")
+    strict = library.strict()
+    listed = destruction.due(strict, today=LATER)
+    assert (listed["rehearsal"], ids(listed)) == (True, {version_id})
+    with pytest.raises(Refused, match="has not come: it is a rehearsal"):
+        destruction.sign(strict, list_id=listed["list_id"], person="ada")
+    with pytest.raises(Refused, match="has not come: it is a rehearsal"):  # not even what a demo had signed
+        destruction.destroy(strict, list_id=ahead["list_id"])
+    assert library.get(version_id).state == "archived"
+    assert destruction.due(strict, today=TODAY)["rehearsal"] is False
 
 
 def test_a_list_that_changed_is_refused_with_what_changed(library):
-    one, two, other = (archived(library, name=name) for name in ("ONE", "TWO", "OTHER"))
+    one, two = (archived(library, name=name) for name in ("ONE", "TWO"))
     library.grant(one, ends_on=None)
     listed = destruction.due(library.services, today=LATER)
-    live = library.version("live", name="LIVE")
-    with pytest.raises(Refused, match=f"{live} is not on it"):
-        destroy(library, listed, ids=[one, two, other, live])
-    with pytest.raises(Refused, match="OTHER v1 was left out"):
-        destroy(library, listed, ids=[one, two])
     hold = place_hold(library.services, reason="claim 7", person="lena", asset_id=library.asset(two))
     with pytest.raises(Refused, match=r"TWO v1 is on legal hold \(claim 7\)"):
         destroy(library, listed)
@@ -180,11 +243,29 @@ def test_a_list_that_changed_is_refused_with_what_changed(library):
     library.rewrite("why: a year to appeal", "why: another reason")
     with pytest.raises(Refused, match="TWO v1 has another policy"):
         destroy(library, listed)
-    key = f"destruction/lists/{listed['sha256']}.json"
-    filed = json.loads(library.services.storage.reports.read(key))
-    library.services.storage.reports.put(key, json.dumps(filed | {"due": []}).encode())
-    with pytest.raises(Refused, match="changed after it was hashed"):
-        destroy(library, listed, ids=[])
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("UPDATE destruction_lists SET due = '[]'", "changed after it was hashed"),
+        ("UPDATE destruction_lists SET today = today + 1", "changed after it was hashed"),
+        ("UPDATE destruction_signatures SET list_sha256 = repeat('0', 64)", "not the list that was signed"),
+    ],
+)
+def test_a_list_or_a_signature_that_was_tampered_with_destroys_nothing(library, statement, words):
+    version_id = archived(library)
+    listed = destruction.due(library.services, today=LATER)
+    destruction.sign(library.services, list_id=listed["list_id"], person="ada")
+    table = statement.split()[1]
+    with pytest.raises(IntegrityError, match="append-only"), library.services.session() as session:
+        session.execute(text(statement))
+    with library.services.session() as session:  # as a database administrator could
+        session.execute(text(f"ALTER TABLE {table} DISABLE TRIGGER USER"))
+        session.execute(text(statement))
+    with pytest.raises(Refused, match=words):
+        destruction.destroy(library.services, list_id=listed["list_id"])
+    assert library.get(version_id).state == "archived"
 
 
 @pytest.mark.parametrize("after", [1, 2, 3])

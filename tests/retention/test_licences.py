@@ -15,6 +15,8 @@ from dam import mail
 from dam.catalog.models import Campaign, Grant, Publication, RightsAlert, utcnow
 from dam.errors import DamError
 from dam.retention import licences
+from dam.settings import PROJECT, Settings
+from runtime.stack import Stack
 
 TODAY = utcnow().date()
 
@@ -251,6 +253,36 @@ def test_a_closed_grant_that_is_renewed_is_watched_again(library):
     assert licences.expired(library.services, today=TODAY + timedelta(4)) == [publication_id]
 
 
+def test_a_day_that_has_not_come_is_a_rehearsal(posted, sent):
+    version_id = posted.version("live")
+    publication_id = posted.publication(version_id)
+    grant_id = posted.grant(version_id, ends_on=TODAY + timedelta(6), reference="ACME-14")
+    strict = posted.strict()
+    for _ in range(2):  # it leaves nothing behind
+        [alert] = licences.alert(strict, today=TODAY + timedelta(5))
+        assert (alert["mark"], alert["rehearsal"], alert["mailed"]) == (1, True, False)
+        [row] = licences.withdraw_expired(strict, today=TODAY + timedelta(7), wait=no_wait)
+        assert (row["publication_id"], row["asset"], row["rehearsal"]) == (publication_id, "HERO_ACME", True)
+        assert row["reason"].startswith("the licence ACME-14 ended on ")
+    assert sent == []
+    assert httpx.get(publication(posted, publication_id).live_url).status_code == 200
+    assert (publication(posted, publication_id).status, posted.get(version_id).state) == ("live", "live")
+    assert grant(posted, grant_id).closed_at is None
+    assert posted.actions(posted.asset(version_id)) == posted.actions(publication_id) == []
+    assert [row["mark"] for row in licences.alert(strict, today=TODAY)] == [7]
+    assert "rehearsal" not in licences.withdraw_expired(strict, today=TODAY, wait=no_wait)
+
+
+def test_what_ended_only_for_a_sweep_that_looked_ahead_is_watched_again(library):
+    version_id = library.version("live")
+    first = library.publication(version_id)
+    grant_id = library.grant(version_id, ends_on=TODAY + timedelta(3))
+    assert [row["publication_id"] for row in sweep(library, TODAY + timedelta(7))] == [first]
+    assert grant(library, grant_id).closed_at is None
+    again = library.publication(version_id)
+    assert [row["publication_id"] for row in sweep(library, TODAY + timedelta(4))] == [again]
+
+
 def midnight(days: int) -> datetime:
     return datetime.combine(TODAY, datetime.min.time(), UTC) + timedelta(days)
 
@@ -315,3 +347,12 @@ def test_the_sweep_reads_what_is_due_not_twenty_thousand_others(library):
         assert index in plan
         assert "Seq Scan on grants" not in plan
     assert issubclass(mail.MailFailed, DamError)
+
+
+@pytest.mark.parametrize(("said", "ahead"), [({}, False), ({"DAM_CLOCK_MAY_RUN_AHEAD": "1"}, True)])
+def test_the_clock_runs_ahead_only_where_the_environment_says_so(tmp_path, said, ahead):
+    environ = {"DAM_CATALOG_URL": "postgresql+psycopg://x", "DAM_STORAGE_URL": "/x"} | said
+    assert Settings.from_env(environ=environ).clock_may_run_ahead is ahead
+    demo = Stack(state=tmp_path).env("postgresql://x/postgres?")
+    assert demo["DAM_CLOCK_MAY_RUN_AHEAD"] == "1"
+    assert "DAM_CLOCK_MAY_RUN_AHEAD" not in (PROJECT / "docker-compose.yaml").read_text()

@@ -32,9 +32,9 @@ def _add(session, batch, names, deliverable_of=None):
             bytes=1000,
             media_type="image/jpeg",
             storage_uri="vault:none",
-            state=VersionState.INGESTED,
             made_by="dario",
         )
+        world.bring_to(session, version, VersionState.INGESTED)
         grant = Grant(asset=asset, licence=licence, territories=["*"], channels=["*"], starts_on=world.TODAY)
         description = Description(
             version=version, title=name, date_created=datetime(2027, 3, 1, tzinfo=UTC), updated_by="libby"

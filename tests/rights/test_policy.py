@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import world
 from dam.catalog.models import (
     Asset,
     Batch,
@@ -38,13 +39,16 @@ def _grant(**changes: Any) -> Grant:
         "ends_on": date(2027, 12, 31),
         "model_release": "signed",
         "property_release": "not_needed",
+        "permissions": ["*"],
+        "duties": [],
         "licence": Licence(reference="CC-ACME-014", holder="Northlight", kind="rights_managed"),
     }
     return Grant(**(values | changes))
 
 
-def _judge(*grants: Grant, channel: str = "web", on: date = TODAY, territories: tuple[str, ...] = ("DE",)):
-    return policy.judge(grants, name="HERO-A_ACME", channel=channel, territories=territories, on=on)
+def _judge(*grants: Grant, **use: Any) -> policy.Answer:
+    asked: dict[str, Any] = {"name": "HERO-A_ACME", "channel": "web", "on": TODAY, "territories": ("DE",)}
+    return policy.judge(grants, policy.Use(**(asked | use)))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +129,33 @@ def test_the_answer_names_the_earliest_end_of_all():
         "reasons": [],
         "explanation": "Allowed without end.",
         "ends_on": None,
+        "duties": [],
     }
+
+
+def test_duties_are_told_with_the_permission():
+    answer = _judge(_grant(duties=["attribute", "inform"], ends_on=None), credit="Photo: Rachel")
+    assert answer.explanation == "Allowed without end. Credit “Photo: Rachel” beside it. Tell Northlight of this use."
+    assert _judge(_grant(duties=["attribute"])).reasons == [
+        "The licence CC-ACME-014 from Northlight asks for a credit,"
+        " and HERO-A_ACME has neither credit line nor creator."
+    ]
+
+
+def test_what_is_not_permitted_is_refused_in_words():
+    told = _judge(_grant(permissions=["distribute"]), actions=("distribute", "modify"))
+    assert told.reasons == ["The licence CC-ACME-014 from Northlight does not permit cutting or recolouring it."]
+    assert _judge(_grant(permissions=["distribute"])).allowed
+
+
+@pytest.mark.parametrize(("elsewhere", "allowed"), [(0, True), (1, True), (2, False), (9, False)])
+def test_a_licence_for_some_places_ends_with_the_last_of_them(elsewhere, allowed):
+    answer = _judge(_grant(max_count=2), elsewhere=elsewhere)
+    assert answer.allowed is allowed
+    if not allowed:
+        assert answer.reasons == [
+            f"The licence CC-ACME-014 from Northlight is for 2 places, and HERO-A_ACME is or was at {elsewhere}."
+        ]
 
 
 # ---------------------------------------------------------------------------------------- properties
@@ -133,6 +163,8 @@ def test_the_answer_names_the_earliest_end_of_all():
 _PLACES = ("DE", "FR", "US", "*")
 _CHANNELS = ("web", "cms", "social", "*")
 _RELEASES = ("not_needed", "signed", "missing")
+_DEEDS = ("distribute", "modify", "derive", "*")
+_DUTIES = ("attribute", "inform", "compensate", "obtainConsent")
 _DAYS = st.integers(-400, 400).map(lambda days: TODAY + timedelta(days))
 
 
@@ -146,9 +178,13 @@ class Terms:
     ends_on: date | None
     model_release: str
     property_release: str
+    permissions: frozenset[str]
+    duties: frozenset[str]
+    max_count: int | None
 
     def grant(self) -> Grant:
-        return _grant(**(vars(self) | {"territories": list(self.territories), "channels": list(self.channels)}))
+        lists = {name: sorted(getattr(self, name)) for name in ("territories", "channels", "permissions", "duties")}
+        return _grant(**(vars(self) | lists))
 
 
 terms = st.builds(
@@ -159,12 +195,18 @@ terms = st.builds(
     ends_on=st.none() | _DAYS,
     model_release=st.sampled_from(_RELEASES),
     property_release=st.sampled_from(_RELEASES),
+    permissions=st.frozensets(st.sampled_from(_DEEDS)),
+    duties=st.frozensets(st.sampled_from(_DUTIES)),
+    max_count=st.none() | st.integers(1, 5),
 )
 uses = st.fixed_dictionaries(
     {
         "channel": st.sampled_from(_CHANNELS[:3]),
         "on": _DAYS,
         "territories": st.frozensets(st.sampled_from(_PLACES)).map(tuple),
+        "actions": st.lists(st.sampled_from(_DEEDS[:3]), min_size=1, unique=True).map(tuple),
+        "elsewhere": st.integers(0, 6),
+        "credit": st.sampled_from(["", "Photo: Rachel"]),
     }
 )
 
@@ -193,6 +235,9 @@ def test_a_narrower_grant_never_allows_more(wide: Terms, use: dict[str, Any], da
         starts_on=wide.starts_on + timedelta(data.draw(st.integers(0, 50))),
         ends_on=data.draw(st.just(wide.ends_on) | _DAYS.filter(lambda day: not wide.ends_on or day <= wide.ends_on)),
         model_release=data.draw(st.sampled_from([wide.model_release, "missing"])),
+        permissions=data.draw(st.frozensets(st.sampled_from(sorted(wide.permissions) or ["-"]))) & wide.permissions,
+        duties=wide.duties | data.draw(st.frozensets(st.sampled_from(_DUTIES))),
+        max_count=data.draw(st.just(wide.max_count) | st.integers(1, wide.max_count or 5)),
     )
     if _judge(narrow.grant(), **use).allowed:
         assert _judge(wide.grant(), **use).allowed
@@ -253,9 +298,9 @@ def package(services: Services) -> dict[str, str]:
                 bytes=1,
                 media_type="image/jpeg",
                 storage_uri="vault:x",
-                state=VersionState.APPROVED,
                 made_by="dario",
             )
+            world.bring_to(session, version, VersionState.APPROVED)
             verdict = Verdict.REJECT if name == "HERO-C_ACME" else Verdict.APPROVE
             session.add(PackageVersion(package=package, version=version, entry_sha256="0" * 64, verdict=verdict))
             if number == 1:
@@ -298,10 +343,8 @@ def test_a_file_that_was_not_accepted_has_no_rights(services: Services):
             media_type="image/jpeg",
             storage_uri="quarantine:x",
             tier="quarantine",
-            state=VersionState.QUARANTINED,
             made_by="dario",
         )
-        session.add(version)
-        session.flush()
+        world.bring_to(session, version, VersionState.QUARANTINED)
         answer = policy.ask(session, version_id=version.id, channel="web", territories=["DE"], on=TODAY)
     assert answer.reasons == ["The file broken.jpg was not accepted, so it has no rights."]

@@ -2,7 +2,7 @@
 
 Every rule that a row must obey on its own stands here as a constraint, so that it holds for every
 writer; rules over several rows (allowed state changes, append-only tables, the audit chain) are
-triggers made by the first migration. Identifiers are short prefixed strings (``ver_…``, ``pkg_…``)
+triggers made by the migrations. Identifiers are short prefixed strings (``ver_…``, ``pkg_…``)
 that sort by creation time, so they can be shown to people, put in URLs and used as partition keys.
 """
 
@@ -547,14 +547,18 @@ class Licence(Base):
 
 
 class Grant(Base):
-    """What a licence allows for one asset. Territory ``*`` or channel ``*`` means all; ``ends_on`` is
-    the last day of use, inclusive; ``None`` means without end."""
+    """What a licence allows for one asset, in the words of ODRL 2.2 and RightsML.
+
+    Permission, territory or channel ``*`` means all; ``ends_on`` is the last day of use, inclusive; ``None`` means
+    without end. ``max_count`` is how many places the asset may be published at.
+    """
 
     __tablename__ = "grants"
     __table_args__ = (
         CheckConstraint("ends_on IS NULL OR ends_on >= starts_on", name="dates_in_order"),
         CheckConstraint("model_release IN ('not_needed', 'signed', 'missing')", name="model_release"),
         CheckConstraint("property_release IN ('not_needed', 'signed', 'missing')", name="property_release"),
+        CheckConstraint("max_count > 0", name="count_positive"),
         UniqueConstraint("asset_id", "licence_id"),
         Index("ix_grants_due", "ends_on", postgresql_where=text("ends_on IS NOT NULL AND closed_at IS NULL")),
     )
@@ -568,6 +572,9 @@ class Grant(Base):
     ends_on: Mapped[date | None]
     model_release: Mapped[str] = mapped_column(default="not_needed")
     property_release: Mapped[str] = mapped_column(default="not_needed")
+    permissions: Mapped[list[str]] = mapped_column(default=lambda: ["*"])  # distribute, modify, derive
+    duties: Mapped[list[str]] = mapped_column(default=list)  # attribute, inform, compensate, obtainConsent
+    max_count: Mapped[int | None]
     source: Mapped[str] = mapped_column(default="batch")  # batch, embedded, person:<username>
     closed_at: Mapped[datetime | None]  # the sweep has finished its takedown
 
@@ -860,6 +867,32 @@ class ArchiveConfirmation(Base):
     bytes: Mapped[int] = mapped_column(BigInteger)
     reason: Mapped[str]
     confirmed_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+class DestructionList(Base):
+    """What was due for destruction when a run looked, frozen with its SHA-256. Append-only."""
+
+    __tablename__ = "destruction_lists"
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("dst"))
+    run: Mapped[str | None] = mapped_column(unique=True)  # dag_id/run_id: the same run has one list
+    sha256: Mapped[str] = mapped_column(String(64))  # over today and due
+    today: Mapped[date]  # the day it looks from
+    due: Mapped[list[Any]]
+    held: Mapped[list[Any]]
+    listed_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+class DestructionSignature(Base):
+    """A DAM admin's signature over a destruction list's hash. Append-only; one a list."""
+
+    __tablename__ = "destruction_signatures"
+
+    list_id: Mapped[str] = mapped_column(ForeignKey("destruction_lists.id"), primary_key=True)
+    list_sha256: Mapped[str] = mapped_column(String(64))
+    person: Mapped[str]
+    signed_at: Mapped[datetime] = mapped_column(default=utcnow)
+    run: Mapped[str | None]
 
 
 class DestructionCertificate(Base):

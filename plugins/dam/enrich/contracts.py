@@ -14,6 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from dam import audit
+from dam.catalog.lifecycle import HeldVersion, holds_on
 from dam.catalog.models import (
     Batch,
     ContractResult,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 DESCRIBED = ("title", "description", "alt_text", "creator", "credit_line", "copyright_notice", "language")
 RIGHTS = (
     "licence", "holder", "kind", "territories", "channels", "starts_on", "ends_on", "model_release", "property_release",
+    "permissions", "duties", "max_count",
 )  # fmt: skip
 
 
@@ -233,6 +235,7 @@ def fill(
     :returns: ``{"version_id", "changed"}``: the fields that changed.
     :raises BadInput: a field or a term is unknown, or a value can't be read.
     :raises Refused: the version is destroyed.
+    :raises HeldVersion: a hold covers the version.
     """
     unknown = sorted(set(values) - {*DESCRIBED, *RIGHTS, "tags"})
     if unknown:
@@ -249,6 +252,12 @@ def fill(
             raise NotFound("there is no such version, or it was not accepted", where=version_id)
         if version.state == VersionState.DESTROYED:
             raise Refused("the version is destroyed", where=version_id)
+        if holds := holds_on(session, version):
+            raise HeldVersion(
+                f"it is on legal hold ({holds[0].reason}), so nothing of it can be changed",
+                where=f"version {version_id}",
+                remedy="Release the hold first: dam hold release.",
+            )
         changed = _describe(session, version, values, person)
         if "tags" in values:
             _tag(services, session, version_id, values["tags"], person)

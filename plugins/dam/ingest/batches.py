@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from dam import audit
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from dam.services import Services
+    from dam.storage import Moving
 
 #: How many chunks a batch is cut into at least, as far as none falls below so many bytes.
 SPREAD, LEAST_CHUNK = 4, 64_000_000
 #: So many rows go to the database in one statement.
 _ROWS = 1000
+OVERWRITTEN = "The file in the inbox is another one by now: it was overwritten after it was ingested, and stays there."
 
 
 def register(
@@ -168,11 +170,15 @@ def _note_contents(services: Services, batch_id: str, found: Contents) -> None:
 def close(services: Services, *, batch_id: str, run: str | None = None) -> dict[str, int]:
     """Close a batch: its files leave the inbox once their copies were read back; return counts by outcome.
 
+    A file that its sender overwrote after it was ingested is not the one in the library: it stays in the inbox,
+    with a note in the receipt.
+
     :raises BadInput: files are still pending; plan and ingest them first.
+    :raises Corrupt: a copy in the library is not what was ingested; the batch stays open, and all files stay.
     """
     with services.session() as session:
         batch = _batch(session, batch_id)
-        rows = session.scalars(select(BatchFile).where(BatchFile.batch_id == batch_id)).all()
+        rows = session.scalars(select(BatchFile).where(BatchFile.batch_id == batch_id).order_by(BatchFile.path)).all()
         counts = Counter(row.outcome for row in rows)
         if counts[FileOutcome.PENDING]:
             raise BadInput(
@@ -180,30 +186,42 @@ def close(services: Services, *, batch_id: str, run: str | None = None) -> dict[
                 where=f"batch {batch_id}",
                 remedy="Run the ingest again; it goes on where it stopped.",
             )
-        kept = [(contents.key_of(batch, row), row.version.storage_uri, row.sha256) for row in rows if row.version]
-        done = batch.status == "done"
-    if not done:
-        for inbox_key, uri, sha256 in kept:
-            if services.storage.inbox.exists(inbox_key):
-                store, key = services.storage.resolve(uri)
-                if store.exists(key) and store.digest(key) == sha256:
-                    services.storage.inbox.delete(inbox_key)
-        contents.file_away(services, batch_id=batch_id)
-        late = drops.came_late(services, batch_id=batch_id)
-        with services.session() as session:
-            batch = _batch(session, batch_id, lock=True)
-            if batch.status != "done":
-                batch.status, batch.done_at = "done", utcnow()
-                audit.record(
-                    session,
-                    actor="airflow",
-                    action="batch.closed",
-                    subject_id=batch_id,
-                    data={str(outcome): count for outcome, count in counts.items()}
-                    | ({"came_late": late} if late else {}),
-                    run=run,
-                )
+        kept = [(row, row.version.storage_uri) for row in rows if row.version]
+    with services.storage.moving() as moving:
+        stay = [row for row, copy in kept if not _leave(services, moving, contents.key_of(batch, row), row, copy)]
+        _note_closed(services, batch_id, counts, stay, run)
+    contents.file_away(services, batch_id=batch_id)
     return {str(outcome): count for outcome, count in sorted(counts.items())}
+
+
+def _leave(services: Services, moving: Moving, key: str, row: BatchFile, copy: str) -> bool:
+    """Let a file leave the inbox, unless it is not the one that was ingested any more."""
+    inbox, sha256 = services.storage.inbox, str(row.sha256)
+    if not inbox.exists(key):
+        return True
+    if not inbox.holds(key, sha256):
+        return False
+    moving.leave(inbox.uri(key), copy=copy, sha256=sha256)
+    return True
+
+
+def _note_closed(
+    services: Services, batch_id: str, counts: Counter[str], overwritten: list[BatchFile], run: str | None
+) -> None:
+    """Write down that a batch is closed, and which of its files stay in the inbox."""
+    told: dict[str, Any] = {str(outcome): count for outcome, count in counts.items()}
+    if overwritten:
+        told["overwritten"] = [row.path for row in overwritten]
+    if late := drops.came_late(services, batch_id=batch_id):
+        told["came_late"] = late
+    with services.session() as session:
+        batch = _batch(session, batch_id, lock=True)
+        if batch.status == "done":
+            return
+        batch.status, batch.done_at = "done", utcnow()
+        for row in session.scalars(select(BatchFile).where(BatchFile.id.in_([row.id for row in overwritten]))):
+            row.notes = [*row.notes, OVERWRITTEN]
+        audit.record(session, actor="airflow", action="batch.closed", subject_id=batch_id, data=told, run=run)
 
 
 def receipt(services: Services, *, batch_id: str) -> list[dict[str, Any]]:
@@ -233,6 +251,46 @@ def receipt(services: Services, *, batch_id: str) -> list[dict[str, Any]]:
             }
             for row in rows
         ]
+
+
+def card(services: Services, *, batch_id: str) -> dict[str, Any]:
+    """Return a batch's card: who sent it, what came of it, and how long it took.
+
+    :returns: ``{"batch_id", "location", "source", "status", "sent_by", "supplier", "campaign", "rights", "notes",
+        "received_at", "planned_at", "done_at", "files", "bytes", "outcomes", "seconds", "files_per_second"}``.
+        ``seconds`` are those from planning to the last file through the gate; None before that.
+    """
+    with services.session() as session:
+        batch = _batch(session, batch_id)
+        counted = session.execute(
+            select(BatchFile.outcome, func.count(), func.coalesce(func.sum(BatchFile.bytes), 0))
+            .where(BatchFile.batch_id == batch_id)
+            .group_by(BatchFile.outcome)
+            .order_by(BatchFile.outcome)
+        ).all()
+        last = session.scalar(select(func.max(BatchFile.done_at)).where(BatchFile.batch_id == batch_id))
+        outcomes = {str(outcome): count for outcome, count, _ in counted}
+        seconds = (last - batch.planned_at).total_seconds() if last and batch.planned_at else None
+        through = sum(outcomes.values()) - outcomes.get(FileOutcome.PENDING, 0)
+        return {
+            "batch_id": batch.id,
+            "location": batch.location,
+            "source": batch.source,
+            "status": batch.status,
+            "sent_by": batch.sent_by,
+            "supplier": batch.supplier,
+            "campaign": batch.campaign.name if batch.campaign else None,
+            "rights": batch.rights,
+            "notes": list(batch.notes),
+            "received_at": batch.received_at.isoformat(),
+            "planned_at": batch.planned_at.isoformat() if batch.planned_at else None,
+            "done_at": batch.done_at.isoformat() if batch.done_at else None,
+            "files": sum(outcomes.values()),
+            "bytes": int(sum(length for _, _, length in counted)),
+            "outcomes": outcomes,
+            "seconds": seconds,
+            "files_per_second": through / seconds if seconds else None,
+        }
 
 
 def _batch(session: Session, batch_id: str, *, lock: bool = False) -> Batch:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -22,14 +21,8 @@ if TYPE_CHECKING:
 #: A longer card is not read.
 LONGEST = 256_000
 FIELDS = ("sent_by", "supplier", "campaign", "rights", "source")
-RIGHTS = (
-    "licence", "holder", "kind", "territories", "channels", "starts_on", "ends_on", "model_release",
-    "property_release", "except", "terms",
-)  # fmt: skip
-_LISTS, _DAYS = ("territories", "channels", "except"), ("starts_on", "ends_on")
 #: NUL, and halves of characters: no database keeps them.
 _UNKEPT = re.compile(r"\\u0000|\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f])|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f]")
-_RELEASES = ("not_needed", "signed", "missing")
 
 
 def read(services: Services, location: str) -> tuple[dict[str, Any], list[str]]:
@@ -97,47 +90,21 @@ def check(card: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 def rights_faults(rights: Any) -> list[str]:
     """Return what is wrong with a card's rights statement."""
+    from dam.enrich import rights as terms
+
     if not isinstance(rights, dict):
         return ["The rights are no table of fields such as licence and holder."]
-    faults = [
-        f"rights.{name} is no field that is known here.{_likely(name, RIGHTS)}"
-        for name in rights
-        if name not in RIGHTS and _likely(name, RIGHTS)
+    mistyped = {name: likely for name in rights if name not in terms.FIELDS and (likely := _likely(name, terms.FIELDS))}
+    excepted = rights.get("except") or []
+    words = [excepted] if isinstance(excepted, str) else excepted
+    listed = isinstance(words, list) and all(isinstance(word, str) for word in words)
+    return [
+        *(f"rights.{name} is no field that is known here.{likely}" for name, likely in mistyped.items()),
+        *terms.faults(rights),
+        *([] if listed else ["rights.except is no list of files."]),
     ]
-    if rights.get("licence") and not rights.get("holder"):
-        faults.append("The rights name a licence, but no holder.")
-    if not rights.get("licence"):
-        faults.append("The rights name no licence.")
-    faults += [
-        f"rights.{name} is neither a word nor a list of words."
-        for name in _LISTS
-        if rights.get(name) not in (None, "", []) and not _is_list(rights[name])
-    ]
-    faults += [
-        f"rights.{name} is {rights[name]!r}; it is one of {', '.join(_RELEASES)}."
-        for name in ("model_release", "property_release")
-        if rights.get(name) and rights[name] not in _RELEASES
-    ]
-    days = {name: _day(rights[name]) for name in _DAYS if rights.get(name)}
-    faults += [f"rights.{name} is no date like 2027-03-01." for name, day in days.items() if day is None]
-    starts, ends = days.get("starts_on"), days.get("ends_on")
-    if starts and ends and ends < starts:
-        faults.append("rights.ends_on is before rights.starts_on.")
-    return faults
 
 
 def _likely(name: str, known: tuple[str, ...]) -> str:
     near = difflib.get_close_matches(str(name), known, n=1)
     return f" Did you mean {near[0]}?" if near else ""
-
-
-def _is_list(value: Any) -> bool:
-    words = [value] if isinstance(value, str) else value
-    return isinstance(words, list) and all(isinstance(word, str) and word for word in words)
-
-
-def _day(value: Any) -> date | None:
-    try:
-        return date.fromisoformat(str(value))
-    except ValueError:
-        return None

@@ -366,19 +366,25 @@ def _accept(services: Services, session: Session, file: _File, seen: _Seen, run:
         return
     file.row.version_id = version.id
     file.row.outcome = FileOutcome.INGESTED if is_new else FileOutcome.NEW_VERSION
-    file.row.notes = file.notes
     described = embedded.describe(seen.told.embedded, services.taxonomy.metadata)
-    custom = embedded.custom(seen.told.embedded, services.taxonomy.metadata)
-    session.add(Description(version_id=version.id, updated_by="airflow", custom=custom, **described))
+    session.add(_description(version.id, described.fields))
     render.keep_proofs(services, session, version, seen.told.proofs, seen.scratch)
     session.flush()
     tags.tag(services, session, version, run=run)
-    rights.note(services, session, version, file.batch, file.row.path, run=run)
+    remarks = rights.note(services, session, version, file.batch, file.row.path, run=run)
+    file.row.notes = [*file.notes, *described.remarks, *remarks]
     change_state(
         session, version, VersionState.INGESTED, actor="airflow", why=f"ingested from {file.row.path}", run=run
     )
     if version.phash is not None:
         _link_near(services, session, version)
+
+
+def _description(version_id: str, fields: dict[str, Any]) -> Description:
+    """Return a description; what has no column of its own is kept as ``custom``."""
+    columns = {name: value for name, value in fields.items() if name in Description.__table__.columns}
+    custom = {name: value for name, value in fields.items() if name not in columns}
+    return Description(version_id=version_id, updated_by="airflow", custom=custom, **columns)
 
 
 def _version(file: _File, seen: _Seen, asset: Asset, number: int, filename: str, uri: str) -> Version:

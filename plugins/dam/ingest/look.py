@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dam.errors import BadInput
-from dam.ingest import formats, inspectors
+from dam.ingest import formats, inspectors, provenance
 from dam.ingest.inspection import CantCheck, Job, Unusable
 
 
@@ -20,7 +20,13 @@ def look(job: Job) -> dict[str, Any]:
     answer: dict[str, Any] = {}
     try:
         found = formats.identify(job.path)
-        answer["told"] = inspectors.inspector(found.inspector)(job, found).as_dict()
+        told = inspectors.inspector(found.inspector)(job, found)
+        if credentials := provenance.read(job.path, found.media_type):
+            told.embedded["C2PA"] = credentials
+            if credentials["state"] in ("invalid", "unreadable"):
+                problems = ", ".join(credentials["problems"])
+                told.notes.append(f"Its Content Credentials do not hold: {problems}.")
+        answer["told"] = told.as_dict()
     except CantCheck as error:
         answer["opaque"] = f"{error.what} {error.remedy}".strip()
     except Unusable as error:

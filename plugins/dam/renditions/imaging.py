@@ -123,6 +123,9 @@ class Source:
 
     def decode(self, scale: int) -> Any:
         """Return the picture at 1/``scale`` in memory, alpha premultiplied, not upright yet."""
+        pixels = pictures.jpeg_pixels(self._path, shrink=scale) if self._decoded is None else None
+        if pixels is not None:
+            return in_memory(self.open(), pixels, pixels.shape[1], pixels.shape[0])
         image = self.open(scale) if self._decoded is None else self._decoded
         at_once = self._decoded is None and pictures.shrinks_on_load(self._path)
         return in_memory(shrunk(image, 1 if at_once else scale))

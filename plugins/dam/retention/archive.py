@@ -27,13 +27,13 @@ from dam.catalog.models import (
 from dam.errors import DamError, NotFound, Refused
 from dam.retention.policies import policies
 from dam.rights import policy as rights
-from dam.storage import Corrupt
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Select
     from sqlalchemy.orm import Session
 
     from dam.services import Services
+    from dam.storage import Moving
 
 #: States in which a version can be over; the partial index ``ix_versions_to_archive`` holds just these.
 CANDIDATES = (
@@ -118,20 +118,25 @@ def archive(services: Services, *, version_ids: list[str], run: str | None = Non
 
 
 def _archive_one(services: Services, version_id: str, run: str | None) -> dict[str, Any]:
-    with services.session() as session:
+    with services.storage.moving() as moving, services.session() as session:
         version = _locked(session, version_id)
+        confirmation: ArchiveConfirmation | None
         if version.state != VersionState.ARCHIVED:
-            _confirm(services, session, version, run)
+            confirmation = _confirm(services, session, moving, version, run)
+        elif confirmation := _confirmed(session, version):  # a run that was killed at the end left the source
+            moving.leave(confirmation.from_uri, copy=version.storage_uri, sha256=version.sha256)
         uri = version.storage_uri
-        confirmation = session.scalars(
-            select(ArchiveConfirmation)
-            .where(ArchiveConfirmation.version_id == version_id, ArchiveConfirmation.to_uri == uri)
-            .order_by(ArchiveConfirmation.confirmed_at.desc(), ArchiveConfirmation.id.desc())
-            .limit(1)
-        ).first()
-    if confirmation is not None:
-        _remove(services, confirmation.from_uri, now_at=uri)
     return {"version_id": version_id, "uri": uri, "confirmation_id": confirmation.id if confirmation else None}
+
+
+def _confirmed(session: Session, version: Version) -> ArchiveConfirmation | None:
+    """Return the confirmation of where a version is now."""
+    return session.scalars(
+        select(ArchiveConfirmation)
+        .where(ArchiveConfirmation.version_id == version.id, ArchiveConfirmation.to_uri == version.storage_uri)
+        .order_by(ArchiveConfirmation.confirmed_at.desc(), ArchiveConfirmation.id.desc())
+        .limit(1)
+    ).first()
 
 
 def _locked(session: Session, version_id: str) -> Version:
@@ -141,7 +146,9 @@ def _locked(session: Session, version_id: str) -> Version:
     return version
 
 
-def _confirm(services: Services, session: Session, version: Version, run: str | None) -> None:
+def _confirm(
+    services: Services, session: Session, moving: Moving, version: Version, run: str | None
+) -> ArchiveConfirmation:
     """Copy a version to cold storage, archive it and file the confirmation."""
     before = VersionState(version.state)
     where = f"version {version.id}"
@@ -152,7 +159,8 @@ def _confirm(services: Services, session: Session, version: Version, run: str | 
     over = session.execute(_over(services, utcnow()).where(Version.id == version.id)).one_or_none()
     reason = over[1] if over else "it was asked for"
     from_uri = version.storage_uri
-    to_uri = _copy(services, from_uri, "cold", version.sha256)
+    to_uri = services.storage.cold.uri(services.storage.resolve(from_uri)[1])
+    moving.copy(from_uri, to_uri, sha256=version.sha256)
     asset = version.asset
     campaign = asset.campaign if asset else None
     policy = policies(services).policy(
@@ -197,34 +205,7 @@ def _confirm(services: Services, session: Session, version: Version, run: str | 
         json.dumps(document, indent=2, ensure_ascii=False).encode(),
         media_type="application/json",
     )
-
-
-def _copy(services: Services, uri: str, to_store: str, sha256: str) -> str:
-    """Copy an object to another store under the same key, read it back, and return its URI there.
-
-    :raises Corrupt: the bytes are not those of ``sha256``; the source stays, the copy does not.
-    """
-    source, key = services.storage.resolve(uri)
-    target = services.storage.store(to_store)
-    if not (target.exists(key) and target.digest(key) == sha256):
-        with source.open(key) as stream:
-            target.put(key, stream)
-        found = target.digest(key)
-        if found != sha256:
-            target.delete(key)
-            raise Corrupt(
-                f"its bytes are {found[:12]}… instead of {sha256[:12]}…",
-                where=uri,
-                remedy="It was left where it is; compare it with a backup.",
-            )
-    return target.uri(key)
-
-
-def _remove(services: Services, uri: str, *, now_at: str) -> None:
-    """Remove the source of a copy that the catalogue names now."""
-    if uri != now_at:
-        store, key = services.storage.resolve(uri)
-        store.delete(key)
+    return confirmation
 
 
 def restore(services: Services, *, version_id: str, person: str, reason: str, run: str | None = None) -> dict[str, Any]:
@@ -236,20 +217,19 @@ def restore(services: Services, *, version_id: str, person: str, reason: str, ru
     :returns: ``{"version_id", "uri"}``; one that is restored already is answered as it is.
     :raises Refused: the version is not archived, or its rights allow no use; says why.
     """
-    with services.session() as session:
+    with services.storage.moving() as moving, services.session() as session:
         version = _locked(session, version_id)
-        if version.state == VersionState.RESTORED:
-            _, key = services.storage.resolve(version.storage_uri)
-            _remove(services, services.storage.cold.uri(key), now_at=version.storage_uri)
+        _, key = services.storage.resolve(version.storage_uri)
+        cold_uri, hot_uri = services.storage.cold.uri(key), services.storage.vault.uri(key)
+        if version.state == VersionState.RESTORED:  # a run that was killed at the end left the source
+            moving.leave(cold_uri, copy=version.storage_uri, sha256=version.sha256)
             return {"version_id": version_id, "uri": version.storage_uri}
         if version.state != VersionState.ARCHIVED:
             raise Refused(f"it is {version.state}, not archived", where=f"version {version_id}")
         _ask(session, version)
-        cold_uri = version.storage_uri
-        hot_uri = _copy(services, cold_uri, "vault", version.sha256)
+        moving.copy(version.storage_uri, hot_uri, sha256=version.sha256)
         version.storage_uri, version.tier, version.retain_until = hot_uri, Tier.HOT, None
         change_state(session, version, VersionState.RESTORED, actor=person, why=reason, run=run)
-    _remove(services, cold_uri, now_at=hot_uri)
     return {"version_id": version_id, "uri": hot_uri}
 
 

@@ -27,6 +27,7 @@ from dam.catalog.models import (
 )
 from dam.channels import publish
 from dam.errors import DamError
+from dam.retention.clock import is_rehearsal, real_today
 from dam.rights import policy
 from dam.rights.policy import day
 
@@ -51,9 +52,11 @@ def alert(services: Services, *, today: date, run: str | None = None) -> list[di
     """Mail the owners of what expires soon, each mark once for each end date.
 
     After missed days only the smallest mark that is due is mailed; the greater ones count as told. Assets of
-    which nothing is kept outside the archive are left alone. A licence that is renewed starts anew.
+    which nothing is kept outside the archive are left alone. A licence that is renewed starts anew. From a day
+    that has not come it is a rehearsal: the rows say what would be mailed, and nothing is mailed or noted.
 
-    :returns: rows of ``{"grant_id", "asset", "days", "mark", "to", "mailed"}``; ``to`` are usernames.
+    :returns: rows of ``{"grant_id", "asset", "days", "mark", "to", "mailed"}``; ``to`` are usernames. Those of
+        a rehearsal have ``rehearsal`` as well.
     :raises MailFailed: some mails could not be sent; all others were. Run again, it sends just those.
     """
     sent: list[dict[str, Any]] = []
@@ -96,50 +99,63 @@ def _alert_one(services: Services, grant_id: str, today: date, run: str | None) 
     """Send one grant's alert, if a mark is due, under the grant's lock: two sweeps send it once."""
     with services.session() as session:
         grant = session.get_one(Grant, grant_id, with_for_update={"of": Grant})
-        if grant.ends_on is None:
-            return None
-        left = (grant.ends_on - today).days
-        crossed = [mark for mark in MARKS if left <= mark]
-        told = set(
-            session.scalars(
-                select(RightsAlert.days).where(RightsAlert.grant_id == grant_id, RightsAlert.ends_on == grant.ends_on)
-            )
-        )
-        if not crossed or min(crossed) in told:
+        untold = _untold(session, grant, today)
+        if not untold:
             return None
         owners = _owners(services, grant.asset)
+        left = (grant.ends_on - today).days if grant.ends_on else 0
+        row = {
+            "grant_id": grant_id, "asset": grant.asset.name, "days": left, "mark": min(untold), "to": owners,
+            "mailed": False,
+        }  # fmt: skip
+        if is_rehearsal(services, today):
+            return row | {"rehearsal": True}
         session.add_all(
             RightsAlert(grant_id=grant_id, ends_on=grant.ends_on, days=mark, recipients=owners, sent_at=utcnow())
-            for mark in crossed
-            if mark not in told
+            for mark in untold
         )
         session.flush()  # what the database refuses must not be mailed first
-        live = session.scalars(
-            select(Publication.live_url)
-            .join(Version, Version.id == Publication.version_id)
-            .where(Version.asset_id == grant.asset_id, Publication.status == PublicationStatus.LIVE)
-            .order_by(Publication.id)
-        )
-        mailed = mail.send(
-            services,
-            to=owners,
-            template="licence_alert",
-            context={
-                "reference": grant.licence.reference,
-                "holder": grant.licence.holder,
-                "asset": grant.asset.name,
-                "days": left,
-                "ends_on": day(grant.ends_on),
-                "live_urls": list(live),
-                "link": _page(services, grant.asset_id),
-            },
-        )
-        row = {
-            "grant_id": grant_id, "asset": grant.asset.name, "days": left, "mark": min(crossed), "to": owners,
-            "mailed": mailed,
-        }  # fmt: skip
+        row["mailed"] = _mail_alert(services, session, grant, owners, left)
         audit.record(session, actor="airflow", action="rights.alerted", subject_id=grant.asset_id, data=row, run=run)
         return row
+
+
+def _untold(session: Session, grant: Grant, today: date) -> list[int]:
+    """Return the marks that are to be told now; none when the smallest that is due was told."""
+    if grant.ends_on is None:
+        return []
+    crossed = [mark for mark in MARKS if (grant.ends_on - today).days <= mark]
+    told = set(
+        session.scalars(
+            select(RightsAlert.days).where(RightsAlert.grant_id == grant.id, RightsAlert.ends_on == grant.ends_on)
+        )
+    )
+    if not crossed or min(crossed) in told:
+        return []
+    return [mark for mark in crossed if mark not in told]
+
+
+def _mail_alert(services: Services, session: Session, grant: Grant, owners: list[str], left: int) -> bool:
+    live = session.scalars(
+        select(Publication.live_url)
+        .join(Version, Version.id == Publication.version_id)
+        .where(Version.asset_id == grant.asset_id, Publication.status == PublicationStatus.LIVE)
+        .order_by(Publication.id)
+    )
+    return mail.send(
+        services,
+        to=owners,
+        template="licence_alert",
+        context={
+            "reference": grant.licence.reference,
+            "holder": grant.licence.holder,
+            "asset": grant.asset.name,
+            "days": left,
+            "ends_on": day(grant.ends_on) if grant.ends_on else "",
+            "live_urls": list(live),
+            "link": _page(services, grant.asset_id),
+        },
+    )
 
 
 def _owners(services: Services, asset: Asset) -> list[str]:
@@ -237,14 +253,20 @@ def withdraw_expired(
     """Withdraw every publication whose rights or window have ended, prove it, tell the owners, close the grants.
 
     One that can't be proved dead doesn't stop the others; it keeps its grant open, so that the next sweep tries
-    again. A publication whose rights were renewed in time stays, and its window is moved.
+    again. A publication whose rights were renewed in time stays, and its window is moved. From a day that has
+    not come it is a rehearsal: the rows say what would be withdrawn, and nothing is.
 
     :param wait: called with the seconds to wait between tries.
-    :returns: rows of ``{"publication_id", "asset_id", "asset", "reason", "receipt", "mailed"}``, or with
-        ``error`` instead of the last two.
+    :returns: rows of ``{"publication_id", "asset_id", "asset", "reason", "receipt", "mailed"}``; ``error``, or
+        ``rehearsal``, instead of the last two.
     """
     with services.session() as session:
         work = _expired(services, session, today)
+    if is_rehearsal(services, today):
+        return [
+            _concerned(services, publication_id, reason)[0] | {"rehearsal": True}
+            for publication_id, reason in work.items()
+        ]
     results = [_withdraw_one(services, publication_id, reason, wait, run) for publication_id, reason in work.items()]
     _move_windows(services, today, run)
     _close_grants(services, today, run)
@@ -252,11 +274,7 @@ def withdraw_expired(
 
 
 def _withdraw_one(services: Services, publication_id: str, reason: str, wait: Wait, run: str | None) -> dict[str, Any]:
-    with services.session() as session:
-        version = session.get_one(Publication, publication_id).version
-        asset = session.get_one(Asset, version.asset_id)
-        to, name, asset_id = _owners(services, asset), asset.name, asset.id
-    row = {"publication_id": publication_id, "asset_id": asset_id, "asset": name, "reason": reason}
+    row, to = _concerned(services, publication_id, reason)
     try:
         receipt = publish.withdraw(
             services, publication_id=publication_id, actor=ACTOR, reason=reason, wait=wait, run=run
@@ -264,12 +282,21 @@ def _withdraw_one(services: Services, publication_id: str, reason: str, wait: Wa
     except (DamError, OSError) as error:
         return row | {"error": str(error)}
     try:
-        context = receipt | {"asset": name, "link": _page(services, asset_id)}
+        context = receipt | {"asset": row["asset"], "link": _page(services, row["asset_id"])}
         mailed = mail.send(services, to=to, template="takedown", context=context)
     except mail.MailFailed as error:  # it is withdrawn all the same; the receipt is on the asset's page
         log.warning("The takedown of %s was not mailed: %s", publication_id, error)
         mailed = False
     return row | {"receipt": receipt, "mailed": mailed}
+
+
+def _concerned(services: Services, publication_id: str, reason: str) -> tuple[dict[str, str], list[str]]:
+    """Return what is told of a publication that must go, and who is told."""
+    with services.session() as session:
+        version = session.get_one(Publication, publication_id).version
+        asset = session.get_one(Asset, version.asset_id)
+        told = {"publication_id": publication_id, "asset_id": asset.id, "asset": asset.name, "reason": reason}
+        return told, _owners(services, asset)
 
 
 def _move_windows(services: Services, today: date, run: str | None) -> None:
@@ -295,7 +322,11 @@ def _move_windows(services: Services, today: date, run: str | None) -> None:
 
 
 def _close_grants(services: Services, today: date, run: str | None) -> None:
-    """Close the grants that ended and of whose assets nothing is out any more."""
+    """Close the grants that ended and of whose assets nothing is out any more.
+
+    What ended only for a sweep that looked ahead is not closed: a publication may come, and it is watched then.
+    """
+    ended_before = min(today, real_today())
     out = (
         select(Publication.id).join(Version, Version.id == Publication.version_id).where(
             Version.asset_id == Grant.asset_id, _out()
@@ -304,7 +335,7 @@ def _close_grants(services: Services, today: date, run: str | None) -> None:
     with services.session() as session:
         grants = session.scalars(
             select(Grant)
-            .where(Grant.ends_on.is_not(None), Grant.closed_at.is_(None), Grant.ends_on < today, ~out)
+            .where(Grant.ends_on.is_not(None), Grant.closed_at.is_(None), Grant.ends_on < ended_before, ~out)
             .with_for_update(skip_locked=True, of=Grant)
         ).all()
         for grant in grants:

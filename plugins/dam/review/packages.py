@@ -84,6 +84,9 @@ def manifest(session: Session, version_ids: list[str]) -> dict[str, Any]:
                     "ends_on": grant.ends_on.isoformat() if grant.ends_on else None,
                     "model_release": grant.model_release,
                     "property_release": grant.property_release,
+                    "permissions": sorted(grant.permissions),
+                    "duties": sorted(grant.duties),
+                    "max_count": grant.max_count,
                 }
                 for grant in grants
             ],

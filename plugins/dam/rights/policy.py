@@ -11,11 +11,11 @@ A legal hold does not refuse publication: it forbids change and destruction, not
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session, selectinload
 
 from dam.catalog.models import (
@@ -25,6 +25,8 @@ from dam.catalog.models import (
     Grant,
     Package,
     PackageVersion,
+    Publication,
+    PublicationStatus,
     Verdict,
     Version,
 )
@@ -43,18 +45,21 @@ class Answer:
     :param allowed: whether the use is allowed.
     :param reasons: why not, one sentence each; empty when it is allowed.
     :param ends_on: the last day of use over all grants, inclusive; ``None``: without end, or no grant.
+    :param duties: what the use asks for, one sentence each.
     """
 
     allowed: bool
     reasons: list[str]
     ends_on: date | None
+    duties: list[str] = field(default_factory=list)
 
     @property
     def explanation(self) -> str:
         """The whole answer as text for a person."""
         if not self.allowed:
             return " ".join(self.reasons)
-        return f"Allowed until {day(self.ends_on)}." if self.ends_on else "Allowed without end."
+        allowed = f"Allowed until {day(self.ends_on)}." if self.ends_on else "Allowed without end."
+        return " ".join([allowed, *self.duties])
 
     def as_dict(self) -> dict[str, Any]:
         """Return the answer as a JSON-able dict with its explanation."""
@@ -63,15 +68,26 @@ class Answer:
             "reasons": self.reasons,
             "explanation": self.explanation,
             "ends_on": self.ends_on.isoformat() if self.ends_on else None,
+            "duties": self.duties,
         }
 
 
-def ask(session: Session, *, version_id: str, channel: str, territories: Sequence[str], on: date) -> Answer:
+def ask(
+    session: Session,
+    *,
+    version_id: str,
+    channel: str,
+    territories: Sequence[str],
+    on: date,
+    actions: Sequence[str] = ("distribute",),
+) -> Answer:
     """Ask whether a version may be used on a channel, in all of these territories, on a day.
 
     :param territories: territory codes as the grants write them (``DE``, ``FR``, …). An empty list
         or ``*`` means everywhere, which only a grant for ``*`` covers.
     :param on: the day of use.
+    :param actions: what is to be done, in ODRL's words: ``distribute``; ``modify`` when it is cut or recoloured;
+        ``derive`` when it becomes part of something else.
     :raises NotFound: there is no such version.
     """
     version = session.get(Version, version_id)
@@ -86,24 +102,96 @@ def ask(session: Session, *, version_id: str, channel: str, territories: Sequenc
         .options(selectinload(Grant.licence))
         .order_by(Grant.starts_on, Grant.id)
     ).all()
-    return judge(grants, name=asset.name, channel=channel, territories=territories, on=on)
+    use = Use(
+        name=asset.name,
+        channel=channel,
+        territories=territories,
+        on=on,
+        actions=actions,
+        elsewhere=_elsewhere(session, version, channel) if any(grant.max_count for grant in grants) else 0,
+        credit=(version.description and (version.description.credit_line or version.description.creator)) or "",
+    )
+    return judge(grants, use)
 
 
-def judge(grants: Sequence[Grant], *, name: str, channel: str, territories: Sequence[str], on: date) -> Answer:
-    """Answer from the grants alone; see :func:`ask`. ``name`` is the asset's, for the sentences."""
+def _elsewhere(session: Session, version: Version, channel: str) -> int:
+    """Count the places an asset is or was published at, this version's place on this channel left out."""
+    here = (Publication.version_id == version.id) & (Publication.channel == channel)
+    return (
+        session.scalar(
+            select(func.count(Publication.id))
+            .join(Version, Version.id == Publication.version_id)
+            .where(Version.asset_id == version.asset_id, ~here)
+            .where(Publication.status.in_([PublicationStatus.LIVE, PublicationStatus.WITHDRAWN]))
+        )
+        or 0
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One use that the policy is asked about; see :func:`ask`.
+
+    :param name: the asset's, for the sentences. :param elsewhere: at how many other places it is or was published.
+    :param credit: the line it is credited with; empty when there is none.
+    """
+
+    name: str
+    channel: str
+    territories: Sequence[str]
+    on: date
+    actions: Sequence[str] = ("distribute",)
+    elsewhere: int = 0
+    credit: str = ""
+
+
+def judge(grants: Sequence[Grant], use: Use) -> Answer:
+    """Answer from the grants alone."""
+    name = use.name
     if not grants:
         reason = f"No licence is recorded for {name}; the librarian can add one on its asset page."
         return Answer(False, [reason], None)
-    reasons = [
-        reason
-        for grant in grants
-        for reason in _refusals(grant, name=name, channel=channel, territories=territories, on=on)
-    ]
+    reasons = [reason for grant in grants for reason in _refusals(grant, use)]
     ends = [grant.ends_on for grant in grants if grant.ends_on is not None]
-    return Answer(not reasons, reasons, min(ends, default=None))
+    duties = [] if reasons else list(dict.fromkeys(duty for grant in grants for duty in _duties(grant, use)))
+    return Answer(not reasons, reasons, min(ends, default=None), duties)
 
 
-def _refusals(grant: Grant, *, name: str, channel: str, territories: Sequence[str], on: date) -> Iterable[str]:
+_DEEDS = {"distribute": "publishing it", "modify": "cutting or recolouring it", "derive": "making something else of it"}
+
+
+def _duties(grant: Grant, use: Use) -> Iterable[str]:
+    """Yield what a grant asks of whoever uses it, as sentences."""
+    holder = grant.licence.holder
+    if "attribute" in grant.duties:
+        yield f"Credit “{use.credit}” beside it."
+    if "inform" in grant.duties:
+        yield f"Tell {holder} of this use."
+    if "compensate" in grant.duties:
+        yield f"Pay {holder} for this use."
+    if "obtainConsent" in grant.duties:
+        yield f"Ask {holder} before this use."
+
+
+def _refusals(grant: Grant, use: Use) -> Iterable[str]:
+    yield from _bounds(grant, use)
+    licence = f"The licence {grant.licence.reference} from {grant.licence.holder}"
+    for action in use.actions:
+        if not {ANYWHERE, action} & set(grant.permissions):
+            yield f"{licence} does not permit {_DEEDS.get(action, action)}."
+    if grant.max_count is not None and use.elsewhere >= grant.max_count:
+        places = "one place" if grant.max_count == 1 else f"{grant.max_count} places"
+        yield f"{licence} is for {places}, and {use.name} is or was at {use.elsewhere}."
+    if "attribute" in grant.duties and not use.credit:
+        yield f"{licence} asks for a credit, and {use.name} has neither credit line nor creator."
+    for release in ("model", "property"):
+        if getattr(grant, f"{release}_release") not in ("signed", "not_needed"):
+            yield f"The {release} release for {use.name} is missing under {licence[0].lower()}{licence[1:]}."
+
+
+def _bounds(grant: Grant, use: Use) -> Iterable[str]:
+    """Yield how a use lies outside a grant's time, channels and territories."""
+    on, channel, territories = use.on, use.channel, use.territories
     licence = f"The licence {grant.licence.reference} from {grant.licence.holder}"
     if on < grant.starts_on:
         yield f"{licence} starts on {day(grant.starts_on)}, after {day(on)}."
@@ -115,9 +203,6 @@ def _refusals(grant: Grant, *, name: str, channel: str, territories: Sequence[st
     if outside and ANYWHERE not in grant.territories:
         places = _listed("use everywhere" if place == ANYWHERE else place for place in outside)
         yield f"{licence} does not cover {places}; it covers {_listed(grant.territories)}."
-    for release in ("model", "property"):
-        if getattr(grant, f"{release}_release") not in ("signed", "not_needed"):
-            yield f"The {release} release for {name} is missing under {licence[0].lower()}{licence[1:]}."
 
 
 def ask_package(services: Services, *, package_id: str, on: date | None = None) -> list[dict[str, Any]]:

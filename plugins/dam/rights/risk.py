@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import or_, select
 from sqlalchemy.orm import selectinload
 
-from dam.catalog.models import Asset, Grant, Hold
+from dam.catalog.models import Asset, Description, Grant, Hold, Version, VersionState
 from dam.rights.policy import day
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ def of(session: Session, *, asset: Asset, rules: Risks, on: date) -> list[str]:
             found.append(f"{licence} ends on {day(grant.ends_on)}: what goes out must come back by then.")
         if grant.licence.kind in rules.licence_kinds:
             found.append(f"{licence} is of the kind {grant.licence.kind.replace('_', ' ')}: check its duties.")
+    if rules.made_by_ai and (kinds := _source_types(session, asset)):
+        found.append(f"It was made with AI ({', '.join(kinds)}): label it where that is asked for.")
     if rules.held:
         holds = session.scalars(
             select(Hold)
@@ -49,3 +51,22 @@ def of(session: Session, *, asset: Asset, rules: Risks, on: date) -> list[str]:
         )
         found += [f"There is a legal hold on it since {day(hold.placed_at.date())}: {hold.reason}." for hold in holds]
     return found
+
+
+#: IPTC's digital source types of what a trained model made, or a part of it (newscodes, digitalsourcetype).
+_AI = ("trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "compositeSynthetic")
+
+
+def _source_types(session: Session, asset: Asset) -> list[str]:
+    """Return which digital source types of an asset's versions tell of AI, by IPTC fields or Content Credentials."""
+    rows = session.execute(
+        select(Version.embedded, Description.custom)
+        .outerjoin(Description, Description.version_id == Version.id)
+        .where(Version.asset_id == asset.id, Version.state != VersionState.DESTROYED)
+    )
+    said: set[str] = set()
+    for embedded, custom in rows:
+        said |= {str((custom or {}).get("digital_source_type")), str(embedded.get("Xmp.iptcExt.DigitalSourceType"))}
+        credentials = embedded.get("C2PA")
+        said |= set(credentials.get("source_types", [])) if isinstance(credentials, dict) else set()
+    return sorted({kind for kind in (word.rsplit("/", 1)[-1] for word in said) if kind in _AI})

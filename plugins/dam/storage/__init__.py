@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dam.errors import BadInput, NotFound
+from dam.errors import BadInput
 from dam.storage.folder import FolderStore
 from dam.storage.store import Corrupt, Entry, Source, Store, Stored
 
-__all__ = ["Corrupt", "Entry", "Source", "Storage", "Store", "Stored"]
+__all__ = ["Corrupt", "Entry", "Moving", "Source", "Storage", "Store", "Stored"]
 
 NAMES = ("inbox", "vault", "renditions", "origin", "cold", "quarantine", "reports")
 #: Storage class of the cold store on S3: rarely read, but readable at once, so that a move can be verified.
@@ -65,33 +67,64 @@ class Storage:
         name, _, key = uri.partition(":")
         return self.store(name), key
 
-    def move(self, uri: str, to_store: str, key: str, *, sha256: str) -> Stored:
-        """Move an object, so that its bytes are never in fewer than one verified place.
+    @contextmanager
+    def moving(self) -> Iterator[Moving]:
+        """Move objects, so that their bytes are never in fewer than one verified place.
 
-        Copies, reads the copy back, compares, and only then removes the source. Run again after an
-        interruption at any point, it ends in the same state.
-
-        :param uri: of the source. :param to_store: name of the target store. :param key: of the target.
-        :param sha256: what the bytes must be, hex.
-        :raises Corrupt: the target does not match; it is removed and the source stays.
-        :raises NotFound: neither source nor target is there.
+        The sources go when the block ends without an exception; so the transaction that names the copies must
+        end inside it: ``with storage.moving() as moving, services.session() as session: …``. Run again after
+        an interruption at any point, it ends in the same state.
         """
-        source, source_key = self.resolve(uri)
-        target = self.store(to_store)
-        same_place = source is target and source_key == key
-        if not (target.exists(key) and target.digest(key) == sha256):
-            if same_place or not source.exists(source_key):
-                raise NotFound("is neither at its source nor at its target", where=uri)
+        moving = Moving(self)
+        yield moving
+        for uri in moving.sources:
+            store, key = self.resolve(uri)
+            store.delete(key)
+
+
+class Moving:
+    """Objects on the move; see :meth:`Storage.moving`."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        self.sources: list[str] = []  # what goes when all is well
+
+    def copy(self, uri: str, to: str, *, sha256: str) -> None:
+        """Copy an object, read the copy back and compare; then its source may go at the end.
+
+        :param uri: of the source. :param to: URI of the copy. :param sha256: what the bytes must be, hex.
+        :raises Corrupt: the copy does not match; it is removed and the source stays.
+        :raises NotFound: neither the source nor a right copy is there.
+        """
+        target, key = self.storage.resolve(to)
+        if not target.holds(key, sha256):
+            source, source_key = self.storage.resolve(uri)
             with source.open(source_key) as stream:
                 target.put(key, stream)
-            found = target.digest(key)
-            if found != sha256:
-                target.delete(key)
+            if not target.holds(key, sha256):
+                if uri != to:
+                    target.delete(key)
                 raise Corrupt(
-                    f"its bytes are {found[:12]}… instead of {sha256[:12]}…",
-                    where=target.uri(key),
-                    remedy=f"The source {uri} was kept; compare it with a backup.",
+                    f"its bytes are not those of {sha256[:12]}…",
+                    where=uri,
+                    remedy="It was left where it is; compare it with a backup.",
                 )
-        if not same_place:
-            source.delete(source_key)
-        return Stored(target.uri(key), sha256, target.size(key))
+        if uri != to:
+            self.sources.append(uri)
+
+    def leave(self, uri: str, *, copy: str, sha256: str) -> None:
+        """Let a source go at the end whose copy was made before; a source that is gone already is fine.
+
+        :raises Corrupt: the copy is not there or does not match; the source stays.
+        """
+        source, source_key = self.storage.resolve(uri)
+        if uri == copy or not source.exists(source_key):
+            return
+        target, key = self.storage.resolve(copy)
+        if not target.holds(key, sha256):
+            raise Corrupt(
+                f"its bytes are not those of {sha256[:12]}…",
+                where=copy,
+                remedy=f"{uri} was left where it is; compare both with a backup.",
+            )
+        self.sources.append(uri)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -17,6 +18,8 @@ from dam.storage.store import CHUNK, Entry, Source, Store, Stored, reading
 
 #: Begins the names of files that are still being written; never listed.
 PARTIAL = ".part-"
+#: How often a put makes its folder again when deletes remove it.
+TRIES = 100
 
 
 class FolderStore(Store):
@@ -39,9 +42,8 @@ class FolderStore(Store):
         """Store atomically; ``media_type`` is not kept by folders."""
         del media_type
         target = self._path(key)
-        target.parent.mkdir(parents=True, exist_ok=True)
         digest, length = hashlib.sha256(), 0
-        handle, scratch = tempfile.mkstemp(prefix=PARTIAL, dir=target.parent)
+        handle, scratch = _scratch(target.parent)
         try:
             with os.fdopen(handle, "wb") as out, reading(source) as stream:
                 while chunk := stream.read(CHUNK):
@@ -55,7 +57,8 @@ class FolderStore(Store):
         except BaseException:
             Path(scratch).unlink(missing_ok=True)
             raise
-        _sync_folder(target.parent)
+        with contextlib.suppress(FileNotFoundError):  # deleted meanwhile, its folder too: nothing is left to sync
+            _sync_folder(target.parent)
         return Stored(self.uri(key), digest.hexdigest(), length)
 
     def open(self, key: str) -> BinaryIO:
@@ -118,12 +121,15 @@ class FolderStore(Store):
     def rename(self, key: str, to: str) -> None:
         """Rename the file: no byte of it moves."""
         source, target = self._path(key), self._path(to)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if not source.is_file():
+            raise NotFound("is not there", where=self.uri(key))
+        handle, scratch = _scratch(target.parent)  # keeps the folder there until the file is in it
+        os.close(handle)
         try:
             source.replace(target)
-        except (FileNotFoundError, NotADirectoryError):
-            raise NotFound("is not there", where=self.uri(key)) from None
-        _sync_folder(target.parent)
+            _sync_folder(target.parent)
+        finally:
+            Path(scratch).unlink(missing_ok=True)
         self.delete(key)  # it is gone; its folder may be empty now
 
     def delete(self, key: str) -> None:
@@ -139,8 +145,28 @@ class FolderStore(Store):
                 break
 
 
+def _scratch(folder: Path) -> tuple[int, str]:
+    """Open a new file in a folder, which is made if need be; a delete may remove the folder while it is empty."""
+    for _ in range(TRIES):
+        with contextlib.suppress(FileNotFoundError):
+            _make(folder)
+            return tempfile.mkstemp(prefix=PARTIAL, dir=folder)
+    raise OSError(f"the folder {folder} is removed again and again")
+
+
+def _make(folder: Path) -> None:
+    """Make a folder and those above it, each durably."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for made in reversed(missing):
+        made.mkdir(exist_ok=True)
+        _sync_folder(made.parent)
+
+
 def _sync_folder(folder: Path) -> None:
-    """Make a rename durable."""
+    """Make what was renamed into, or made in, a folder durable."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from dam.errors import DamError
+from dam.errors import DamError, NotFound
 
 CHUNK = 1 << 20
 
@@ -129,8 +129,15 @@ class Store(ABC):
                 digest.update(chunk)
         return digest.hexdigest()
 
+    def holds(self, key: str, sha256: str) -> bool:
+        """Return whether an object is there and its bytes, read back, have this SHA-256 (hex)."""
+        try:
+            return self.digest(key) == sha256
+        except NotFound:
+            return False
+
     def put_content(self, source: Source, *, suffix: str = "", sha256: str | None = None) -> Stored:
-        """Store content under a key made of its SHA-256, ``ab/cd/<sha256>``; what is there stays.
+        """Store content under a key made of its SHA-256, ``ab/cd/<sha256>``; what is there and is right stays.
 
         :param suffix: appended to the key, e.g. ``.json``.
         :param sha256: of the content, where it is known; the copy is held against it.
@@ -146,7 +153,7 @@ class Store(ABC):
         else:
             return self.put_content(source.read(), suffix=suffix, sha256=sha256)
         key = f"{sha256[:2]}/{sha256[2:4]}/{sha256}{suffix}"
-        if self.exists(key) and self.size(key) == length and self.digest(key) == sha256:
+        if self.holds(key, sha256):
             return Stored(self.uri(key), sha256, length)
         stored = self.put(key, source)
         if stored.sha256 != sha256:

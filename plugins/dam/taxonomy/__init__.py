@@ -65,19 +65,32 @@ class Vocabulary(_Strict):
 
 
 class FieldData(_Strict):
-    """A descriptive field: its IPTC name and its sources in a file, the first filled one wins."""
+    """A descriptive field: its IPTC name, and the keys of raw metadata it stands under, by family."""
 
     iptc: str
-    sources: list[str] = Field(alias="from", min_length=1)
+    exif: list[str] = []
+    xmp: list[str] = []
+    iim: list[str] = []
+    other: list[str] = []
 
 
 class MetadataSchema(_Strict):
-    """All descriptive fields, where keywords and licence stand, and what else is kept of a file."""
+    """All descriptive fields, what values say nothing, and where keywords and licence stand."""
 
     fields: dict[str, FieldData]
-    custom: dict[str, list[str]] = {}
+    meaningless: list[str] = []
     keywords: list[str]
     licence: list[str]
+
+    @field_validator("meaningless")
+    @classmethod
+    def _are_patterns(cls, values: list[str]) -> list[str]:
+        for value in values:
+            try:
+                re.compile(value)
+            except re.error as error:
+                raise ValueError(f"{value!r} is no regular expression: {error}") from error
+        return values
 
 
 class Limits(_Strict):
@@ -106,6 +119,9 @@ class LicenceData(_Strict):
     kind: Literal["owned", "rights_managed", "royalty_free", "public_domain", "creative_commons"]
     territories: list[str] = ["*"]
     channels: list[str] = ["*"]
+    permissions: list[Literal["*", "distribute", "modify", "derive"]] = ["*"]
+    duties: list[Literal["attribute", "inform", "compensate", "obtainConsent"]] = []
+    max_count: int | None = Field(default=None, gt=0)
     pattern: str = ""
 
     @field_validator("pattern")
@@ -118,10 +134,18 @@ class LicenceData(_Strict):
         return value
 
 
+class Commissioned(_Strict):
+    """What a campaign's own people make: by which roles of its owners, and under which licence."""
+
+    roles: list[str]
+    licence: LicenceData
+
+
 class RightsData(_Strict):
     """Known licences."""
 
     embedded: list[LicenceData] = []
+    commissioned: Commissioned | None = None
     senders: dict[str, LicenceData] = {}
 
 

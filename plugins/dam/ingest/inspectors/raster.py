@@ -108,6 +108,10 @@ class _Proved(imaging.Source):
 
     def decode(self, scale: int) -> Any:
         """Decode the whole picture and hash its pixels on the way."""
+        pixels = pictures.jpeg_pixels(self._path, shrink=scale)
+        if pixels is not None:
+            self.pixel_hash = _hash(self.header, pixels, scale).hexdigest()
+            return imaging.in_memory(self.header, pixels, pixels.shape[1], pixels.shape[0])
         if self._at_once:
             image = pictures.open_picture(self._path, fail_on="warning", shrink=scale)
             data = image.write_to_memory()
@@ -129,7 +133,7 @@ class _Proved(imaging.Source):
         return _stacked(parts, image)
 
 
-def _hash(image: Any, data: bytes, scale: int) -> Any:
+def _hash(image: Any, data: Any, scale: int) -> Any:
     shape = f"{image.width}x{image.height}x{image.bands}:{image.format}:{scale}:"
     digest = xxhash.xxh3_128(shape.encode())
     digest.update(data)

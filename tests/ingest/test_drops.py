@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 import world
 from dam.catalog.claims import claim
-from dam.catalog.models import Batch, BatchFile, Version
+from dam.catalog.models import AuditEvent, Batch, BatchFile, Version
 from dam.errors import NotFound
 from dam.ingest import batches, contents, drops, uploads
 
@@ -141,6 +141,12 @@ def test_a_file_that_a_program_has_not_ended_keeps_its_drop_waiting_and_is_told(
     world.limit(anywhere, quiet_seconds=0)
     assert drops.discover(anywhere) == []
     assert [told["where"] for told in drops.problems(anywhere)] == [f"drops/x/{name}"]
+
+
+@pytest.mark.parametrize(("source", "location"), [("cli", "drops/cli-1"), ("inbox", "campaigns/spring/brief-1")])
+def test_what_nobody_need_take_up_is_not_told(services, source, location):
+    batches.register(services, location=location, source=source, sent_by="dario")
+    assert drops.discover(services) == []
 
 
 # ------------------------------------------------------------------------------------------- strange things
@@ -296,6 +302,20 @@ def test_setting_apart_killed_half_way_and_repeated_loses_nothing(anywhere, inbo
     assert world.ingest(anywhere, second) == {"ingested": 3}
 
 
+def test_late_files_in_a_campaigns_folder_are_named_and_left_there(services, tmp_path):
+    batch_id, _ = world.designers_batch(services, tmp_path)
+    with services.session() as session:
+        location = session.get_one(Batch, batch_id).location
+    key = f"{location}/EXTRA_ACME_20270301_v01.jpg"
+    services.storage.inbox.put(key, world.picture(tmp_path, "extra.jpg", seed=9))
+    batches.close(services, batch_id=batch_id)
+    assert drops.came_late(services, batch_id=batch_id) == ["EXTRA_ACME_20270301_v01.jpg"]
+    with services.session() as session:
+        closed = session.scalars(select(AuditEvent).where(AuditEvent.action == "batch.closed")).one()
+    assert closed.data == {"ingested": 2, "came_late": ["EXTRA_ACME_20270301_v01.jpg"]}
+    assert services.storage.inbox.exists(key)
+
+
 def test_planned_again_a_batch_takes_nothing_that_came_meanwhile(anywhere, inbox, picture):
     inbox.put(f"drops/x/{A}", picture(1))
     batch_id = batches.register(anywhere, location="drops/x", source="inbox", sent_by="north")
@@ -409,13 +429,13 @@ def test_files_of_one_name_in_several_folders_are_several_assets(services, pictu
         (b"\xff\xfe", "not written in UTF-8"),
         (b"a: &a [x]\nrights: *a", "alias"),
         (b"rights: free for all", "no table of fields"),
-        (b"rights: {licence: N-1}", "no holder"),
-        (b"rights: {holder: North}", "no licence"),
-        (b"rights: {licence: N-1, holder: N, ends_on: someday}", "no date like"),
+        (b"rights: {licence: N-1}", "rights.holder is missing"),
+        (b"rights: {holder: North}", "rights.licence is missing"),
+        (b"rights: {licence: N-1, holder: N, ends_on: someday}", "is no date"),
         (b"rights: {licence: N-1, holder: N, ends_on: 2027-02-30}", "YAML"),
-        (b"rights: {licence: N-1, holder: N, starts_on: 2027-03-02, ends_on: 2027-03-01}", "before"),
-        (b"rights: {licence: N-1, holder: N, territories: {de: yes}}", "neither a word nor a list"),
-        (b"rights: {licence: N-1, holder: N, model_release: maybe}", "one of not_needed"),
+        (b"rights: {licence: N-1, holder: N, starts_on: 2027-03-02, ends_on: 2027-03-01}", "before starts_on"),
+        (b"rights: {licence: N-1, holder: N, territories: {de: yes}}", "is no list"),
+        (b"rights: {licence: N-1, holder: N, model_release: maybe}", "is unknown"),
         (b"rights: {license: N-1, holder: N}", "Did you mean licence?"),
         (b"sent_by: {name: north}", "sent_by is no text"),
         (b"campagin: spring", "Did you mean campaign?"),
