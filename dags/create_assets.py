@@ -1,8 +1,9 @@
 """
 ### Create: from a signed brief to a complete batch
 
-**Starts when** a brief is signed, when a review asked for changes (then only the named versions are
-asked for again), or when the gate refused files that were delivered (then only these are). **Ends with** a complete batch; its event starts `ingest_batch`.
+**Starts when** a brief is signed, when a review asked for changes (then only the named versions are asked for
+again), or when the gate refused files that were delivered (then only these are). **Ends with** a complete
+batch; its event starts `ingest_batch`.
 
 **What it does.** Opens tasks for the creators with a drop folder in the inbox, waits until every
 deliverable is there under its conventional name `PROJECT_CLIENT_YYYYMMDD_v01.ext` and nobody writes it any

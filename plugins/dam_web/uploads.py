@@ -16,7 +16,7 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field, ValidationError
 from starlette.datastructures import UploadFile
 
-from dam.errors import BadInput
+from dam.errors import BadInput, DamError
 from dam.ingest import generated, uploads
 from dam_web.auth import Asking, Visitor, may
 from dam_web.deps import services
@@ -189,7 +189,11 @@ def _keep(given: GeneratedFile, data: BinaryIO, person: Visitor) -> dict[str, An
     origin = Made.model_validate(given.model_dump(include=set(Made.model_fields))).origin()
     _ = origin.source_type  # told before anything is kept
     upload = uploads.begin(services(), person=person.username, card=card, source="api")
-    told = generated.put(services(), upload=upload, path=given.filename, data=data, origin=origin)
+    try:
+        told = generated.put(services(), upload=upload, path=given.filename, data=data, origin=origin)
+    except DamError:
+        uploads.discard(services(), upload=upload)
+        raise
     location = uploads.complete(services(), upload=upload)
     return {"location": location, "path": told["path"], "sha256": told["sha256"], "bytes": told["bytes"]}
 

@@ -63,7 +63,11 @@ def parse(data: bytes) -> tuple[dict[str, Any], list[str]]:
         return {}, ["The card has values in it that no field can have; it was not read."]
     if _UNKEPT.search(as_json):
         return {}, ["The card has characters in it that can't be kept; it was not read."]
-    return check(json.loads(as_json))
+    card = json.loads(as_json)
+    kept, faults = check(card)
+    if card.get("rights") and "rights" not in kept:
+        faults.append("So the card's rights were left out: the librarian is asked for them.")
+    return kept, faults
 
 
 def check(card: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -78,7 +82,7 @@ def check(card: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         elif name == "rights":
             wrong = rights_faults(value)
             if wrong:
-                faults += [*wrong, "So the card's rights were left out: the librarian is asked for them."]
+                faults += wrong
             else:
                 kept[name] = {key: given for key, given in value.items() if given not in (None, "", [])}
         elif isinstance(value, dict | list):

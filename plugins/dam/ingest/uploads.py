@@ -199,8 +199,9 @@ def put_part(
     progress = _progress(services, upload, file)
     if offset != progress.offset:
         raise WrongOffset(progress.offset, f"{upload}/{file}")
+    length = data.seek(0, io.SEEK_END)
+    data.seek(0)
     found = hashlib.file_digest(data, "sha256").hexdigest()
-    length = data.tell()
     data.seek(0)
     if sha256 is not None and sha256.lower() != found:
         raise BadInput("the part was changed on its way", where=f"{upload}/{file}", remedy="Send it again.")
@@ -240,18 +241,11 @@ def complete(services: Services, *, upload: str) -> str:
 
     :raises NotFound: there is no such upload. :raises Refused: a file is not there as a whole, or there is none.
     """
-    inbox, card = services.storage.inbox, _card(services, upload)
-    known = _survey(services, upload)
-    records = _records(services, upload, known)
-    gaps = sorted(str(records[file]["path"]) for file, progress in known.items() if progress.sha256 is None)
-    if gaps or not known:
-        what = f"{', '.join(gaps[:5])} is not there as a whole" if gaps else "no file is there"
-        raise Refused(what, where=upload, remedy="Go on with the upload, then complete it.")
-    sums = "".join(f"{progress.sha256}  {records[file]['path']}\n" for file, progress in sorted(known.items()))
-    at = location(upload)
-    inbox.put(f"{at}/{SUMS}", sums.encode())
-    inbox.put(f"{at}/{CARD}", yaml.safe_dump(card, allow_unicode=True).encode())
-    inbox.put(f"{at}/{MARKER}", b"")
+    card, at, inbox = _card(services, upload), location(upload), services.storage.inbox
+    if not inbox.exists(f"{at}/{MARKER}"):
+        inbox.put(f"{at}/{SUMS}", _sums(services, upload).encode())
+        inbox.put(f"{at}/{CARD}", yaml.safe_dump(card, allow_unicode=True).encode())
+        inbox.put(f"{at}/{MARKER}", b"")
     _clear(services, f"{PARTS}{upload}/")
     inbox.delete(f"{at}/{BEGUN}")
     return at
@@ -276,6 +270,17 @@ def _card(services: Services, upload: str) -> dict[str, Any]:
     except NotFound:
         raise NotFound("there is no such upload, or it is complete", where=upload) from None
     return card
+
+
+def _sums(services: Services, upload: str) -> str:
+    """Return the checksums of an upload's files. :raises Refused: one is not there as a whole, or there is none."""
+    known = _survey(services, upload)
+    paths = {file: str(record["path"]) for file, record in _records(services, upload, known).items()}
+    gaps = sorted(paths[file] for file, progress in known.items() if progress.sha256 is None)
+    if gaps or not known:
+        what = f"{', '.join(gaps[:5])} is not there as a whole" if gaps else "no file is there"
+        raise Refused(what, where=upload, remedy="Go on with the upload, then complete it.")
+    return "".join(f"{progress.sha256}  {paths[file]}\n" for file, progress in sorted(known.items()))
 
 
 def _declared(services: Services, file: dict[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -42,7 +42,10 @@ class _Hashing(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
+        """Read as much as was asked for: whoever uploads takes less for the end, but streams may give less."""
         chunk = self.stream.read(size)
+        while size > 0 and len(chunk) < size and (more := self.stream.read(size - len(chunk))):
+            chunk += more
         self.digest.update(chunk)
         self.length += len(chunk)
         return chunk
