@@ -196,7 +196,7 @@ if (form) {
     const share = entry.bytes ? entry.there / entry.bytes : Number(entry.status === "done");
     item.dataset.status = entry.status;
     item.querySelector("progress").value = share;
-    item.querySelector(".remove").hidden = running || entry.status === "done";
+    item.querySelector(".remove").hidden = running || entry.status === "done" || !entry.file;
     const percent = entry.status === "sending" || (entry.there && entry.status !== "done") ? ` · ${Math.floor(share * 100)} %` : "";
     const words = STATUS[entry.status] ? ` · ${STATUS[entry.status]}` : "";
     item.querySelector(".state").textContent = entry.told || `${size(entry.bytes)}${words}${percent}`;
@@ -228,7 +228,8 @@ if (form) {
     more.hidden = entries.size <= list.children.length;
     more.textContent = `and ${counted(entries.size - list.children.length, "more file")}`;
     leftOut.hidden = !skipped.size;
-    leftOut.textContent = `${counted(skipped.size, "file")} of systems, and cards, are left out: ${[...skipped].slice(0, 3).join(", ")}${skipped.size > 3 ? " …" : ""}`;
+    const some = [...skipped].slice(0, 3).join(", ");
+    leftOut.textContent = `${counted(skipped.size, "file")} left out, of systems or a card: ${some}${skipped.size > 3 ? " …" : ""}`;
     go.disabled = running || !(waiting.length || (upload && entries.size));
     const failed = waiting.some((entry) => entry.status === "failed");
     go.textContent = failed ? "Try again" : waiting.length ? `Upload ${counted(waiting.length, "file")}` : upload ? "Complete the upload" : "Upload";
