@@ -102,6 +102,7 @@ def drop(services: Services, files: Iterable[Path]) -> str:
     for path in files:
         os.link(path, inbox / path.name)
     services.storage.inbox.put(f"{location}/batch.yaml", yaml.safe_dump(CARD).encode())
+    services.storage.inbox.put(f"{location}/_COMPLETE", b"")
     return location
 
 

@@ -1,11 +1,13 @@
 """
 ### Create: from a signed brief to a complete batch
 
-**Starts when** a brief is signed, or when a review asked for changes (then only the named versions are
-asked for again). **Ends with** a complete batch; its event starts `ingest_batch`.
+**Starts when** a brief is signed, when a review asked for changes (then only the named versions are asked for
+again), or when the gate refused files that were delivered (then only these are). **Ends with** a complete
+batch; its event starts `ingest_batch`.
 
 **What it does.** Opens tasks for the creators with a drop folder in the inbox, waits until every
-deliverable is there under its conventional name `PROJECT_CLIENT_YYYYMMDD_v01.ext`, and hands them over.
+deliverable is there under its conventional name `PROJECT_CLIENT_YYYYMMDD_v01.ext` and nobody writes it any
+more, and hands exactly these files over; what is misnamed stays where it is, with the reason in the receipt.
 
 **When `wait_for_deliverables` waits** the designer has the next move; the Board lists what is missing and
 which files are misnamed. Waiting costs no worker slot. **When it fails** the deadline of the stage is over,

@@ -2,16 +2,17 @@
 ### Inbox watch: every complete drop becomes a batch
 
 **Starts when** the triggerer sees a drop in the inbox (folder or S3) that is complete: its marker
-`_COMPLETE` or its card `batch.yaml` is there, or it has been quiet for the set time. **Ends with** an
-event per batch, which starts `ingest_batch`, or the workflow that `drops` in
-`include/templates/workflow.yaml` names for the folder.
+`_COMPLETE` is there, or every file that its manifest lists (a BagIt bag, `SHA256SUMS` and its kin), or it has
+been quiet for the set time. **Ends with** an event per batch, which starts `ingest_batch`, or the workflow that
+`drops` in `include/templates/workflow.yaml` names for the folder.
 
 Several drops at once are one run here and one run each from then on. Registering is idempotent by the
 drop's location, and a drop is told again every minute until a workflow has claimed its batch: an event told
 twice, or lost, neither doubles nor loses a batch.
 
 **Files that come late**, after their batch was done, are moved to a drop beside it (`<drop>~2`) and become a
-batch of their own under the same card. The receipt of the first one names them.
+batch of their own under the same card. The receipt of the first one names them. Files that lie in no folder
+are a batch, too. What can't be taken up as it is, *DAM → Batches* names.
 """
 
 from airflow.sdk import DAG

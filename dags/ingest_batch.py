@@ -4,13 +4,15 @@
 **Starts when** a batch is complete: the brief's deliverables, a supplier's drop, an upload. **Ends with**
 versions ingested and frozen as packages; each package's event starts `review_package`.
 
-**What it does.** Cuts the batch into chunks by bytes and takes every file through the gate: checksum,
+**What it does.** Unpacks archives, reads manifests, bags and sidecars, cuts the batch into chunks by bytes
+and takes every file through the gate: checksum,
 format by content, full decode, fingerprints, duplicates, embedded metadata, vault, tags, rights. Then
 the metadata contract (Great Expectations) divides the batch: what is complete goes on at once, what is
 not waits for the librarian.
 
 **Refused files** are in quarantine with a reason a person understands: see the batch's receipt under
-*DAM*. Their siblings are not held up.
+*DAM*. Their siblings are not held up. Deliverables among them are asked for again at once (`ask_again` starts
+`create_assets`, with the reasons as the tasks' notes).
 
 **When `librarian` waits** the librarian has the next move, in *DAM → Librarian*.
 

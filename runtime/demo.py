@@ -261,6 +261,7 @@ class Demo:
             },
         }
         self.services.storage.inbox.put(f"{location}/batch.yaml", yaml.safe_dump(card).encode())
+        self.services.storage.inbox.put(f"{location}/_COMPLETE", b"")
         self.say(f"   Northlight dropped {len(files)} files into inbox/{location}")
 
         def registered() -> str | None:

@@ -17,6 +17,7 @@ import airflow_home as home
 from dam.catalog.session import upgrade
 from dam.services import Services
 from dam.settings import PROJECT, Settings
+from dam.storage import Storage
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
@@ -78,8 +79,37 @@ def services(catalog_url: str, tmp_path: Path) -> Iterator[Services]:
             signing_key=tmp_path / "anchor.pem",
         )
     )
+    import world
+
+    world.limit(made, settle_seconds=0)  # tests put whole files
     yield made
     made.engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def s3_url() -> Iterator[str]:
+    """An S3 server over HTTP on this machine."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(params=["folder", "s3"])
+def anywhere(request: pytest.FixtureRequest, services: Services) -> Services:
+    """Services whose stores are folders, and again with S3 over the wire."""
+    if request.param == "s3":
+        import boto3
+
+        options = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+        options["endpoint_url"] = request.getfixturevalue("s3_url")
+        bucket = f"b-{uuid.uuid4().hex[:12]}"
+        boto3.client("s3", **options).create_bucket(Bucket=bucket)
+        services.__dict__["storage"] = Storage(f"s3://{bucket}/dam", options)
+    return services
 
 
 @pytest.fixture(scope="session")

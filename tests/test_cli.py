@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from sqlalchemy import select, text
@@ -12,7 +13,9 @@ import world
 from dam import audit
 from dam.catalog.models import Batch
 from dam.cli import app
+from dam.ingest import drops, local
 from dam.review import packages
+from dam.storage.folder import FolderStore
 
 
 @pytest.fixture
@@ -52,6 +55,112 @@ def test_ingest_knows_who_sent_the_files_or_asks(dam, services, tmp_path, monkey
     assert done.exit_code == (0 if sender else 2)
     if not sender:
         assert f"--sent-by: the log-in '{login}' is nobody in workflow.yaml" in done.output
+
+
+def test_the_summary_of_json_lines_goes_to_stderr(dam, tmp_path):
+    world.picture(tmp_path / "drop", "A_ACME_20270301_v01.jpg")
+    done = dam("ingest", str(tmp_path / "drop"), "--json", "--sent-by", "north")
+    [line] = map(json.loads, done.stdout.splitlines())
+    assert list(line) == ["path", "sha256", "outcome", "reason", "media_type", "asset"]
+    assert "1 ingested" in done.stderr
+
+
+@pytest.mark.parametrize("packed", ["zip", "tar.gz"])
+def test_a_packed_folder_is_ingested_by_what_is_in_it(dam, services, tmp_path, packed):
+    world.picture(tmp_path / "drop" / "in", "A_ACME_20270301_v01.jpg")
+    kind = {"zip": "zip", "tar.gz": "gztar"}[packed]
+    path = shutil.make_archive(str(tmp_path / "all"), kind, tmp_path / "drop")
+    [line] = map(json.loads, dam("ingest", path, "--json", "--sent-by", "north").stdout.splitlines())
+    assert (line["path"], line["outcome"]) == (f"all.{packed}/in/A_ACME_20270301_v01.jpg", "ingested")
+    assert list(services.storage.inbox.list()) == []
+
+
+def test_a_folder_with_its_card_and_things_of_no_use(dam, services, tmp_path):
+    folder = tmp_path / "drop"
+    world.picture(folder, "A_ACME_20270301_v01.jpg")
+    world.picture(folder / "sub", "B_ACME_20270301_v01.jpg", seed=2)
+    (folder / "batch.yaml").write_text("supplier: Northlight\n")
+    (folder / "sub" / "batch.yaml").write_text("supplier: Other\n")
+    (folder / ".DS_Store").write_text("x")
+    (folder / "link.jpg").symlink_to(folder / "A_ACME_20270301_v01.jpg")
+    done = dam("ingest", str(folder), "--sent-by", "north")
+    assert "2 ingested; 0 incomplete; 3 left out" in done.stdout
+    with services.session() as session:
+        batch = session.scalars(select(Batch)).one()
+        assert (batch.supplier, batch.sent_by, batch.source) == ("Northlight", "north", "cli")
+
+
+def test_a_file_that_can_not_be_read_is_told_and_stops_no_other(dam, tmp_path):
+    folder = tmp_path / "drop"
+    world.picture(folder, "A_ACME_20270301_v01.jpg")
+    (folder / "back\\slash.jpg").write_bytes(b"x")
+    lines = map(json.loads, dam("ingest", str(folder), "--json", "--sent-by", "north").stdout.splitlines())
+    rows = {row["path"]: row for row in lines}
+    assert rows["A_ACME_20270301_v01.jpg"]["outcome"] == "ingested"
+    assert rows["back\\slash.jpg"]["outcome"] == "opaque"
+    assert "can't be read" in rows["back\\slash.jpg"]["reason"]
+    (folder / "A_ACME_20270301_v01.jpg").unlink()
+    done = dam("ingest", str(folder), "--sent-by", "north")
+    assert done.exit_code == 2
+    assert "no file can be read" in done.stderr
+
+
+def test_an_unknown_campaign_is_told_before_anything_is_copied(dam, services, tmp_path):
+    world.picture(tmp_path / "drop", "A_ACME_20270301_v01.jpg")
+    world.signed_brief(services)
+    done = dam("ingest", str(tmp_path / "drop"), "--campaign", "spring", "--sent-by", "north")
+    assert done.exit_code == 2
+    assert "there is no campaign 'spring' Use one of: spring-2027." in done.stderr
+    assert list(services.storage.inbox.list()) == []
+
+
+def test_killed_while_copying_nobody_else_takes_it_up_and_again_ends_the_same(dam, services, tmp_path, monkeypatch):
+    for seed, name in enumerate("AB", 1):
+        world.picture(tmp_path / "drop", f"{name}_ACME_20270301_v01.jpg", seed=seed)
+    put = FolderStore.put
+
+    def killed(self, key, *args, **kwargs):
+        if key.endswith("B_ACME_20270301_v01.jpg"):
+            raise KeyboardInterrupt
+        return put(self, key, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderStore, "put", killed)
+        assert dam("ingest", str(tmp_path / "drop"), "--sent-by", "north").exit_code != 0
+    world.limit(services, quiet_seconds=0)
+    assert drops.discover(services) == []
+    assert "2 ingested" in dam("ingest", str(tmp_path / "drop"), "--sent-by", "north").stdout
+
+
+def test_a_watched_folder_is_taken_in_as_it_fills_until_ctrl_c(dam, services, tmp_path, monkeypatch):
+    folder = tmp_path / "hot"
+    world.picture(folder / "old", "A_ACME_20270301_v01.jpg", seed=1)
+    (folder / "old" / "_COMPLETE").touch()
+    (folder / "old" / "batch.yaml").write_text("supplier: Northlight\n")
+    world.picture(folder, "LOOSE_ACME_20270301_v01.jpg", seed=2)
+    looks = []
+
+    def sleep(_seconds):
+        looks.append(None)
+        if len(looks) == 1:
+            world.picture(folder / "new", "B_ACME_20270301_v01.jpg", seed=3)
+        elif len(looks) == 2:
+            (folder / "new" / "_COMPLETE").touch()
+            world.picture(folder / "old", "C_ACME_20270301_v01.jpg", seed=4)
+        elif len(looks) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(local.time, "sleep", sleep)
+    done = dam("ingest", str(folder), "--watch", "--json", "--sent-by", "north")
+    assert done.exit_code == 0, done.output
+    names = [json.loads(line)["path"] for line in done.stdout.splitlines()]
+    assert names == [f"{name}_ACME_20270301_v01.jpg" for name in "ABC"], "the loose one may still be written"
+    assert "3 batches" in done.stderr
+    with services.session() as session:
+        assert session.scalars(select(Batch.supplier).order_by(Batch.received_at)).all() == ["Northlight", None, None]
+    looks.clear()
+    again = dam("ingest", str(folder), "--watch", "--json", "--sent-by", "north")
+    assert (again.exit_code, again.stdout) == (0, ""), "what was taken in is not taken in again"
 
 
 def test_a_missing_path_is_told_plainly(dam, tmp_path):

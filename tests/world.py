@@ -103,6 +103,11 @@ def drop(services: Services, location: str, files: Sequence[Path], *, sent_by: s
     return batches.register(services, location=location, source="inbox", sent_by=sent_by, **card)
 
 
+def limit(services: Services, **changes: Any) -> None:
+    """Change limits of the taxonomy for this test, e.g. ``quiet_seconds=0``."""
+    services.taxonomy.__dict__["limits"] = services.taxonomy.limits.model_copy(update=changes)
+
+
 def ingest(services: Services, batch_id: str) -> dict[str, int]:
     """Take a batch through the gate; return counts by outcome."""
     total: dict[str, int] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import os
 import sys
@@ -11,12 +10,15 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dam.errors import BadInput, DamError, NotFound, Refused
 from dam.services import Services
+
+if TYPE_CHECKING:
+    from dam.ingest import local
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="airflow-dam on the command line."
@@ -267,45 +269,51 @@ def ingest(
         str | None, typer.Option(help="Who made or sent the files, and so can't sign them; you when left out.")
     ] = None,
     supplier: Annotated[str | None, typer.Option(help="Name of the supplier.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON line a file.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on with what becomes complete in the folder.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON line a file; the summary goes to stderr.")] = False,
 ) -> None:
     """Ingest files with the library alone, without Airflow. The same files again change nothing.
 
-    Ends with 0 unless the batch itself could not be taken; what was refused is told file by file.
+    Ends with 0 unless the batch itself could not be taken; what was refused is told file by file. With --watch it
+    takes in what becomes complete in a folder, each of its folders as a batch, until Ctrl-C.
     """
-    from dam.enrich import contracts
-    from dam.ingest import batches, gate
+    from dam.ingest import local
+    from dam.progress import Bar
 
     services = Services.from_env()
-    sender = sent_by or _known_login(services)
-    files = _files(path)
-    location = f"{batches.DROPS}cli-{_fingerprint(files)}"
-    batch_id = _known(services, location)
-    if batch_id is None:
-        for name, file in files.items():
-            services.storage.inbox.put(f"{location}/{name}", file)
-        batch_id = batches.register(
-            services, location=location, source="cli", sent_by=sender, supplier=supplier, campaign_slug=campaign
-        )
-    for chunk in batches.plan_chunks(services, batch_id=batch_id):
-        for file_id in chunk:
-            gate.ingest_chunk(services, batch_id=batch_id, file_ids=[file_id])
-            if not as_json:
-                typer.echo(".", nl=False)
-    report = contracts.check(services, batch_id=batch_id)
-    batches.close(services, batch_id=batch_id)
-    rows = batches.receipt(services, batch_id=batch_id)
-    if as_json:
-        for row in rows:
+    sender = local.Sender(sent_by or _known_login(services), campaign, supplier)
+    if not watch:
+        with Bar(hidden=as_json) as bar:
+            taken = local.take(services, local.find(path), sender, bar)
+        _tell(taken, as_json=as_json)
+        return
+    batches = 0
+    try:
+        for found in local.watch(services, path):
+            try:
+                with Bar(hidden=as_json) as bar:
+                    taken = local.take(services, found, sender, bar)
+            except DamError as error:  # one that can't be taken does not end the watch
+                typer.echo(str(error), err=True)
+                continue
+            batches += 1
+            _tell(taken, as_json=as_json)
+    except KeyboardInterrupt:
+        typer.echo(f"Watched {path}: {batches} batches.", err=as_json)
+
+
+def _tell(taken: local.Taken, *, as_json: bool) -> None:
+    """Print what became of each file, or of each that needs a word, then a summary."""
+    for row in taken.rows:
+        if as_json:
             told = {key: row[key] for key in ("path", "sha256", "outcome", "reason", "media_type", "asset")}
             typer.echo(json.dumps(told, ensure_ascii=False))
-        return
-    typer.echo("")
-    for row in rows:
-        if row["reason"]:
+        elif row["reason"]:
             typer.echo(f"{row['outcome']}: {row['path']}: {row['reason']}")
-    counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(Counter(r["outcome"] for r in rows).items()))
-    typer.echo(f"Batch {batch_id}: {counts}; {len(report.incomplete)} incomplete.")
+    counts = Counter(row["outcome"] for row in taken.rows)
+    counted = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
+    left_out = f"; {len(taken.left_out)} left out" if taken.left_out else ""
+    typer.echo(f"Batch {taken.batch_id}: {counted}; {taken.incomplete} incomplete{left_out}.", err=as_json)
 
 
 def _known_login(services: Services) -> str:
@@ -328,40 +336,6 @@ def rescan() -> None:
 
     counts = gate.scan_again(Services.from_env())
     typer.echo(", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())) or "Nothing waits.")
-
-
-def _files(path: Path) -> dict[str, Path]:
-    """Return the files to ingest by their relative names."""
-    if path.is_file():
-        return {path.name: path}
-    if not path.is_dir():
-        raise BadInput("is neither a file nor a folder", where=str(path), remedy="Name one that is there.")
-    found = {
-        file.relative_to(path).as_posix(): file
-        for file in sorted(path.rglob("*"))
-        if file.is_file() and not file.is_symlink() and not file.name.startswith(".")
-    }
-    if not found:
-        raise BadInput("has no files", where=str(path), remedy="Put files into it.")
-    return found
-
-
-def _fingerprint(files: dict[str, Path]) -> str:
-    """Return a name for exactly these files with exactly these bytes."""
-    digest = hashlib.sha256()
-    for name, file in files.items():
-        with file.open("rb") as stream:
-            digest.update(f"{name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest()[:24]
-
-
-def _known(services: Services, location: str) -> str | None:
-    from sqlalchemy import select
-
-    from dam.catalog.models import Batch
-
-    with services.session() as session:
-        return session.scalar(select(Batch.id).where(Batch.location == location, Batch.status == "done"))
 
 
 if __name__ == "__main__":

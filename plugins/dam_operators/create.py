@@ -35,8 +35,8 @@ class OpenCreatorTasksOperator(DamOperator):
 
     Skipped when a later brief of the campaign is signed.
 
-    :param key: a brief id (all its deliverables) or a package id (only the versions for which changes
-        were requested) (templated).
+    :param key: a brief id (all its deliverables), a package id (only the versions for which changes were
+        requested) or a batch id (only what the gate did not take of it) (templated).
     """
 
     template_fields: Sequence[str] = ("key",)
@@ -53,6 +53,8 @@ class OpenCreatorTasksOperator(DamOperator):
         with _skipped_when_cancelled():
             if self.key.startswith("brf_"):
                 opened = deliverables.open_tasks(self.services, brief_id=self.key, run=run)
+            elif self.key.startswith("bat_"):
+                opened = deliverables.open_again(self.services, batch_id=self.key, run=run)
             else:
                 opened = deliverables.reopen(self.services, package_id=self.key, run=run)
         self.log.info("Drop folder %s; tasks: %s", opened["location"], opened["tasks"])

@@ -12,7 +12,7 @@ from dam_operators.triggers import InboxTrigger
 
 #: A brief was signed; key: brief id.
 BRIEF_SIGNED = Asset("dam_brief_signed", uri="x-dam://brief/signed")
-#: A review asked for changes; key: package id.
+#: A review asked for changes, or the gate refused deliverables; key: package id or batch id.
 CHANGES_REQUESTED = Asset("dam_changes_requested", uri="x-dam://package/changes-requested")
 #: Files landed and are complete; key: batch id.
 BATCH_READY = Asset("dam_batch_ready", uri="x-dam://batch/ready")

@@ -9,13 +9,14 @@ from airflow.sdk import TaskGroup
 
 from dam_operators.activate import PublishOperator, RenditionOperator, RightsPreflightOperator
 from dam_operators.base import AnnounceOperator
-from dam_operators.events import PACKAGE_READY
+from dam_operators.events import CHANGES_REQUESTED, PACKAGE_READY
 from dam_operators.human import ClearRisksOperator, LibrarianOperator, SeatOperator
 from dam_operators.ingest import (
     CloseBatchOperator,
     IngestChunkOperator,
     MetadataContractOperator,
     PlanBatchOperator,
+    RefusedDeliverablesOperator,
 )
 from dam_operators.review import FreezePackageOperator, ProofsOperator, VerdictOperator
 
@@ -41,6 +42,8 @@ def _part(task: Any, key: str) -> Any:
 def ingest(batch_id: Any, *, max_bytes: int = 512_000_000) -> Ingested:
     """Take a batch through the gate, chunk by chunk, then hold it to its metadata contract.
 
+    Deliverables that the gate refuses are asked for again at once.
+
     :param batch_id: the batch's id or an XCom of it. :param max_bytes: most bytes in a chunk.
     """
     with TaskGroup("ingest", prefix_group_id=False):
@@ -52,6 +55,11 @@ def ingest(batch_id: Any, *, max_bytes: int = 512_000_000) -> Ingested:
         librarian = LibrarianOperator(task_id="librarian", batch_id=batch_id, incomplete=_part(contract, "incomplete"))
         close = CloseBatchOperator(task_id="close", batch_id=batch_id, trigger_rule="none_failed_min_one_success")
         chunks >> contract >> librarian >> close
+        refused = RefusedDeliverablesOperator(
+            task_id="refused_deliverables", batch_id=batch_id, trigger_rule="none_failed_min_one_success"
+        )
+        chunks >> refused
+        AnnounceOperator(task_id="ask_again", event=CHANGES_REQUESTED, keys=refused.output)
     return Ingested(batch_id=batch_id, complete=_part(contract, "complete"), completed=librarian.output)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from dam.errors import DamError
 from dam_operators.base import DamOperator, run_name
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class RegisterDropsOperator(DamOperator):
-    """Registers every complete drop of the inbox as a batch.
+    """Registers every complete drop of the inbox as a batch. One that can't be registered stops no other.
 
     Names the batches as well that an earlier run registered but that no workflow has taken up since.
 
@@ -27,15 +28,18 @@ class RegisterDropsOperator(DamOperator):
 
     def work(self, context: Context) -> dict[str, list[str]]:
         """Register; a drop that is registered already keeps its batch, and files that came late get their own."""
-        from dam.ingest import batches
+        from dam.ingest import batches, drops
         from dam_operators.stage import workflow
 
         by_name: dict[str, list[str]] = {name: [] for name in ("default", *workflow().drops)}
-        for location in batches.discover(self.services):
-            drop = batches.set_late_apart(self.services, location=location)
-            batch_id = batches.register(
-                self.services, location=drop, source="inbox", sent_by="airflow", run=run_name(context)
-            )
+        for location in drops.discover(self.services):
+            try:
+                batch_id = batches.register(
+                    self.services, location=location, source="inbox", sent_by="airflow", run=run_name(context)
+                )
+            except DamError as error:  # it is looked for again, so nothing is lost
+                self.log.warning("%s was not registered: %s", location, error)
+                continue
             name = location.split("/")[1]
             told = by_name[name if name in workflow().drops else "default"]
             if batch_id not in told:
@@ -133,6 +137,29 @@ class CloseBatchOperator(DamOperator):
         from dam.ingest import batches
 
         return dict(batches.close(self.services, batch_id=self.batch_id, run=run_name(context)))
+
+
+class RefusedDeliverablesOperator(DamOperator):
+    """Says whether the gate refused files that answer creators' tasks. Returns the batch's id when it did.
+
+    Announce it as a change request: the tasks are opened again, with the reasons. Skipped when nothing was refused.
+
+    :param batch_id: the batch (templated).
+    """
+
+    template_fields: Sequence[str] = ("batch_id",)
+
+    def __init__(self, *, batch_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.batch_id = batch_id
+
+    def work(self, context: Context) -> str:
+        """Look."""
+        from dam.create import deliverables
+
+        if not deliverables.refused(self.services, batch_id=self.batch_id):
+            raise AirflowSkipException("every deliverable was taken")
+        return self.batch_id
 
 
 class ChecksumOperator(DamOperator):

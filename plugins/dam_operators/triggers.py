@@ -100,11 +100,11 @@ class InboxTrigger(BaseEventTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look for drops for ever."""
-        from dam.ingest import batches
+        from dam.ingest import drops
 
         told: dict[str, float] = {}
         while True:
-            found = await asyncio.to_thread(batches.discover, get_services())
+            found = await asyncio.to_thread(drops.discover, get_services())
             now = time.monotonic()
             told = {location: when for location, when in told.items() if location in found}
             if any(now - told.get(location, -math.inf) >= self.again_seconds for location in found):

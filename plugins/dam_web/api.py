@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 from contextlib import suppress
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, HTTPException, Request, Response
-from fastapi.concurrency import run_in_threadpool
+from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from dam.catalog import claims
 from dam.enrich import contracts
-from dam.errors import BadInput, DamError
-from dam.ingest import batches, duplicates, merges
+from dam.errors import DamError
+from dam.ingest import batches, duplicates, merges, suppliers
 from dam.review import packages, queries, remarks, seats
 from dam_web import airflow_api, views
 from dam_web.auth import Asking, Visitor, may, sees_place
@@ -27,7 +25,6 @@ VerdictName = Literal["approve", "request_changes", "reject"]
 Librarian = Annotated[Visitor, may("librarian", "dam_admin")]
 Merger = Annotated[Visitor, may(*merges.MERGERS)]
 Reopener = Annotated[Visitor, may(*packages.REOPENERS)]
-Uploader = Annotated[Visitor, may("designer", "librarian", "dam_admin")]
 Reviewer = Annotated[
     Visitor, may("brand_reviewer", "legal_reviewer", "marketing_lead", "designer", "librarian", "dam_admin")
 ]
@@ -92,12 +89,6 @@ class PairAnswer(BaseModel):
     """What a librarian says of two versions that look alike; null asks again."""
 
     answer: duplicates.Answer | None
-
-
-class NewUpload(BaseModel):
-    """An upload for a campaign, or for none."""
-
-    campaign: str | None = None
 
 
 @router.get("/board")
@@ -171,6 +162,18 @@ def merge(given: NewMerge, person: Merger) -> dict[str, Any]:
 def undo_merge(merge_id: str, given: Undo, person: Merger) -> dict[str, Any]:
     """Undo a merge."""
     return merges.undo(services(), merge_id=merge_id, person=person.username, void_approvals=given.void_approvals)
+
+
+@router.get("/suppliers")
+def all_suppliers() -> list[dict[str, Any]]:
+    """Return every supplier's scorecard over all time."""
+    return suppliers.overview(services())
+
+
+@router.get("/suppliers/{supplier:path}")
+def one_supplier(supplier: str) -> list[dict[str, Any]]:
+    """Return a supplier's scorecard by month."""
+    return suppliers.by_month(services(), supplier=supplier)
 
 
 @router.get("/vocabulary")
@@ -293,47 +296,3 @@ def resolve(annotation_id: str, person: Reviewer) -> dict[str, str]:
     """Mark a remark as answered."""
     remarks.resolve(services(), annotation_id=annotation_id, person=person.username)
     return {"resolved_by": person.username}
-
-
-@router.post("/uploads")
-def new_upload(given: NewUpload, person: Uploader) -> dict[str, str]:
-    """Begin an upload; put its files, then complete it."""
-    location = batches.new_upload(services(), person=person.username, campaign_slug=given.campaign)
-    return {"upload": location.removeprefix(batches.DROPS)}
-
-
-@router.put("/uploads/{upload}/{name}")
-async def put_file(upload: str, name: str, request: Request, person: Uploader) -> dict[str, Any]:
-    """Put one file of an upload: the request's body is the file."""
-    location = _location(upload)
-    _check_owner(location, person)
-    if not re.fullmatch(r"[^/\\\x00]{1,200}", name) or name.startswith((".", "_")) or name == batches.CARD:
-        raise BadInput(f"{name!r} can't be a file's name here", where="upload", remedy="Rename the file.")
-    import tempfile
-
-    with tempfile.TemporaryFile() as spool:
-        async for block in request.stream():
-            await run_in_threadpool(spool.write, block)
-        spool.seek(0)
-        stored = await run_in_threadpool(services().storage.inbox.put, f"{location}/{name}", spool)
-    return {"name": name, "sha256": stored.sha256, "bytes": stored.bytes}
-
-
-@router.post("/uploads/{upload}/complete")
-def complete(upload: str, person: Uploader) -> dict[str, str]:
-    """Complete an upload: it becomes a batch, and ingest begins."""
-    location = _location(upload)
-    _check_owner(location, person)
-    batches.complete_upload(services(), location=location)
-    return {"location": location}
-
-
-def _location(upload: str) -> str:
-    if not re.fullmatch(r"upload-up_[0-9a-z]{26}", upload):
-        raise HTTPException(404, "There is no such upload.")
-    return batches.DROPS + upload
-
-
-def _check_owner(location: str, person: Visitor) -> None:
-    if batches.upload_owner(services(), location=location) != person.username:
-        raise HTTPException(403, "This upload is somebody else's.")

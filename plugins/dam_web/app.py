@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.middleware.base import RequestResponseEndpoint
 
 from dam.errors import BadInput, DamError, NotFound, Refused
-from dam_web import api, librarian, media, pages
+from dam_web import api, librarian, media, pages, uploads
 from dam_web.airflow_api import AirflowSaysNo
 from dam_web.auth import LoginNeeded, same_site, visitor
 
@@ -28,7 +28,7 @@ def make_app() -> FastAPI:
         openapi_url=None,
         dependencies=[Depends(visitor), Depends(same_site)],
     )
-    for router in (pages.router, librarian.router, media.router, api.router):
+    for router in (pages.router, librarian.router, media.router, api.router, uploads.router):
         app.include_router(router)
     app.add_exception_handler(DamError, _plainly)
     app.add_exception_handler(LoginNeeded, _to_login)
@@ -55,10 +55,9 @@ async def _plainly(request: Request, error: Exception) -> Response:
             if isinstance(error, kind):
                 status = code
     told: dict[str, Any] = {"what": error.what, "where": error.where, "remedy": error.remedy}
-    if following := getattr(error, "next_package_id", None):
-        told["next_package_id"] = following
-    if voids := getattr(error, "voids", None):
-        told["voids"] = voids
+    for name in ("next_package_id", "voids", "offset"):  # what a program needs to go on
+        if (value := getattr(error, name, None)) is not None:
+            told[name] = value
     if "text/html" in request.headers.get("accept", ""):
         return pages.error_page(request, status, told)
     return JSONResponse(told, status_code=status)

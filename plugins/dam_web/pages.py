@@ -12,9 +12,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from dam.enrich import results
+from dam.enrich import results, rights
 from dam.errors import DamError
-from dam.ingest import batches, duplicates
+from dam.ingest import batches, drops, duplicates, suppliers, uploads
 from dam.ingest.media import clock
 from dam.ingest.merges import MERGERS
 from dam.review import queries
@@ -24,6 +24,7 @@ from dam.workflow import STAGES
 from dam_web import airflow_api, views
 from dam_web.auth import Asking, Visitor, sees_place
 from dam_web.deps import services
+from dam_web.uploads import PEOPLE
 
 router = APIRouter(default_response_class=HTMLResponse)
 #: Pairs of look-alikes on a page.
@@ -47,6 +48,23 @@ def _size(length: int) -> str:
     return f"{length} bytes"
 
 
+def _span(seconds: float) -> str:
+    """Return a span of time as people read it."""
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _share(share: float | None) -> str:
+    """Return a share as people read it; a dash where there is nothing to share."""
+    return "–" if share is None else f"{share * 100:.0f} %"
+
+
+def _month(text: str) -> str:
+    """Return ``2027-03`` as people read it."""
+    return f"{datetime.fromisoformat(f'{text}-01'):%B %Y}"
+
+
 def _words(text: str) -> str:
     return text.replace("_", " ")
 
@@ -67,6 +85,9 @@ _environment.filters |= {
     "when": _when,
     "size": _size,
     "clock": clock,
+    "span": _span,
+    "share": _share,
+    "month": _month,
     "words": _words,
     "label": label,
     "all": _all,
@@ -81,7 +102,7 @@ def _page(request: Request, person: Visitor | None, template: str, **values: Any
     return HTMLResponse(text)
 
 
-def error_page(request: Request, status: int, told: dict[str, str]) -> Response:
+def error_page(request: Request, status: int, told: dict[str, Any]) -> Response:
     """Return an error as a page in plain words."""
     page = _page(request, None, "error.html.j2", told=told, status=status)
     page.status_code = status
@@ -176,16 +197,35 @@ def all_duplicates(request: Request, person: Asking, answered: bool = False, pag
 
 @router.get("/batches")
 def all_batches(request: Request, person: Asking) -> Response:
-    """The newest batches."""
-    return _page(request, person, "batches.html.j2", batches=views.batches(services()))
+    """The newest batches, and what lies in the inbox and needs a hand."""
+    problems = drops.problems(services())
+    return _page(request, person, "batches.html.j2", batches=views.batches(services()), problems=problems)
 
 
 @router.get("/batches/{batch_id}")
 def batch(request: Request, batch_id: str, person: Asking) -> Response:
-    """A batch's receipt."""
+    """A batch's card and receipt."""
+    card = batches.card(services(), batch_id=batch_id)
     rows = batches.receipt(services(), batch_id=batch_id)
-    late = batches.came_late(services(), batch_id=batch_id)
-    return _page(request, person, "batch.html.j2", batch_id=batch_id, rows=rows, late=late)
+    late = drops.came_late(services(), batch_id=batch_id)
+    return _page(request, person, "batch.html.j2", card=card, rows=rows, late=late)
+
+
+@router.get("/suppliers")
+def all_suppliers(request: Request, person: Asking) -> Response:
+    """Every supplier's scorecard."""
+    cards = suppliers.overview(services())
+    return _page(request, person, "suppliers.html.j2", cards=cards, shares=suppliers.SHARES)
+
+
+@router.get("/suppliers/{supplier:path}")
+def one_supplier(request: Request, supplier: str, person: Asking) -> Response:
+    """A supplier's scorecard over time, and their newest batches."""
+    months = suppliers.by_month(services(), supplier=supplier)
+    newest = views.batches(services(), supplier=supplier)
+    return _page(
+        request, person, "supplier.html.j2", supplier=supplier, months=months, batches=newest, shares=suppliers.SHARES
+    )
 
 
 @router.get("/librarian")
@@ -216,7 +256,16 @@ def contract(request: Request, batch_id: str, person: Asking) -> Response:
 @router.get("/upload")
 def upload(request: Request, person: Asking) -> Response:
     """Upload files from the browser."""
-    return _page(request, person, "upload.html.j2", campaigns=views.campaigns(services()))
+    return _page(
+        request,
+        person,
+        "upload.html.j2",
+        campaigns=views.campaigns(services()),
+        may_upload=person.holds(*PEOPLE),
+        unfinished=uploads.unfinished(services(), person=person.username),
+        releases=rights.RELEASES,
+        suppliers=[card["supplier"] for card in suppliers.overview(services())],
+    )
 
 
 @router.get("/reports")

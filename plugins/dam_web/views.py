@@ -12,6 +12,7 @@ from dam.catalog.lifecycle import holds_on
 from dam.catalog.models import (
     Asset,
     Batch,
+    BatchFile,
     Campaign,
     Description,
     KpiReport,
@@ -338,12 +339,22 @@ def search(services: Services, words: str, *, limit: int = 60, offset: int = 0) 
         }
 
 
-def batches(services: Services, *, waiting: bool = False) -> list[dict[str, Any]]:
-    """Return the newest batches, or only those that wait for the librarian."""
+def batches(services: Services, *, waiting: bool = False, supplier: str | None = None) -> list[dict[str, Any]]:
+    """Return the newest batches: all, those that wait for the librarian, or those of a supplier."""
     with services.session() as session:
-        query = select(Batch).order_by(Batch.received_at.desc()).limit(100)
+        query = select(Batch).order_by(Batch.received_at.desc()).limit(100).options(selectinload(Batch.campaign))
         if waiting:
             query = query.where(Batch.status == "waiting")
+        if supplier is not None:
+            query = query.where(Batch.supplier == supplier)
+        found = session.scalars(query).all()
+        refused = BatchFile.outcome.in_(["quarantined", "opaque"])
+        counted = session.execute(
+            select(BatchFile.batch_id, func.count(), func.count().filter(refused))
+            .where(BatchFile.batch_id.in_([batch.id for batch in found]))
+            .group_by(BatchFile.batch_id)
+        )
+        counts = {batch_id: (files, bad) for batch_id, files, bad in counted}
         return [
             {
                 "batch_id": batch.id,
@@ -353,10 +364,11 @@ def batches(services: Services, *, waiting: bool = False) -> list[dict[str, Any]
                 "status": batch.status,
                 "received_at": batch.received_at.isoformat(),
                 "campaign": batch.campaign.name if batch.campaign else None,
-                "files": len(batch.files),
-                "refused": sum(row.outcome in ("quarantined", "opaque") for row in batch.files),
+                "files": counts.get(batch.id, (0, 0))[0],
+                "refused": counts.get(batch.id, (0, 0))[1],
+                "notes": len(batch.notes),
             }
-            for batch in session.scalars(query)
+            for batch in found
         ]
 
 

@@ -8,6 +8,7 @@ import world
 from dam.catalog.models import CreatorTask
 from dam.create import deliverables
 from dam.errors import BadInput, NotFound, Refused
+from dam.ingest import batches
 from dam.plan import briefs
 
 
@@ -138,3 +139,73 @@ def test_reopening_an_approved_package_is_refused(services, tmp_path):
     world.sign_all(services, package_id)
     with pytest.raises(BadInput, match="waits for changes"):
         deliverables.reopen(services, package_id=package_id)
+
+
+# ------------------------------------------------------------------------------------------ what arrives
+
+
+def test_a_file_that_is_still_being_written_has_not_arrived(services, opened):
+    world.limit(services, settle_seconds=30)
+    state = put(services, opened, HERO_A, HERO_B)
+    assert (state["complete"], state["arrived"], state["arriving"]) == (False, [], [HERO_A, HERO_B])
+    with pytest.raises(Refused, match="is missing"):
+        deliverables.submit(services, batch_id=opened["batch_id"])
+    world.limit(services, settle_seconds=0)
+    assert deliverables.arrived(services, batch_id=opened["batch_id"])["complete"]
+
+
+def test_what_systems_leave_and_sidecars_are_nothing_misnamed(services, opened):
+    state = put(services, opened, HERO_A, HERO_B, ".DS_Store", HERO_A.replace(".jpg", ".xmp"))
+    assert (state["complete"], state["misnamed"]) == (True, [])
+
+
+def deliver(services, opened, tmp_path, **files):
+    """Put files under their names, submit and ingest them; return the receipt's rows by name."""
+    for name, data in files.items():
+        services.storage.inbox.put(f"{opened['location']}/{name}", data)
+    deliverables.submit(services, batch_id=opened["batch_id"])
+    world.ingest(services, opened["batch_id"])
+    return {row["path"]: row for row in batches.receipt(services, batch_id=opened["batch_id"])}
+
+
+def test_misnamed_files_are_not_ingested_but_told_in_the_receipt(services, opened, tmp_path):
+    good = [world.picture(tmp_path, f"{n}.jpg", seed=n).read_bytes() for n in range(4)]
+    files = {HERO_A: good[0], HERO_B: good[1], "hero final.jpg": good[2], HERO_A.replace("v01", "v07"): good[3]}
+    rows = deliver(services, opened, tmp_path, **files)
+    assert {name: row["outcome"] for name, row in rows.items()} == {
+        HERO_A: "ingested", HERO_B: "ingested", "hero final.jpg": "opaque", HERO_A.replace("v01", "v07"): "opaque",
+    }  # fmt: skip
+    assert "Name it like" in rows["hero final.jpg"]["reason"]
+    assert rows["hero final.jpg"]["reason"].endswith("It stays in the inbox.")
+    batches.close(services, batch_id=opened["batch_id"])
+    left = {entry.key.rsplit("/", 1)[1] for entry in services.storage.inbox.list()}
+    assert left == {"hero final.jpg", HERO_A.replace("v01", "v07")}
+
+
+def test_the_task_of_a_file_that_the_gate_refused_opens_again_with_the_reason(services, opened, tmp_path):
+    damaged = world.truncated(world.picture(tmp_path, "a.jpg", seed=1), 0.5).read_bytes()
+    known = world.picture(tmp_path, "b.jpg", seed=2)
+    world.ingest(services, world.drop(services, "drops/before", [known]))
+    rows = deliver(services, opened, tmp_path, **{HERO_A: damaged, HERO_B: known.read_bytes()})
+    assert {row["outcome"] for row in rows.values()} == {"quarantined", "duplicate"}
+    assert len(deliverables.refused(services, batch_id=opened["batch_id"])) == 2
+    again = deliverables.open_again(services, batch_id=opened["batch_id"])
+    assert again["batch_id"] != opened["batch_id"]
+    assert deliverables.open_again(services, batch_id=opened["batch_id"]) == again
+    notes = {task["project"]: task["note"] for task in again["tasks"]}
+    assert "cut off" in notes["SPRING27-HERO-A"]
+    assert "in the library already" in notes["SPRING27-HERO-B"]
+    with services.session() as session:
+        open_tasks = session.query(CreatorTask).filter_by(status="open").all()
+        assert {(task.round, task.batch_id) for task in open_tasks} == {(2, again["batch_id"])}
+    new = {name: world.picture(tmp_path, name, seed=seed).read_bytes() for seed, name in enumerate((HERO_A, HERO_B), 7)}
+    rows = deliver(services, again, tmp_path, **new)
+    assert {row["outcome"] for row in rows.values()} == {"ingested"}
+    assert deliverables.refused(services, batch_id=again["batch_id"]) == []
+
+
+def test_nothing_opens_again_when_every_deliverable_was_taken(services, tmp_path):
+    batch_id, _ = world.designers_batch(services, tmp_path)
+    assert deliverables.refused(services, batch_id=batch_id) == []
+    with pytest.raises(BadInput, match="every deliverable in it was taken"):
+        deliverables.open_again(services, batch_id=batch_id)

@@ -114,7 +114,7 @@ def test_a_phone_needs_no_sideways_scrolling(as_person, stack, told):
 def test_a_designer_uploads_and_a_viewer_can_not(as_person, stack, library, tmp_path):
     page = as_person("dario")
     page.goto(f"{stack.url}/dam/upload")
-    page.set_input_files("input[type=file]", str(world.picture(tmp_path, "UPLOAD_ACME_20270301_v01.jpg", seed=77)))
+    page.set_input_files("input[name=files]", str(world.picture(tmp_path, "UPLOAD_ACME_20270301_v01.jpg", seed=77)))
     page.click("button:has-text('Upload')")
     page.wait_for_selector("#live.shown:has-text('Uploaded')", timeout=20000)
 
@@ -169,6 +169,7 @@ def test_people_fill_in_answer_and_decide_in_the_browser(as_person, stack, libra
         library.storage.inbox.put(f"{location}/{path.name}", path)
     card = {"campaign": told["campaign"], "supplier": "Eastlight", "sent_by": "eastlight"}
     library.storage.inbox.put(f"{location}/batch.yaml", yaml.safe_dump(card).encode())
+    library.storage.inbox.put(f"{location}/_COMPLETE", b"")
 
     def registered():
         with library.session() as session:

@@ -13,7 +13,6 @@ from sqlalchemy import func, select
 
 import world
 from dam import audit
-from dam.catalog.claims import claim
 from dam.catalog.models import Asset, Batch, BatchFile, Description, NearDuplicate, Version
 from dam.ingest import batches, gate
 from dam.storage import Corrupt
@@ -303,19 +302,3 @@ def test_closing_waits_for_every_file(services, tmp_path):
     assert batches.close(services, batch_id=batch_id) == {"ingested": 1}
     assert list(services.storage.inbox.list("drops/a/")) == []
     assert count(services, BatchFile) == 1
-
-
-def test_drops_are_found_when_they_are_complete_and_until_they_are_taken_up(services, tmp_path):
-    path = world.picture(tmp_path, "A_ACME_20270301_v01.jpg")
-    services.storage.inbox.put("drops/x/A.jpg", path)
-    services.storage.inbox.put("drops/partners/y/B.jpg", path)
-    assert batches.discover(services) == []
-    services.storage.inbox.put("drops/x/_COMPLETE", b"")
-    services.storage.inbox.put("drops/partners/y/batch.yaml", b"sent_by: north\nsupplier: Northlight\n")
-    assert batches.discover(services) == ["drops/partners/y", "drops/x"]
-    batch_id = batches.register(services, location="drops/partners/y", source="inbox", sent_by="airflow")
-    claim(services, stage="partner_drop", key=batch_id, run="partner_drop/r1")
-    assert batches.discover(services) == ["drops/x"]
-    with services.session() as session:
-        batch = session.get_one(Batch, batch_id)
-        assert (batch.sent_by, batch.supplier) == ("north", "Northlight")

@@ -634,7 +634,7 @@ class TestTriggers:
         import asyncio
 
         from dam.catalog.claims import claim
-        from dam.ingest import batches
+        from dam.ingest import batches, drops
         from dam_operators import triggers
 
         class Enough(Exception):
@@ -653,12 +653,12 @@ class TestTriggers:
                 async for event in triggers.InboxTrigger(poll_seconds=0, again_seconds=again_seconds).run():
                     heard.append(event.payload["locations"])
 
-            monkeypatch.setattr(batches, "discover", look)
+            monkeypatch.setattr(drops, "discover", look)
             with pytest.raises(Enough):
                 asyncio.run(listen())
             return heard
 
-        discover = batches.discover
+        discover = drops.discover
         monkeypatch.setattr(triggers, "get_services", lambda: services)
         services.storage.inbox.put("drops/x/_COMPLETE", b"")
         assert told(again_seconds=3600) == [["drops/x"]]
@@ -688,8 +688,6 @@ class TestRegisterDrops:
         assert register() == {"default": [x], "partners": [y]}
 
     def test_late_files_are_a_batch_of_the_same_workflow(self, register, services, tmp_path):
-        import os
-
         from dam.catalog.claims import claim
         from dam.ingest import batches
 
@@ -699,10 +697,54 @@ class TestRegisterDrops:
         world.ingest(services, first)
         batches.close(services, batch_id=first)
         services.storage.inbox.put(f"{folder}/B.jpg", world.picture(tmp_path, "B.jpg", seed=2))
-        os.utime(services.storage.inbox.root / folder / "B.jpg", (0, 0))
+        world.limit(services, quiet_seconds=0)
         [second] = register()["partners"]
         assert second != first
         assert world.ingest(services, second) == {"ingested": 1}
+
+    def test_one_that_can_not_be_registered_stops_no_other(self, register, services, monkeypatch):
+        from dam.errors import BadInput
+        from dam.ingest import batches
+
+        for name in "ab":
+            services.storage.inbox.put(f"drops/{name}/_COMPLETE", b"")
+        known = batches.register
+
+        def fails(services, *, location, **more):
+            if location == "drops/a":
+                raise BadInput("is no use")
+            return known(services, location=location, **more)
+
+        monkeypatch.setattr(batches, "register", fails)
+        assert [len(told) for told in register().values()] == [1, 0]
+
+
+class TestRefusedDeliverables:
+    def test_they_are_announced_and_their_tasks_opened_again(self, run, services, tmp_path):
+        from dam.create import deliverables
+        from dam_operators.create import OpenCreatorTasksOperator
+        from dam_operators.ingest import RefusedDeliverablesOperator
+
+        opened = deliverables.open_tasks(services, brief_id=world.signed_brief(services))
+        for name in ("HERO-A", "HERO-B"):
+            path = f"{opened['location']}/SPRING27-{name}_ACME_20270301_v01.jpg"
+            services.storage.inbox.put(path, b"" if name == "HERO-A" else world.png_bytes((90, 90)))
+        deliverables.submit(services, batch_id=opened["batch_id"])
+        world.ingest(services, opened["batch_id"])
+        operator = RefusedDeliverablesOperator(task_id="refused", batch_id=opened["batch_id"])
+        assert operator.execute(run()) == opened["batch_id"]
+        again = OpenCreatorTasksOperator(task_id="open", key=opened["batch_id"]).execute(run())
+        state = deliverables.arrived(services, batch_id=again)
+        assert state["missing"] == ["SPRING27-HERO-A_ACME_…_v01"]
+
+    def test_nothing_is_announced_when_all_were_taken(self, run, services, tmp_path):
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        from dam_operators.ingest import RefusedDeliverablesOperator
+
+        batch_id, _ = world.designers_batch(services, tmp_path)
+        with pytest.raises(AirflowSkipException):
+            RefusedDeliverablesOperator(task_id="refused", batch_id=batch_id).execute(run())
 
 
 class TestMail:

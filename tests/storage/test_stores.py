@@ -26,18 +26,6 @@ from dam.storage.store import StoreFailed
 KEYS = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
 
 
-@pytest.fixture(scope="module")
-def s3_url():
-    """An S3 server over HTTP on this machine."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture(params=["folder", "s3"])
 def storage(request, tmp_path):
     if request.param == "folder":
@@ -337,3 +325,40 @@ def test_no_key_escapes_the_root(tmp_path, key):
 def test_refused_keys_say_why(key):
     with pytest.raises(BadInput, match="A key is a relative path"):
         checked(key)
+
+
+def test_an_object_gets_another_key_and_its_bytes_stay(storage):
+    storage.inbox.put("a/b/old", b"one")
+    storage.inbox.put("c/new", b"what was there")
+    storage.inbox.rename("a/b/old", "c/new")
+    assert (storage.inbox.read("c/new"), storage.inbox.exists("a/b/old")) == (b"one", False)
+    assert [entry.key for entry in storage.inbox.list()] == ["c/new"]
+    with pytest.raises(NotFound):
+        storage.inbox.rename("a/b/old", "d")
+
+
+def test_a_stream_that_gives_little_at_a_time_is_put_as_a_whole(storage):
+    class Dribble(io.RawIOBase):
+        def __init__(self, data):
+            self.rest = data
+
+        def read(self, size=-1):
+            part, self.rest = self.rest[:7], self.rest[7:]
+            return part
+
+    data = bytes(range(256)) * 4
+    stored = storage.vault.put("x", Dribble(data))
+    assert (stored.bytes, storage.vault.read("x")) == (len(data), data)
+
+
+def test_a_name_in_another_encoding_is_no_key(storage):
+    with pytest.raises(BadInput, match="not written in UTF-8"):
+        storage.inbox.exists("caf\udce9.jpg")
+
+
+def test_a_file_is_as_new_as_it_is_here_whatever_time_it_brought_along(tmp_path):
+    storage = Storage(str(tmp_path))
+    storage.inbox.put("old.jpg", b"x")
+    os.utime(storage.inbox.root / "old.jpg", (0, 0))
+    [entry] = storage.inbox.list()
+    assert entry.modified.year > 2000

@@ -274,7 +274,10 @@ class Batch(Base):
     sent_by: Mapped[str]  # username: who made or uploaded the files; can't take a seat on them
     rights: Mapped[dict[str, Any]] = mapped_column(default=dict)  # the batch card's rights statement
     status: Mapped[str] = mapped_column(default="open")
+    notes: Mapped[list[Any]] = mapped_column(default=list)  # {"kind", "where", "what"}: for people to read
+    papers: Mapped[list[str]] = mapped_column(default=list)  # paths of what lies in it beside its files
     received_at: Mapped[datetime] = mapped_column(default=utcnow)
+    planned_at: Mapped[datetime | None]
     done_at: Mapped[datetime | None]
 
     campaign: Mapped[Campaign | None] = relationship()
@@ -294,15 +297,18 @@ class BatchFile(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("fil"))
     batch_id: Mapped[str] = mapped_column(ForeignKey("batches.id"), index=True)
-    path: Mapped[str]  # relative to the batch's location, as sent
+    path: Mapped[str]  # relative to the batch's location, as sent; in an archive, archive.zip/inner/path
+    archive: Mapped[str | None]  # the path of the archive that it came out of
     bytes: Mapped[int] = mapped_column(BigInteger)
     promised: Mapped[dict[str, Any]] = mapped_column(default=dict)  # algorithm -> hex; empty: self-attested
     sha256: Mapped[str | None] = mapped_column(String(64), index=True)
     outcome: Mapped[str] = mapped_column(default=FileOutcome.PENDING)
     reason: Mapped[str | None]
     notes: Mapped[list[str]] = mapped_column(default=list)  # e.g. a wrong extension that was mended
+    sidecars: Mapped[list[str]] = mapped_column(default=list)  # paths of files that are about this one
     version_id: Mapped[str | None] = mapped_column(ForeignKey("versions.id"), index=True)
     seconds: Mapped[float | None]
+    done_at: Mapped[datetime | None]
 
     batch: Mapped[Batch] = relationship(back_populates="files")
     version: Mapped[Version | None] = relationship()

@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from datetime import time as clock
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
 
 from dam import audit
 from dam.catalog.models import (
     Asset,
     Batch,
+    BatchFile,
     Brief,
     Campaign,
     CreatorTask,
     Decision,
     Deliverable,
+    FileOutcome,
     Package,
     PackageVersion,
     Verdict,
     Version,
+    new_id,
     utcnow,
 )
 from dam.errors import BadInput, NotFound, Refused
-from dam.ingest import batches
+from dam.ingest import drops, paperwork
 from dam.taxonomy import naming
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from dam.services import Services
+    from dam.storage import Entry
+
+#: What a file ended as that is no version of its deliverable.
+_NOT_TAKEN = (FileOutcome.QUARANTINED, FileOutcome.OPAQUE, FileOutcome.DUPLICATE)
 
 
 class Cancelled(Refused):
@@ -104,48 +113,64 @@ def reopen(services: Services, *, package_id: str, run: str | None = None) -> di
         return _open(services, session, campaign, f"campaigns/{campaign.slug}/{package_id}", wanted, run)
 
 
-def arrived(services: Services, *, batch_id: str) -> dict[str, Any]:
-    """Look into a batch's drop folder and say what is there.
+def open_again(services: Services, *, batch_id: str, run: str | None = None) -> dict[str, Any]:
+    """Open tasks again for the deliverables whose files the gate did not take; why it did not is their note.
 
-    :returns: ``{"complete", "cancelled", "arrived", "missing", "misnamed"}``: names of files, of expected files,
-        and ``{"name", "problem"}`` of files that answer no task. ``cancelled``: nobody waits for them any more.
+    The same batch opens the same tasks.
+
+    :returns: as :func:`open_tasks`. :raises BadInput: every deliverable of the batch was taken.
     """
     with services.session() as session:
         batch = _batch(session, batch_id)
-        expected = {
-            (task.deliverable.project, _next_number(session, task)): task
-            for task in session.scalars(
-                select(CreatorTask).where(CreatorTask.batch_id == batch_id, CreatorTask.status != "cancelled")
+        wanted = [_Wanted(task.deliverable, task.answers_version_id, why) for task, why in _refused(session, batch_id)]
+        if not wanted or batch.campaign_id is None:
+            raise BadInput(
+                "every deliverable in it was taken", where=f"batch {batch_id}", remedy="Nothing is asked for again."
             )
-        }
-        client = session.get_one(Campaign, batch.campaign_id).client
-        location = batch.location
-    found: dict[tuple[str, int], str] = {}
-    misnamed = []
-    for entry in services.storage.inbox.list(f"{location}/"):
-        name = entry.key.rsplit("/", 1)[-1]
-        if batches.is_paperwork(entry.key.removeprefix(f"{location}/")):
-            continue
-        try:
-            parts = naming.parse(name)
-        except BadInput as fault:
-            misnamed.append({"name": name, "problem": f"{fault.what} {fault.remedy}"})
-            continue
-        key = (parts.project, parts.version)
-        if key in found:
-            misnamed.append({"name": name, "problem": f"It answers the same task as {found[key]}. Keep one of them."})
-        elif key in expected and parts.client == client:
-            found[key] = name
-        else:
-            wanted = ", ".join(f"{project}_{client}_…_v{number:02d}" for project, number in sorted(expected))
-            misnamed.append({"name": name, "problem": f"It answers no open task. Open are: {wanted}."})
-    missing = [f"{project}_{client}_…_v{number:02d}" for project, number in sorted(set(expected) - set(found))]
+        campaign = session.get_one(Campaign, batch.campaign_id, with_for_update=True)
+        return _open(services, session, campaign, f"campaigns/{campaign.slug}/{batch_id}", wanted, run)
+
+
+def refused(services: Services, *, batch_id: str) -> list[str]:
+    """Return the ids of the tasks whose files went through the gate and were not taken: damaged, or known already."""
+    with services.session() as session:
+        return [task.id for task, _ in _refused(session, batch_id)]
+
+
+def _refused(session: Session, batch_id: str) -> list[tuple[CreatorTask, str]]:
+    """Return the tasks of a batch whose files the gate did not take, and why."""
+    rows = session.scalars(select(BatchFile).where(BatchFile.batch_id == batch_id).order_by(BatchFile.path)).all()
+    by_project: dict[str, list[BatchFile]] = {}
+    for row in rows:
+        with contextlib.suppress(BadInput):
+            by_project.setdefault(naming.parse(paperwork.basename(row.path)).project, []).append(row)
+    found = []
+    tasks = select(CreatorTask).where(CreatorTask.batch_id == batch_id, CreatorTask.status == "done")
+    for task in session.scalars(tasks.order_by(CreatorTask.id)):
+        own = by_project.get(task.deliverable.project, [])
+        if own and all(row.outcome in _NOT_TAKEN for row in own):
+            found.append((task, "\n".join(f"{row.path}: {row.reason}" for row in own)))
+    return found
+
+
+def arrived(services: Services, *, batch_id: str) -> dict[str, Any]:
+    """Look into a batch's drop folder and say what is there.
+
+    :returns: ``{"complete", "cancelled", "arrived", "arriving", "missing", "misnamed"}``: names of files, of files that
+        are still being written, of expected files, and ``{"name", "problem"}`` of files that answer no task.
+        ``cancelled``: nobody waits for them any more.
+    """
+    with services.session() as session:
+        state = _look(services, session, _batch(session, batch_id))
     return {
-        "complete": bool(expected) and not missing,
-        "cancelled": not expected,
-        "arrived": sorted(found.values()),
-        "missing": missing,
-        "misnamed": misnamed,
+        "complete": state.complete,
+        "cancelled": state.cancelled,
+        "arrived": sorted(paperwork.basename(path) for path in state.arrived),
+        "arriving": sorted(state.arriving),
+        "missing": state.missing,
+        "misnamed": [
+            {"name": paperwork.basename(path), "problem": problem} for path, problem in state.misnamed.items()
+        ],
     }
 
 
@@ -162,6 +187,8 @@ def deadline(services: Services, *, batch_id: str) -> datetime:
 def submit(services: Services, *, batch_id: str, run: str | None = None) -> None:
     """Close the tasks of a batch whose files are all there.
 
+    Exactly these files are taken from then on; the misnamed ones beside them stay where they are, with the reason.
+
     :raises Refused: something is still missing. :raises Cancelled: a later brief was signed.
     """
     with services.session() as session:
@@ -175,21 +202,22 @@ def submit(services: Services, *, batch_id: str, run: str | None = None) -> None
             return
         if any(task.status == "cancelled" for task in tasks):
             raise Cancelled("a later brief was signed", where=f"inbox/{batch.location}")
-        state = arrived(services, batch_id=batch_id)
-        if not state["complete"]:
+        state = _look(services, session, batch)
+        if not state.complete:
             raise Refused(
-                f"{', '.join(state['missing'])} is missing",
+                f"{', '.join(state.missing)} is missing",
                 where=f"inbox/{batch.location}",
                 remedy="Put the files there under these names.",
             )
         for task in tasks:
             task.status, task.done_at = "done", utcnow()
+        session.execute(insert(BatchFile).values(_rows(batch_id, state)).on_conflict_do_nothing())
         audit.record(
             session,
             actor=batch.sent_by,
             action="batch.submitted",
             subject_id=batch_id,
-            data={"files": state["arrived"]},
+            data={"files": sorted(state.arrived)},
             run=run,
         )
 
@@ -204,6 +232,89 @@ class _Wanted:
     deliverable: Deliverable
     answers: str | None = None
     note: str = ""
+
+
+@dataclass
+class _State:
+    """What lies in a drop folder: paths with their bytes, names, expected names, and paths with their problem.
+
+    :param cancelled: nobody waits for any of its deliverables any more.
+    """
+
+    arrived: dict[str, int]
+    arriving: list[str]
+    missing: list[str]
+    misnamed: dict[str, str]
+    cancelled: bool
+
+    @property
+    def complete(self) -> bool:
+        return bool(self.arrived) and not self.missing
+
+
+def _look(services: Services, session: Session, batch: Batch) -> _State:
+    """Look into a batch's drop folder."""
+    expected = {
+        (task.deliverable.project, _next_number(session, task)): task
+        for task in session.scalars(
+            select(CreatorTask).where(CreatorTask.batch_id == batch.id, CreatorTask.status != "cancelled")
+        )
+    }
+    client = session.get_one(Campaign, batch.campaign_id).client
+    wanted = ", ".join(f"{project}_{client}_…_v{number:02d}" for project, number in sorted(expected))
+    found: dict[tuple[str, int], str] = {}
+    state = _State({}, [], [], {}, cancelled=not expected)
+    for path, entry in _lying(services, batch.location).items():
+        name = paperwork.basename(path)
+        try:
+            parts = naming.parse(name)
+        except BadInput as fault:
+            state.misnamed[path] = f"{fault.what} {fault.remedy}"
+            continue
+        key = (parts.project, parts.version)
+        if key in found:
+            state.misnamed[path] = f"It answers the same task as {found[key]}. Keep one of them."
+        elif key not in expected or parts.client != client:
+            state.misnamed[path] = f"It answers no open task. Open are: {wanted}."
+        elif drops.is_settled(services, [entry]):
+            found[key] = name
+            state.arrived[path] = entry.bytes
+        else:
+            state.arriving.append(name)
+    state.missing = [f"{project}_{client}_…_v{number:02d}" for project, number in sorted(set(expected) - set(found))]
+    return state
+
+
+def _lying(services: Services, location: str) -> dict[str, Entry]:
+    """Return the files in a drop folder by path, without what lies there beside them."""
+    litter = services.taxonomy.limits.litter
+    lying = {entry.key.removeprefix(f"{location}/"): entry for entry in drops.own(services, location)}
+    asides = {aside for of_one in paperwork.sidecars(lying).values() for aside in of_one}
+    return {
+        path: entry
+        for path, entry in lying.items()
+        if not (paperwork.is_paperwork(path) or paperwork.is_litter(path, litter) or path in asides)
+    }
+
+
+def _rows(batch_id: str, state: _State) -> list[dict[str, Any]]:
+    """Return the rows of a batch's receipt: what was asked for is pending, what answers no task stays outside."""
+    known: dict[str, Any] = {"batch_id": batch_id, "promised": {}, "sidecars": [], "notes": []}
+    rows = [
+        known | {"id": new_id("fil"), "path": path, "bytes": length, "outcome": FileOutcome.PENDING, "reason": None}
+        for path, length in state.arrived.items()
+    ]
+    return rows + [
+        known
+        | {
+            "id": new_id("fil"),
+            "path": drops.printable(path),
+            "bytes": 0,
+            "outcome": FileOutcome.OPAQUE,
+            "reason": f"{problem} It stays in the inbox.",
+        }
+        for path, problem in state.misnamed.items()
+    ]
 
 
 def _open(

@@ -232,6 +232,27 @@ def grant_asset(session: Session, *, asset_id: str, terms: dict[str, Any], sourc
     session.flush()
 
 
+#: What terms may say; see :func:`grant_asset`. ``except`` names files of a batch that they do not cover.
+FIELDS = (
+    "licence", "holder", "kind", "territories", "channels", "permissions", "duties", "max_count", "starts_on",
+    "ends_on", "model_release", "property_release", "except", "terms",
+)  # fmt: skip
+
+
+def faults(terms: dict[str, Any]) -> list[str]:
+    """Return what is wrong with terms that somebody wrote, a sentence each; :func:`grant_asset` would refuse them."""
+    found = [f"rights.{name} is missing." for name in ("licence", "holder") if not terms.get(name)]
+    read: dict[str, Any] = {}
+    for name, value in terms.items():
+        try:
+            read |= _read({name: value})
+        except BadInput as fault:
+            found.append(f"{fault.where}: {fault.what}. {fault.remedy}")
+    if read.get("starts_on") and read.get("ends_on") and read["ends_on"] < read["starts_on"]:
+        found.append("rights.ends_on: is before starts_on. Put the last day after the first.")
+    return found
+
+
 def _read(terms: dict[str, Any]) -> dict[str, Any]:
     """Return the columns of a grant that terms name, read. :raises BadInput: one of them can't be read."""
     readers: dict[str, Any] = {

@@ -58,6 +58,11 @@ def clean(found: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in plain if value not in (None, "", [], {})}
 
 
+def read_sidecar(path: Path) -> dict[str, Any]:
+    """Return the XMP of a sidecar by exiv2 key; empty when it is none or can't be read."""
+    return {key: value for key, value in read(path).items() if key.startswith("Xmp.")}
+
+
 def _decoded(part: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
     for encoding in ("utf-8", "cp1252", "latin-1"):
         try:

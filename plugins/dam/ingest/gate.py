@@ -13,7 +13,7 @@ import hashlib
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -44,6 +44,7 @@ from dam.catalog.models import (
 )
 from dam.errors import BadInput, NotFound, Refused
 from dam.ingest import embedded, sandbox
+from dam.ingest.contents import key_of
 from dam.ingest.inspection import Inspection
 from dam.ingest.scanner import AWAITED, INFECTED, NOT_SCANNED, Scan
 from dam.taxonomy import naming
@@ -59,6 +60,8 @@ _LOCK = 7_316_420_003  # pg_advisory_lock: one look for near-duplicates at a tim
 #: Files up to so many bytes are read into memory once; larger ones are read from disk.
 IN_MEMORY = 256_000_000
 _BLOCK = 1 << 20
+#: A longer XMP sidecar is not read.
+SIDECAR = 16_000_000
 #: A look at a file may take so many seconds, and one more for so many bytes of it.
 _PATIENCE, _BYTES_A_SECOND = 60.0, 2_000_000
 #: What plays may ask for so many times as long as it may play.
@@ -74,12 +77,14 @@ class _File:
 
     :param path: of its bytes, valid until the gate is done with it. :param digests: hex, by algorithm.
     :param waiting: the version of these bytes that was set aside until it is scanned.
+    :param twins: names that several files of the batch have.
     """
 
     row: BatchFile
     batch: Batch
     path: Path
     digests: dict[str, str]
+    twins: frozenset[str] = frozenset()
     notes: list[str] = field(default_factory=list)
     scan: Scan = _BEFORE
     waiting: Version | None = None
@@ -112,22 +117,33 @@ class _Unknown(_Refusal):
     """The file is kept as it is until a person says what it is."""
 
 
-def ingest_chunk(services: Services, *, batch_id: str, file_ids: list[str], run: str | None = None) -> dict[str, int]:
+def ingest_chunk(
+    services: Services,
+    *,
+    batch_id: str,
+    file_ids: list[str],
+    run: str | None = None,
+    told: Callable[[str], None] | None = None,
+) -> dict[str, int]:
     """Take files through the gate, tag them and note their rights; one bad file never stops the others.
 
     Files that are done, or that another worker has in hand, are left alone.
 
+    :param told: is called with each file's id when it is through, for a progress bar.
     :returns: counts by outcome of the files that this call brought to an end.
     """
     from dam.taxonomy import sync_terms
 
     sync_terms(services)
     _ = services.scanner  # an address that makes no sense is no file's fault
+    twins = _twins(services, batch_id)
     counts: Counter[str] = Counter()
     for file_id in file_ids:
-        outcome = _ingest_file(services, batch_id, file_id, run)
+        outcome = _ingest_file(services, batch_id, file_id, twins, run)
         if outcome:
             counts[outcome] += 1
+        if told:
+            told(file_id)
     return dict(counts)
 
 
@@ -148,47 +164,62 @@ def scan_again(services: Services, *, run: str | None = None) -> dict[str, int]:
             .where(Version.scan == AWAITED, BatchFile.outcome == FileOutcome.QUARANTINED)
             .order_by(Version.created_at, BatchFile.id)
         ).all()
-    outcomes = [_ingest_file(services, batch_id, file_id, run, again=True) for batch_id, file_id in waiting]
+    twins = {batch_id: _twins(services, batch_id) for batch_id in {batch_id for batch_id, _ in waiting}}
+    outcomes = [
+        _ingest_file(services, batch_id, file_id, twins[batch_id], run, again=True) for batch_id, file_id in waiting
+    ]
     return dict(Counter(outcome for outcome in outcomes if outcome))
 
 
+def _twins(services: Services, batch_id: str) -> frozenset[str]:
+    """Return the names that several files of a batch have, in different folders."""
+    name = func.regexp_replace(BatchFile.path, "^.*/", "").label("basename")
+    with services.session() as session:
+        return frozenset(
+            session.scalars(select(name).where(BatchFile.batch_id == batch_id).group_by(name).having(func.count() > 1))
+        )
+
+
 def _ingest_file(
-    services: Services, batch_id: str, file_id: str, run: str | None, *, again: bool = False
+    services: Services, batch_id: str, file_id: str, twins: frozenset[str], run: str | None, *, again: bool = False
 ) -> str | None:
     """Take one file through; whatever about it can't be handled sets it aside, and it alone.
 
     :param again: it is in quarantine, where it waits for the scanner.
     """
     try:
-        return _attempt(services, batch_id, file_id, run, again)
+        return _attempt(services, batch_id, file_id, twins, run, again)
     except (BadInput, UnicodeError, ValueError) as error:
         with services.session() as session:
             row = _pending(session, file_id)
             if row is None:
                 return None
             row.outcome, row.reason = FileOutcome.OPAQUE, f"It could not be taken in: {error} It stays in the inbox."
+            row.done_at = utcnow()
             _record(session, row, run)
             return str(row.outcome)
 
 
-def _attempt(services: Services, batch_id: str, file_id: str, run: str | None, again: bool) -> str | None:
+def _attempt(
+    services: Services, batch_id: str, file_id: str, twins: frozenset[str], run: str | None, again: bool
+) -> str | None:
     begun = time.monotonic()
     with services.session() as session:
         row = _pending(session, file_id, FileOutcome.QUARANTINED if again else FileOutcome.PENDING)
         if row is None:
             return None
         batch = session.get_one(Batch, batch_id)
-        store, key = services.storage.inbox, f"{batch.location}/{row.path}"
+        store, key = services.storage.inbox, key_of(batch, row)
         if again and row.version:
             store, key = services.storage.resolve(row.version.storage_uri)
         try:
             with _read_once(store, key, set(row.promised)) as (path, digests):
                 row.sha256, row.bytes = digests["sha256"], path.stat().st_size
                 with sandbox.scratch() as scratch:
-                    _through(services, session, _File(row, batch, path, digests), scratch, run)
+                    _through(services, session, _File(row, batch, path, digests, twins, list(row.notes)), scratch, run)
         except NotFound:
             row.outcome, row.reason = FileOutcome.OPAQUE, "The file vanished from the inbox before it was read."
-        row.seconds = round(time.monotonic() - begun, 3)
+        row.seconds, row.done_at = round(time.monotonic() - begun, 3), utcnow()
         _record(session, row, run)
         return str(row.outcome)
 
@@ -242,6 +273,7 @@ def _read_once(store: Store, key: str, promised: set[str]) -> Iterator[tuple[Pat
 
 def _through(services: Services, session: Session, file: _File, scratch: Path, run: str | None) -> None:
     """Take one file through; whatever is wrong with it ends in quarantine with its reason."""
+    broken = _broken_promise(file)
     known = session.scalar(
         select(Version).where(Version.sha256 == file.sha256, Version.state != VersionState.DESTROYED)
     )
@@ -250,24 +282,34 @@ def _through(services: Services, session: Session, file: _File, scratch: Path, r
         file.waiting = known if known.scan == AWAITED else None
     if known is not None and file.waiting is None:
         _join(session, file, known)
+        if broken:
+            file.row.outcome, file.row.reason = FileOutcome.QUARANTINED, f"{broken} {file.row.reason}"
         return
     try:
+        if broken:
+            raise _Refusal(broken)
         _check_bytes(services, file)
         seen = _look(services, file, scratch)
+        _read_sidecars(services, file, seen)
     except _Refusal as refusal:
         _set_aside(services, session, file, refusal, run)
         return
     _accept(services, session, file, seen, run)
 
 
-def _check_bytes(services: Services, file: _File) -> None:
-    limits = services.taxonomy.limits
-    for name, promised in file.row.promised.items():
+def _broken_promise(file: _File) -> str | None:
+    """Return what is wrong when a checksum is not the one that the sender promised."""
+    for name, promised in sorted(file.row.promised.items()):
         if promised != file.digests[name]:
-            raise _Refusal(
+            return (
                 "The checksum is not what the sender promised: the file was changed on its way. "
                 f"(promised {name} {promised[:12]}…, got {file.digests[name][:12]}…)"
             )
+    return None
+
+
+def _check_bytes(services: Services, file: _File) -> None:
+    limits = services.taxonomy.limits
     if file.row.bytes == 0:
         raise _Refusal("The file is empty.")
     if file.row.bytes > limits.max_bytes:
@@ -306,6 +348,32 @@ def _scan(services: Services, file: _File) -> None:
     if file.scan.state == NOT_SCANNED and limits.unscanned == "block":
         file.scan = Scan(AWAITED, file.scan.note)
         raise _Refusal(f"It is set aside until it was scanned for malware: {file.scan.note}.")
+
+
+def _read_sidecars(services: Services, file: _File, seen: _Seen) -> None:
+    """Add what the file's XMP sidecars say to what it says itself; where both say something, the file is right."""
+    inbox = services.storage.inbox
+    for path in file.row.sidecars:
+        name = path.rsplit("/", 1)[-1]
+        if not name.lower().endswith(".xmp"):
+            file.notes.append(f"{name} is kept as its sidecar.")
+            continue
+        key = key_of(file.batch, file.row, path)
+        try:
+            found = {}
+            if inbox.size(key) <= SIDECAR:
+                with inbox.local(key) as local:
+                    found = sandbox.shared().sidecar(
+                        local, bounds=sandbox.Bounds(services.taxonomy.limits.decoder_bytes, _PATIENCE)
+                    )
+        except NotFound:
+            file.notes.append(f"Its sidecar {name} vanished from the inbox before it was read.")
+            continue
+        if found:
+            seen.told.embedded = found | seen.told.embedded
+            file.notes.append(f"{len(found)} fields were read from its sidecar {name}.")
+        else:
+            file.notes.append(f"Its sidecar {name} can't be read as XMP.")
 
 
 def _join(session: Session, file: _File, known: Version) -> None:
@@ -464,8 +532,7 @@ def _names(file: _File, found: _Seen) -> tuple[str, str, int | None]:
         return told.asset, filename, told.version
     except BadInput as fault:
         file.notes.append(fault.what[0].upper() + fault.what[1:] + ".")
-        safe = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in stem)
-        return safe[:200] or "UNNAMED", filename, None
+        return naming.asset_name(file.row.path, sha256=file.sha256, twins=file.twins), filename, None
 
 
 def _asset(session: Session, batch: Batch, name: str, kind: str) -> tuple[Asset, bool]:

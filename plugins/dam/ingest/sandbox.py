@@ -57,11 +57,19 @@ class Sandbox:
 
         Whatever the decoder does, an answer comes within ``bounds.seconds``, or what it asked for before.
         """
+        return self._ask(
+            {"path": str(path), "name": name, "scratch": str(scratch), "limits": limits, "recipes": str(recipes)},
+            bounds,
+        )
+
+    def sidecar(self, path: Path, *, bounds: Bounds) -> dict[str, Any]:
+        """Return the XMP that a sidecar holds, by exiv2 key; empty when it can't be read."""
+        found: dict[str, Any] = self._ask({"sidecar": str(path)}, bounds).get("embedded", {})
+        return found
+
+    def _ask(self, asked: dict[str, Any], bounds: Bounds) -> dict[str, Any]:
         with self._lock:
             self._start(bounds)
-            asked = {
-                "path": str(path), "name": name, "scratch": str(scratch), "limits": limits, "recipes": str(recipes),
-            }  # fmt: skip
             assert self._socket is not None
             allowed, began = bounds.seconds, time.monotonic()
             try:
@@ -189,6 +197,7 @@ def _exactly(source: socket.socket, length: int) -> bytes | None:
 
 def _serve(channel: socket.socket, memory_bytes: int) -> None:
     """Answer until the other side hangs up."""
+    from dam.ingest import embedded
     from dam.ingest.inspection import Job
     from dam.ingest.look import look
 
@@ -197,6 +206,9 @@ def _serve(channel: socket.socket, memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (idle + memory_bytes + (2 << 30),) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     while (asked := _receive(channel)) is not None:
+        if "sidecar" in asked:
+            _send(channel, {"embedded": embedded.read_sidecar(Path(asked["sidecar"]))})
+            continue
         job = Job(
             path=Path(asked["path"]), name=asked["name"], scratch=Path(asked["scratch"]), limits=asked["limits"],
             recipes=Path(asked["recipes"]), more_time=lambda seconds: _send(channel, {"more_time": seconds}),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import joinedload
 
 from dam import audit
 from dam.catalog.lifecycle import HeldVersion, change_state, holds_on
@@ -31,6 +32,7 @@ from dam.catalog.models import (
     utcnow,
 )
 from dam.errors import DamError, NotFound, Refused
+from dam.ingest import contents, drops
 from dam.plan.briefs import canonical
 from dam.retention.clock import is_rehearsal
 from dam.retention.policies import Policies, policies
@@ -439,11 +441,9 @@ def _copies(services: Services, session: Session, version: Version) -> list[str]
     )
     for publication in published:
         uris += [services.storage.origin.uri(point["key"]) for point in publication.endpoints if point.get("key")]
-    files = session.execute(
-        select(Batch.location, BatchFile.path)
-        .join(BatchFile, BatchFile.batch_id == Batch.id)
-        .where(BatchFile.version_id == version.id)
-        .order_by(BatchFile.id)
-    )
-    uris += [services.storage.inbox.uri(f"{location}/{path}") for location, path in files]
+    files = select(BatchFile).where(BatchFile.version_id == version.id).order_by(BatchFile.id)
+    for row in session.scalars(files.options(joinedload(BatchFile.batch))):
+        uris.append(services.storage.inbox.uri(contents.key_of(row.batch, row)))
+        uris += [services.storage.inbox.uri(contents.key_of(row.batch, row, path)) for path in row.sidecars]
+        uris += [services.storage.reports.uri(drops.filed_at(row.batch_id, path)) for path in row.sidecars]
     return list(dict.fromkeys(uris))

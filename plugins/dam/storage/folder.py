@@ -25,6 +25,8 @@ TRIES = 100
 class FolderStore(Store):
     """Objects as files below ``root``; a put is a temporary file, fsync, and a rename."""
 
+    whole = False
+
     def __init__(self, name: str, root: Path) -> None:
         super().__init__(name)
         self.root = root
@@ -114,7 +116,23 @@ class FolderStore(Store):
                 except FileNotFoundError:
                     continue
                 if entry.is_file(follow_symlinks=False):
-                    yield Entry(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+                    # copies and unpackers bring the old time of change with them; when it came here is st_ctime
+                    changed = max(found.st_mtime, found.st_ctime)
+                    yield Entry(key, found.st_size, datetime.fromtimestamp(changed, UTC))
+
+    def rename(self, key: str, to: str) -> None:
+        """Rename the file: no byte of it moves."""
+        source, target = self._path(key), self._path(to)
+        if not source.is_file():
+            raise NotFound("is not there", where=self.uri(key))
+        handle, scratch = _scratch(target.parent)  # keeps the folder there until the file is in it
+        os.close(handle)
+        try:
+            source.replace(target)
+            _sync_folder(target.parent)
+        finally:
+            Path(scratch).unlink(missing_ok=True)
+        self.delete(key)  # it is gone; its folder may be empty now
 
     def delete(self, key: str) -> None:
         """Remove the file, and the folders that it leaves empty."""

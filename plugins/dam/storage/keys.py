@@ -11,6 +11,10 @@ def checked(key: str) -> str:
     :raises BadInput: it is empty, absolute, too long, or would leave the root.
     """
     parts = key.split("/")
+    try:
+        key.encode()
+    except UnicodeEncodeError:  # a name in another encoding, as a folder's listing gives it
+        raise BadInput(f"the name {key!r} is not written in UTF-8", where="storage", remedy="Rename it.") from None
     bad = (
         not key
         or key.startswith("/")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,7 +43,10 @@ class _Hashing(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
+        """Read as much as was asked for: whoever uploads takes less for the end, but streams may give less."""
         chunk = self.stream.read(size)
+        while size > 0 and len(chunk) < size and (more := self.stream.read(size - len(chunk))):
+            chunk += more
         self.digest.update(chunk)
         self.length += len(chunk)
         return chunk
@@ -144,12 +149,30 @@ class S3Store(Store):
         with _told(self.uri(key)):
             return int(self.client.head_object(Bucket=self.bucket, Key=self._key(key))["ContentLength"])
 
+    def promised(self, key: str) -> dict[str, str]:
+        """Return the SHA-256 that the sender gave to S3, or else the MD5 that S3 keeps of what came in one part.
+
+        An ETag is the MD5 only of an object of one part that is not encrypted by a key of its own.
+        """
+        try:
+            head = self.client.head_object(Bucket=self.bucket, Key=self._key(key), ChecksumMode="ENABLED")
+        except ClientError as error:
+            raise self._plain(error, key) from error
+        given = str(head.get("ChecksumSHA256", ""))
+        if given and "-" not in given:  # one over parts says how many: it is not the object's own
+            return {"sha256": base64.b64decode(given).hex()}
+        own_key = "SSECustomerAlgorithm" in head or str(head.get("ServerSideEncryption", "")).startswith("aws:kms")
+        etag = str(head.get("ETag", "")).strip('"').lower()
+        return {"md5": etag} if re.fullmatch(r"[0-9a-f]{32}", etag) and not own_key else {}
+
     def list(self, prefix: str = "") -> Iterator[Entry]:
-        """List page by page; S3 sorts by the keys' UTF-8 bytes."""
+        """List page by page; S3 sorts by the keys' UTF-8 bytes. What consoles put for a folder is no object here."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix + prefix)
         with _told(self.uri(prefix)):
             for page in pages:
                 for found in page.get("Contents", []):
+                    if found["Key"].endswith("/"):
+                        continue
                     yield Entry(found["Key"][len(self.prefix) :], found["Size"], found["LastModified"])
 
     def delete(self, key: str) -> None:

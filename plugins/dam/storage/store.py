@@ -61,6 +61,9 @@ def reading(source: Source) -> Iterator[BinaryIO]:
 class Store(ABC):
     """Named objects. Every put is atomic: a reader sees the old object, the new one or none."""
 
+    #: Whether objects that other programs put there appear whole, too. In a folder they grow as they are written.
+    whole = True
+
     def __init__(self, name: str) -> None:
         self.name = name
 
@@ -92,6 +95,11 @@ class Store(ABC):
     def size(self, key: str) -> int:
         """Return an object's length in bytes. :raises NotFound: there is none."""
 
+    def promised(self, key: str) -> dict[str, str]:
+        """Return the digests (hex, by algorithm) that the store itself keeps of an object; empty where it has none."""
+        del key
+        return {}
+
     @abstractmethod
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """Yield the objects whose keys begin with ``prefix``, sorted by key."""
@@ -99,6 +107,18 @@ class Store(ABC):
     @abstractmethod
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is fine."""
+
+    def rename(self, key: str, to: str) -> None:
+        """Give an object another key, replacing what was there; the old one goes when the new one was read back.
+
+        :raises NotFound: there is no such object. :raises Corrupt: the new one has other bytes; the old one stays.
+        """
+        with self.open(key) as stream:
+            stored = self.put(to, stream)
+        if self.digest(to) != stored.sha256:
+            self.delete(to)
+            raise Corrupt("its bytes are not those of the original", where=self.uri(to), remedy="Try again.")
+        self.delete(key)
 
     def read(self, key: str) -> bytes:
         """Return an object's bytes. :raises NotFound: there is none."""

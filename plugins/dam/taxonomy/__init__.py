@@ -118,6 +118,9 @@ class Limits(_Strict):
     max_faces: int = Field(gt=0)
     near_duplicate_bits: int = Field(ge=0, le=32)
     quiet_seconds: float = Field(ge=0)
+    settle_seconds: float = Field(ge=0)
+    litter: list[str] = []
+    generated_bytes: int = Field(gt=0)
     tag_threshold: float = Field(ge=0, le=1)
 
 
