@@ -66,8 +66,8 @@ def folder(tmp_path):
 @pytest.mark.parametrize(
     ("file", "old", "new", "line_of", "remedy"),
     [
-        ("vocabulary.yaml", "broader: animal}", "broder: animal}", "broder", "Did you mean 'broader'"),
-        ("vocabulary.yaml", "broader: animal}", "broader: animals}", "animals}", "Use one of"),
+        ("vocabulary.yaml", "broader: animal\n", "broder: animal\n", "broder", "Did you mean 'broader'"),
+        ("vocabulary.yaml", "broader: animal\n", "broader: animals\n", "animals", "Use one of"),
         ("limits.yaml", "max_megapixels: 400", "max_megapixels: many", "many", ""),
         ("contracts/image.yaml", "rule: present, remedy: Give", "rule: presence, remedy: Give", "presence", ""),
         ("metadata.yaml", "  title:", "  title: [", "", ""),
