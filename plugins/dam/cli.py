@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from dam.errors import BadInput, DamError, NotFound
+from dam.commands import plainly, tags, taxonomy
+from dam.errors import BadInput, NotFound
 from dam.services import Services
 
 app = typer.Typer(
@@ -23,29 +22,14 @@ app = typer.Typer(
 audit_app = typer.Typer(no_args_is_help=True, help="The audit trail.")
 hold_app = typer.Typer(no_args_is_help=True, help="Legal holds.")
 rights_app = typer.Typer(no_args_is_help=True, help="What rights allow.")
-taxonomy_app = typer.Typer(no_args_is_help=True, help="The taxonomy.")
-for name, part in (("audit", audit_app), ("hold", hold_app), ("rights", rights_app), ("taxonomy", taxonomy_app)):
+for name, part in (
+    ("audit", audit_app),
+    ("hold", hold_app),
+    ("rights", rights_app),
+    ("tags", tags.app),
+    ("taxonomy", taxonomy.app),
+):
     app.add_typer(part, name=name)
-
-
-def plainly(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Tell a known error in plain words and end with code 2, without a traceback."""
-
-    @functools.wraps(function)
-    def told(*args: Any, **kwargs: Any) -> Any:
-        from sqlalchemy.exc import OperationalError
-
-        try:
-            return function(*args, **kwargs)
-        except DamError as error:
-            typer.echo(str(error), err=True)
-            raise typer.Exit(2) from error
-        except OperationalError as error:
-            reason = str(error.orig).strip().splitlines()[0]
-            typer.echo(f"The catalogue's database does not answer: {reason}\nStart it with: make up", err=True)
-            raise typer.Exit(2) from error
-
-    return told
 
 
 @app.command()
@@ -143,16 +127,6 @@ def rights_ask(
     raise typer.Exit(0 if answer.allowed else 1)
 
 
-@taxonomy_app.command("check")
-@plainly
-def taxonomy_check() -> None:
-    """Read everything in include/taxonomy and include/templates/workflow.yaml; a fault names file and line."""
-    services = Services.from_env()
-    for line in services.taxonomy.check():
-        typer.echo(line)
-    typer.echo(f"{len(services.workflow.people)} people, {len(services.workflow.seats)} seats")
-
-
 @app.command()
 @plainly
 def search(words: list[str]) -> None:
@@ -230,6 +204,7 @@ def ingest(
     Ends with 0 unless the batch itself could not be taken; what was refused is told file by file.
     """
     from dam.enrich import contracts
+    from dam.enrich import tags as tagging
     from dam.ingest import batches, gate
 
     services = Services.from_env()
@@ -247,6 +222,8 @@ def ingest(
             gate.ingest_chunk(services, batch_id=batch_id, file_ids=[file_id])
             if not as_json:
                 typer.echo(".", nl=False)
+    for chunk in tagging.plan_later(services, batch_id=batch_id):
+        tagging.tag_later(services, version_ids=chunk)
     report = contracts.check(services, batch_id=batch_id)
     batches.close(services, batch_id=batch_id)
     rows = batches.receipt(services, batch_id=batch_id)

@@ -27,7 +27,8 @@ def _aws(service: str) -> Any:
     from botocore.config import Config
 
     make: Any = boto3.client
-    return make(service, config=Config(retries={"max_attempts": 5, "mode": "standard"}))
+    # whoever asks decides what is asked again: an answer that got lost may have been billed
+    return make(service, config=Config(retries={"total_max_attempts": 1, "mode": "standard"}))
 
 
 class Services:

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from dam.enrich import contracts
+from dam.enrich import contracts, retag
 from dam.errors import DamError
 from dam.ingest import batches
 from dam.review import queries
@@ -158,6 +158,25 @@ def librarian_table(request: Request, batch_id: str, person: Asking) -> Response
     fields = sorted({fault["field"] for row in rows for fault in row["faults"]})
     terms = contracts.vocabulary(services())
     return _page(request, person, "librarian_table.html.j2", batch_id=batch_id, rows=rows, fields=fields, terms=terms)
+
+
+@router.get("/retags")
+def retags(request: Request, person: Asking) -> Response:
+    """Runs that propose other tags."""
+    return _page(request, person, "retags.html.j2", runs=retag.runs(services()))
+
+
+@router.get("/retags/{run_id}")
+def retag_run(request: Request, run_id: str, person: Asking) -> Response:
+    """A retag run: its figures and a sample, old tags beside new ones."""
+    return _page(
+        request,
+        person,
+        "retag.html.j2",
+        run=retag.summary(services(), run_id=run_id),
+        sample=retag.sample(services(), run_id=run_id),
+        may_decide=person.holds(*retag.ROLES),
+    )
 
 
 @router.get("/upload")

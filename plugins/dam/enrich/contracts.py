@@ -29,6 +29,7 @@ from dam.catalog.models import (
 from dam.enrich.rights import grant_asset
 from dam.errors import BadInput, Fault, NotFound, Refused
 from dam.taxonomy import Contract, Rule, sync_terms
+from dam.taxonomy.vocabulary import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -311,6 +312,7 @@ def _tag(services: Services, session: Session, version_id: str, words: Any, pers
             "version_id": version_id,
             "term_id": term_id,
             "source": source,
+            "model": "person",
             "model_version": "person",
             "confidence": 1.0,
             "status": "applied",
@@ -333,6 +335,6 @@ def vocabulary(services: Services, *, language: str = "en") -> list[dict[str, st
     sync_terms(services)
     with services.session() as session:
         return [
-            {"id": term.id, "label": str(term.labels.get(language) or term.labels.get("en")), "facet": term.facet}
+            {"id": term.id, "label": shown(term.labels, language), "facet": term.facet}
             for term in session.scalars(select(Term).where(Term.deprecated.is_(False)).order_by(Term.id))
         ]

@@ -127,7 +127,8 @@ def _look(
         for tagger in asked:
             words = tagger.say(session, version, taxonomy)
             for row in tags.rows_of(services, tagger, version, words, people, taxonomy.vocabulary):
-                said[row["term_id"], row["source"]] = row["because"]
+                if row["term_id"] not in people.decided:
+                    said[row["term_id"], row["source"]] = row["because"]
         sides.append(said)
     one, other = sides
     more, less = sorted(set(other) - set(one)), sorted(set(one) - set(other))

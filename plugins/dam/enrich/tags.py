@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import SQLAlchemyError
 
 from dam import audit
 from dam.catalog.models import Tag, TaggerLook, Version, VersionState, new_id, utcnow
@@ -35,11 +36,17 @@ log = logging.getLogger(__name__)
 CHUNK = 100
 
 
+def get_ready(services: Services) -> None:
+    """Mirror the vocabulary, and make the taggers. :raises BadInput: a fault in their files, with its place."""
+    sync_terms(services)
+    log.debug("taggers: %s", ", ".join(tagger.name for tagger in services.taggers))
+
+
 def tag_versions(services: Services, *, version_ids: list[str], run: str | None = None) -> int:
     """Tag versions that are in the catalogue; see :func:`tag`. Returns how many tags were added."""
     if not version_ids:
         return 0
-    sync_terms(services)
+    get_ready(services)
     added = 0
     for version_id in version_ids:
         with services.session() as session:
@@ -57,8 +64,16 @@ def tag(services: Services, session: Session, version: Version, *, run: str | No
     rows = []
     people = _people(session, version.id)
     for tagger in services.taggers:
-        if not taggers.afterwards(tagger) and tagger.unready() is None:
-            rows += rows_of(services, tagger, version, tagger.say(session, version, services.taxonomy), people)
+        if taggers.afterwards(tagger) or tagger.unready() is not None:
+            continue
+        try:
+            said = list(tagger.say(session, version, services.taxonomy))
+        except SQLAlchemyError:
+            raise
+        except Exception:
+            log.exception("%s failed at %s", tagger.name, version.id)  # the file goes on without its word
+            continue
+        rows += rows_of(services, tagger, version, said, people)
     return _add(session, version, rows, run)
 
 

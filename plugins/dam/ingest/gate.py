@@ -107,9 +107,9 @@ def ingest_chunk(services: Services, *, batch_id: str, file_ids: list[str], run:
 
     :returns: counts by outcome of the files that this call brought to an end.
     """
-    from dam.taxonomy import sync_terms
+    from dam.enrich import tags
 
-    sync_terms(services)
+    tags.get_ready(services)
     counts: Counter[str] = Counter()
     for file_id in file_ids:
         outcome = _ingest_file(services, batch_id, file_id, run)

@@ -7,13 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator
 
 from dam.taxonomy import files
 from dam.taxonomy.load import load
 from dam.taxonomy.mirror import sync_terms
 from dam.taxonomy.taggers import TaggersData
-from dam.taxonomy.vocabulary import TermData, Vocabulary
+from dam.taxonomy.vocabulary import Language, TermData, Vocabulary
 
 __all__ = [
     "Contract", "FieldData", "LicenceData", "Limits", "MetadataSchema", "RightsData", "Rule", "TaggersData",
@@ -23,6 +23,10 @@ __all__ = [
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Stopwords(RootModel[dict[Language, list[str]]]):
+    """Words by language that say nothing of a picture."""
 
 
 class FieldData(_Strict):
@@ -125,6 +129,12 @@ class Taxonomy:
         return load(self.folder / "taggers.yaml", TaggersData)
 
     @cached_property
+    def stopwords(self) -> frozenset[str]:
+        """Words that say nothing of a picture, of all languages together."""
+        words = load(self.folder / "stopwords.yaml", Stopwords).root
+        return frozenset(word.casefold() for of_language in words.values() for word in of_language)
+
+    @cached_property
     def metadata(self) -> MetadataSchema:
         """The descriptive fields."""
         return load(self.folder / "metadata.yaml", MetadataSchema)
@@ -159,5 +169,6 @@ class Taxonomy:
             f"{len(self.rights.embedded)} known licences",
             f"{len(self.contracts)} contracts",
             f"limits up to {self.limits.max_megapixels:g} megapixels",
+            f"{len(self.stopwords)} stop words",
             "taggers: " + ", ".join(tagger.name for tagger in self.taggers.taggers if tagger.enabled),
         ]

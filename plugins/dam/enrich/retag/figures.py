@@ -42,7 +42,7 @@ def summary(services: Services, *, run_id: str) -> dict[str, Any]:
                 select(RetagVerdict.verdict, func.count())
                 .where(RetagVerdict.run_id == run_id)
                 .group_by(RetagVerdict.verdict)
-            ).tuples()
+            ).all()
         )
         accepted, judged = verdicts.get("accepted", 0), sum(verdicts.values())
         return {

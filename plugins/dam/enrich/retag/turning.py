@@ -154,6 +154,8 @@ class _Part:
             reason = why
             if not reason and change.term_id in people.decided:
                 reason = "a person decided on the term since"
+            if not reason and people.tagged and _applies(before, after):
+                reason = "a person tagged the version since"
             if not reason and not _same(there, before):
                 reason = "the tag is not what it was compared with"
             if reason:
@@ -192,6 +194,11 @@ class _Part:
         for own in self.tags.values():
             for tag in own.values():
                 self.session.expunge(tag)
+
+
+def _applies(before: dict[str, Any] | None, after: dict[str, Any] | None) -> bool:
+    """Return whether a tag would be applied that was not."""
+    return bool(after and after["status"] == "applied" and (before is None or before["status"] != "applied"))
 
 
 def _same(tag: Tag | None, row: dict[str, Any] | None) -> bool:
@@ -237,7 +244,7 @@ def packages_of(session: Session, version_ids: Any) -> dict[str, str]:
         )
         .order_by(Package.id)
     )
-    return dict(rows.tuples())
+    return dict(rows.all())
 
 
 def held_of(session: Session, version_ids: list[str]) -> set[str]:

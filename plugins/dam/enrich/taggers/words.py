@@ -48,7 +48,7 @@ class Embedded(_Words):
         found: dict[str, Said] = {}
         for word in embedded.keywords(version.embedded, taxonomy.metadata):
             if named := matcher.named(word, language) or matcher.named(word):
-                found[named[0]] = Said(named[0], 0.9, f"the keyword “{word}”")
+                found.setdefault(named[0], Said(named[0], 0.9, f"the keyword “{word}”"))
         for word in embedded.keywords(version.embedded, taxonomy.metadata):
             for hit in matcher.search(word, language):
                 found.setdefault(hit.term_id, Said(hit.term_id, 0.55, f"“{hit.label}” in the keyword “{word}”"))
