@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rdflib import SKOS, Graph, URIRef
 
@@ -76,7 +76,7 @@ def _tidy(made, told, about):
     return made
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(vocabularies(), st.sampled_from([("turtle", ".ttl"), ("json-ld", ".jsonld")]))
 def test_what_is_exported_comes_back_the_same(made, kind):
     with TemporaryDirectory() as folder:
@@ -94,7 +94,7 @@ def test_what_is_exported_comes_back_the_same(made, kind):
     assert compare(made, back.vocabulary) == []
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(vocabularies(), vocabularies())
 def test_what_is_written_into_the_files_is_read_back_the_same(old, new):
     with TemporaryDirectory() as name:

@@ -93,7 +93,7 @@ class Model:
     phashes: NDArray[np.uint64]
     near_terms: list[NDArray[np.int64]]  # their terms
     near_weight: float
-    edges: Floats
+    known_scores: Floats
     precisions: Floats
 
     @cached_property
@@ -127,8 +127,9 @@ class Model:
 
     def confidence(self, scores: Floats) -> Floats:
         """Return how often scores like these were right."""
-        at = np.searchsorted(self.edges, scores, side="right")
-        found: Floats = np.concatenate([[0.0], self.precisions])[at]
+        if not len(self.known_scores):
+            return np.zeros(len(scores))
+        found: Floats = np.interp(scores, self.known_scores, self.precisions)
         return found
 
 
@@ -347,7 +348,7 @@ def _fit(examples: Examples) -> Model:
         phashes=np.array([(examples.phashes[at] or 0) & (2**64 - 1) for at in seen], dtype=np.uint64),
         near_terms=[examples.terms[at] for at in seen],
         near_weight=0.0,
-        edges=np.empty(0),
+        known_scores=np.empty(0),
         precisions=np.empty(0),
     )
 
@@ -391,11 +392,10 @@ def _measure(model: Model, examples: Examples, least: float) -> dict[str, Any]:
                 score[np.unique(np.concatenate([model.near_terms[other] for other in near[at]]))] += model.near_weight
             truth = np.zeros(len(score), dtype=bool)
             truth[examples.terms[at]] = True
-            likely = score > -4
-            scores.append(score[likely])
-            right.append(truth[likely])
+            scores.append(score)
+            right.append(truth)
     all_scores, all_right = np.concatenate(scores), np.concatenate(right)
-    model.edges, model.precisions = _calibrated(all_scores, all_right)
+    model.known_scores, model.precisions = _calibrated(all_scores, all_right)
     confident = model.confidence(all_scores) >= least
     sure = int(confident.sum())
     return {
@@ -428,19 +428,18 @@ def _near_weight(model: Model, examples: Examples, near: dict[int, list[int]]) -
 
 
 def _calibrated(scores: Floats, right: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Return scores' lower edges and the share of right answers from each on, never falling as scores rise."""
+    """Return scores, rising, and the share of right answers around each, never falling as scores rise."""
     order = np.argsort(scores, kind="stable")
     scores, right = scores[order], right[order]
-    pools: list[list[float]] = []  # lower edge, right ones, all
+    pools: list[list[float]] = []  # sum of scores, right ones, all
     for start in range(0, len(scores), _BIN):
-        part = right[start : start + _BIN]
-        pools.append([float(scores[start]), float(part.sum()), float(len(part))])
+        part = slice(start, start + _BIN)
+        pools.append([float(scores[part].sum()), float(right[part].sum()), float(len(scores[part]))])
         while len(pools) > 1 and pools[-2][1] * pools[-1][2] >= pools[-1][1] * pools[-2][2]:
-            _, hits, count = pools.pop()
-            pools[-1][1] += hits
-            pools[-1][2] += count
-    edges = np.array([pool[0] for pool in pools])
-    return edges, np.array([(pool[1] + 1) / (pool[2] + 2) for pool in pools])
+            last = pools.pop()
+            pools[-1] = [mine + its for mine, its in zip(pools[-1], last, strict=True)]
+    shares = np.array([(hits + 1) / (count + 2) for _, hits, count in pools])
+    return np.array([total / count for total, _, count in pools]), np.maximum.accumulate(shares)
 
 
 def _judged(session: Session, tagger: str) -> dict[str, int]:
@@ -483,7 +482,7 @@ def _packed(model: Model) -> bytes:
         near_lengths=np.array(lengths, dtype=np.int64),
         near_terms=np.concatenate([*model.near_terms, np.empty(0, np.int64)]),
         near_weight=np.array([model.near_weight]),
-        edges=model.edges,
+        known_scores=model.known_scores,
         precisions=model.precisions,
     )
     return out.getvalue()
@@ -507,7 +506,7 @@ def _unpacked(data: bytes) -> Model:
             phashes=parts["phashes"],
             near_terms=np.split(parts["near_terms"], ends[:-1]) if len(ends) else [],
             near_weight=float(parts["near_weight"][0]),
-            edges=parts["edges"],
+            known_scores=parts["known_scores"],
             precisions=parts["precisions"],
         )
 
