@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 import world
 from airflow_home import HOME
 from dam.catalog.models import Batch, Version
+from dam.enrich import retag
 from dam.review import packages
 
 pytestmark = pytest.mark.slow  # Airflow's auth manager takes its time to start
@@ -22,6 +23,9 @@ WRITES = {
     ("POST", "/api/packages/{package_id}/annotations"): ("bea", "vic"),
     ("POST", "/api/annotations/{annotation_id}/resolve"): ("bea", "vic"),
     ("POST", "/api/packages/{package_id}/reopen"): ("maya", "bea"),
+    ("POST", "/api/retags/{run_id}/versions/{version_id}"): ("libby", "bea"),
+    ("POST", "/api/retags/{run_id}/apply"): ("libby", "bea"),
+    ("POST", "/api/retags/{run_id}/rollback"): ("libby", "bea"),
     ("POST", "/api/uploads"): ("dario", "bea"),
     ("PUT", "/api/uploads/{upload}/{name}"): ("dario", "bea"),
     ("POST", "/api/uploads/{upload}/complete"): ("dario", "bea"),
@@ -82,10 +86,12 @@ def package(services, tmp_path):
     from dam.renditions import render
 
     render.proofs(services, version_ids=complete)
+    run_id = retag.propose(services, person="libby")
     with services.session() as session:
         version = session.get_one(Version, complete[0])
         return {
             "package_id": package_id,
+            "run_id": run_id,
             "batch_id": batch_id,
             "version_id": version.id,
             "asset_id": version.asset_id,
@@ -108,13 +114,17 @@ def routes(app):
 
 def concrete(path, package):
     """Fill in a path's parameters with ids that exist."""
-    known = package | {
-        "name": "dam.css" if path.startswith("/static") else "a.jpg",
-        "recipe": "thumbnail",
-        "report_id": "kpi_x",
-        "annotation_id": "ann_x",
-        "upload": "upload-up_" + "0" * 26,
-    }
+    known = (
+        {"run_id": "rtg_x"}
+        | package
+        | {
+            "name": "dam.css" if path.startswith("/static") else "a.jpg",
+            "recipe": "thumbnail",
+            "report_id": "kpi_x",
+            "annotation_id": "ann_x",
+            "upload": "upload-up_" + "0" * 26,
+        }
+    )
     return re.sub(r"\{(\w+)\}", lambda match: known[match[1]], path)
 
 
@@ -157,7 +167,8 @@ def test_every_write_is_in_the_table_of_roles(site):
 def test_a_write_needs_the_role(site, package, method, path):
     right, wrong = WRITES[(method, path)]
     body = {
-        "verdict": "approve", "values": {"title": "New"}, "version_id": package["version_id"], "body": "Nice.",
+        "verdict": "accepted" if "retags" in path else "approve", "values": {"title": "New"},
+        "version_id": package["version_id"], "body": "Nice.",
         "dag_id": "d", "run_id": "r", "task_id": "t", "option": "o",
     }  # fmt: skip
     for person in filter(None, ("vic", wrong)):
@@ -167,8 +178,8 @@ def test_a_write_needs_the_role(site, package, method, path):
         assert reply.status_code in (403, 409), f"{person}: {reply.status_code} {reply.text[:200]}"
     reply = site(right).request(method, concrete(path, package), json=body)
     assert reply.status_code not in (401,), reply.text
-    if path.endswith("/reopen"):
-        assert reply.status_code == 409  # it did not expire
+    if path.endswith(("/reopen", "/rollback")):
+        assert reply.status_code == 409  # it did not expire, was not applied
     elif path not in ("/api/questions", "/api/uploads/{upload}/{name}", "/api/uploads/{upload}/complete"):
         assert reply.status_code in (200, 404), f"{right}: {reply.status_code} {reply.text[:200]}"
 
@@ -258,3 +269,41 @@ def test_comments_can_not_bring_markup_into_the_page(site, package):
     assert "&lt;img src=x" in page.text
     assert "unsafe-inline" not in page.headers["content-security-policy"]
     assert not re.search(r"<script(?![^>]* src=)|<[^>]*\s(style|on\w+)=", page.text)
+
+
+def test_a_retag_run_is_sampled_applied_and_rolled_back_in_the_browser(site, services, tmp_path):
+    from dam.catalog.models import Tag
+
+    files = [world.picture(tmp_path, "A.jpg")]
+    world.ingest(services, world.drop(services, "drops/a", files))
+    with services.session() as session:
+        version_id = session.scalars(select(Version.id)).one()
+        session.execute(update(Tag).where(Tag.term_id == "subject/coffee").values(confidence=0.3, status="suggested"))
+    run_id = retag.propose(services, person="libby")
+    client = site("libby")
+    assert run_id in client.get("/retags").text
+    page = client.get(f"/retags/{run_id}").text
+    assert "1 of 1 versions change: 0 tags added, 0 removed, 1 changed" in page
+    assert "30 % suggested" in page
+    assert "90 % applied" in page
+    assert f"/media/{version_id}/thumbnail" in page
+    assert 'data-does="apply"' in page
+    assert 'data-does="apply"' not in site("bea").get(f"/retags/{run_id}").text
+    refused = client.post(f"/api/retags/{run_id}/apply", json={})
+    assert refused.status_code == 409
+    assert "0 of 1 versions of the sample" in refused.json()["what"]
+    judged = client.post(f"/api/retags/{run_id}/versions/{version_id}", json={"verdict": "accepted"}).json()
+    assert (judged["accepted"], judged["judged"]) == (1, 1)
+    assert client.post(f"/api/retags/{run_id}/apply", json={}).json()["outcomes"] == {"applied": 1}
+    assert 'data-does="rollback"' in client.get(f"/retags/{run_id}").text
+    assert client.post(f"/api/retags/{run_id}/rollback", json={}).json()["status"] == "rolled_back"
+    page = client.get(f"/retags/{run_id}").text
+    assert "data-does" not in page
+    assert not re.search(r"<script(?![^>]* src=)|<[^>]*\s(style|on\w+)=", page)
+
+
+def test_the_library_is_found_by_a_tag_in_any_language_and_by_what_is_above_it(site, services, tmp_path):
+    files = [world.picture(tmp_path, "A.jpg", xmp=world.METADATA | {"Xmp.dc.subject": ["tabby"]})]
+    world.ingest(services, world.drop(services, "drops/a", files))
+    for words, count in (("Katze", 1), ("chats", 1), ("animal", 1), ("Rakete", 0)):
+        assert site("vic").get("/api/assets", params={"q": words}).json()["total"] == count

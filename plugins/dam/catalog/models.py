@@ -482,9 +482,9 @@ class VocabularyMirror(Base):
     """Which vocabulary the terms mirror; one row."""
 
     __tablename__ = "vocabulary_mirror"
-    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+    __table_args__ = (CheckConstraint("name = 'vocabulary'", name="one_row"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(primary_key=True, default="vocabulary")
     sha256: Mapped[str] = mapped_column(String(64))
     namespace: Mapped[str]
     facets: Mapped[list[Any]]  # [facet, what it says of itself], in order

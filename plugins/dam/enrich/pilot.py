@@ -161,7 +161,7 @@ def _coverage(session: Session, vocabulary: Vocabulary) -> dict[str, int]:
         .where(Tag.status == "applied", Tag.version_id.in_(_library()))
         .group_by(_facet())
     )
-    found = dict(rows.all())
+    found: dict[str, int] = dict(rows.all())
     return {facet: found.get(facet, 0) for facet in vocabulary.facets}
 
 

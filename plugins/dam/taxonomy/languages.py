@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 
 from dam.taxonomy.load import Mistake
@@ -61,7 +62,7 @@ def name(tag: str) -> str:
 def _check_language(language: str) -> None:
     from babel.core import get_global
 
-    aliases: dict[str, str] = get_global("language_aliases")
+    aliases: Mapping[str, str] = get_global("language_aliases")
     if language in aliases and aliases[language] != language:
         shorter = aliases[language].replace("_", "-")
         raise Mistake(f"{language!r} is an outdated or long form of {shorter!r}", remedy=f"Write {shorter}.")
@@ -79,7 +80,7 @@ def _known() -> frozenset[str]:
     """Every language of Unicode's locale data, which has nearly all of ISO 639-3."""
     from babel.core import get_global
 
-    tags: dict[str, str] = get_global("likely_subtags")
+    tags: Mapping[str, str] = get_global("likely_subtags")
     return frozenset(tag.partition("_")[0] for tag in tags) | frozenset(_english("languages"))
 
 

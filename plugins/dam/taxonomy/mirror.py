@@ -28,7 +28,7 @@ def sync_terms(services: Services) -> int:
     from dam.catalog.models import VocabularyMirror
 
     vocabulary = services.taxonomy.vocabulary
-    known = select(VocabularyMirror.sha256).where(VocabularyMirror.id == 1)
+    known = select(VocabularyMirror.sha256)
     with services.session() as session:
         if session.scalar(known) == vocabulary.sha256:
             return len(vocabulary.terms)
@@ -76,7 +76,9 @@ def _write(session: Session, vocabulary: Vocabulary) -> None:
         "synced_at": utcnow(),
     }
     session.execute(
-        insert(VocabularyMirror).values(id=1, **told).on_conflict_do_update(index_elements=["id"], set_=told)
+        insert(VocabularyMirror)
+        .values(name="vocabulary", **told)
+        .on_conflict_do_update(index_elements=["name"], set_=told)
     )
 
 
@@ -101,7 +103,7 @@ def mirrored(session: Session) -> Vocabulary | None:
 
     from dam.catalog.models import Term, VocabularyMirror
 
-    mirror = session.get(VocabularyMirror, 1)
+    mirror = session.get(VocabularyMirror, "vocabulary")
     if mirror is None:
         return None
     facets = dict(mirror.facets)

@@ -98,9 +98,8 @@ def export(vocabulary: Vocabulary, format_name: str) -> str:
     """Return a vocabulary as text in one of :data:`FORMATS`; the same vocabulary gives the same text."""
     if format_name not in FORMATS:
         raise BadInput(f"{format_name!r} is no format", where="--format", remedy=f"Use {' or '.join(FORMATS)}.")
-    more = (
-        {"auto_compact": True, "indent": 2, "sort_keys": True, "ensure_ascii": False} if "json" in format_name else {}
-    )
+    tidy: dict[str, Any] = {"auto_compact": True, "indent": 2, "sort_keys": True, "ensure_ascii": False}
+    more = tidy if format_name == "json-ld" else {}
     return str(to_graph(vocabulary).serialize(format=FORMATS[format_name], **more))
 
 

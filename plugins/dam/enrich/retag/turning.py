@@ -204,7 +204,7 @@ def _applies(before: dict[str, Any] | None, after: dict[str, Any] | None) -> boo
 def _same(tag: Tag | None, row: dict[str, Any] | None) -> bool:
     if tag is None or row is None:
         return tag is None and row is None
-    return tag.status == row["status"] and abs(tag.confidence - row["confidence"]) < MOVED
+    return bool(tag.status == row["status"] and abs(tag.confidence - row["confidence"]) < MOVED)
 
 
 def _row(kept: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -76,6 +77,11 @@ class Tagger(Protocol):
 
     slow: ClassVar[bool] = False
     options_model: ClassVar[type[Options]] = Options
+    services: Services
+    data: TaggerData
+    options: Any
+    name: str
+    cost: Decimal
 
     def __init__(self, services: Services, data: TaggerData, options: Any) -> None:
         self.services, self.data, self.options = services, data, options

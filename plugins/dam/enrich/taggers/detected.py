@@ -93,7 +93,7 @@ def faces(picture: Any) -> int:
 def _found(picture: Any, side: int, *, mirrored: bool) -> list[tuple[float, float, float]]:
     """Return centres and sizes of faces, in shares of the picture's width and height, and of its width."""
     import numpy as np
-    from skimage.data import lbp_frontal_face_cascade_filename
+    import skimage.data
     from skimage.feature import Cascade
 
     small = picture.thumbnail_image(side, height=side).colourspace("srgb")
@@ -102,7 +102,8 @@ def _found(picture: Any, side: int, *, mirrored: bool) -> list[tuple[float, floa
         return []
     small = small.fliphor() if mirrored else small
     seen = np.ndarray(buffer=small.write_to_memory(), dtype=np.uint8, shape=(small.height, small.width, 3))
-    boxes = Cascade(lbp_frontal_face_cascade_filename()).detect_multi_scale(
+    known: Any = skimage.data  # its functions are not typed
+    boxes = Cascade(known.lbp_frontal_face_cascade_filename()).detect_multi_scale(
         img=seen, scale_factor=1.15, step_ratio=1, min_size=(_SMALLEST, _SMALLEST), max_size=(side, side),
         min_neighbor_number=_AGREEING,
     )  # fmt: skip

@@ -70,7 +70,8 @@ def _marks(seen: NDArray[np.int32], level: NDArray[np.uint8]) -> list[_Marks]:
         found: Floats = np.bincount(labels, values.ravel(), count) / area
         return found
 
-    rows, columns = (part.astype(np.float64) for part in np.indices(level.shape))
+    places: NDArray[np.float64] = np.indices(level.shape).astype(np.float64)
+    rows, columns = places[0, :, :], places[1, :, :]
     y, x = mean(rows), mean(columns)
     # a box of that many pixels has this variance
     high = np.sqrt(12 * np.maximum(mean(rows * rows) - y * y, 0) + 1)

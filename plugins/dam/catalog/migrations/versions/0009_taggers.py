@@ -29,13 +29,13 @@ def upgrade() -> None:
     )
     op.create_table(
         "vocabulary_mirror",
-        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.Column("namespace", sa.Text(), nullable=False),
         sa.Column("facets", JSON, nullable=False),
         sa.Column("synced_at", MOMENT, nullable=False),
-        sa.CheckConstraint("id = 1", name=op.f("ck_vocabulary_mirror_one_row")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_vocabulary_mirror")),
+        sa.CheckConstraint("name = 'vocabulary'", name=op.f("ck_vocabulary_mirror_one_row")),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_vocabulary_mirror")),
     )
     _taggers()
     _retags()
