@@ -7,8 +7,9 @@ versions ingested and frozen as packages; each package's event starts `review_pa
 **What it does.** Unpacks archives, reads manifests, bags and sidecars, cuts the batch into chunks by bytes
 and takes every file through the gate: checksum,
 format by content, full decode, fingerprints, duplicates, embedded metadata, vault, tags, rights. Then
-the metadata contract (Great Expectations) divides the batch: what is complete goes on at once, what is
-not waits for the librarian.
+slow and paid taggers (`include/taxonomy/taggers.yaml`), where any is switched on, look at the versions within
+their budgets, and the metadata contract (Great Expectations) divides the batch: what is complete goes on at
+once, what is not waits for the librarian.
 
 **Refused files** are in quarantine with a reason a person understands: see the batch's receipt under
 *DAM*. Their siblings are not held up. Deliverables among them are asked for again at once (`ask_again` starts

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dam.commands import plainly, tags, taxonomy
 from dam.errors import BadInput, DamError, NotFound, Refused
 from dam.services import Services
 
@@ -27,35 +26,15 @@ audit_app = typer.Typer(no_args_is_help=True, help="The audit trail.")
 batch_app = typer.Typer(no_args_is_help=True, help="What batches lack.")
 hold_app = typer.Typer(no_args_is_help=True, help="Legal holds.")
 rights_app = typer.Typer(no_args_is_help=True, help="What rights allow.")
-taxonomy_app = typer.Typer(no_args_is_help=True, help="The taxonomy.")
 for name, part in (
     ("audit", audit_app),
     ("batch", batch_app),
     ("hold", hold_app),
     ("rights", rights_app),
-    ("taxonomy", taxonomy_app),
+    ("tags", tags.app),
+    ("taxonomy", taxonomy.app),
 ):
     app.add_typer(part, name=name)
-
-
-def plainly(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Tell a known error in plain words and end with code 2, without a traceback."""
-
-    @functools.wraps(function)
-    def told(*args: Any, **kwargs: Any) -> Any:
-        from sqlalchemy.exc import OperationalError
-
-        try:
-            return function(*args, **kwargs)
-        except DamError as error:
-            typer.echo(str(error), err=True)
-            raise typer.Exit(2) from error
-        except OperationalError as error:
-            reason = str(error.orig).strip().splitlines()[0]
-            typer.echo(f"The catalogue's database does not answer: {reason}\nStart it with: make up", err=True)
-            raise typer.Exit(2) from error
-
-    return told
 
 
 @app.command()
@@ -185,16 +164,6 @@ def rights_ask(
         answer = policy.ask(session, version_id=version, channel=channel, territories=territory, on=day)
     typer.echo(answer.explanation)
     raise typer.Exit(0 if answer.allowed else 1)
-
-
-@taxonomy_app.command("check")
-@plainly
-def taxonomy_check() -> None:
-    """Read everything in include/taxonomy and include/templates/workflow.yaml; a fault names file and line."""
-    services = Services.from_env()
-    for line in services.taxonomy.check():
-        typer.echo(line)
-    typer.echo(f"{len(services.workflow.people)} people, {len(services.workflow.seats)} seats")
 
 
 @app.command()

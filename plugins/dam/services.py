@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -15,17 +15,32 @@ from dam.settings import Settings
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from dam.enrich.taggers import Tagger
     from dam.ingest.scanner import Scanner
     from dam.storage import Storage
     from dam.taxonomy import Taxonomy
     from dam.workflow import Workflow
 
 
-class Services:
-    """One catalogue, one set of stores and one include folder. Cheap to make; parts open on first use."""
+def _aws(service: str) -> Any:
+    """Return a client with the credentials of the environment."""
+    import boto3
+    from botocore.config import Config
 
-    def __init__(self, settings: Settings) -> None:
+    make: Any = boto3.client
+    # whoever asks decides what is asked again: an answer that got lost may have been billed
+    return make(service, config=Config(retries={"total_max_attempts": 1, "mode": "standard"}))
+
+
+class Services:
+    """One catalogue, one set of stores and one include folder. Cheap to make; parts open on first use.
+
+    :param aws: returns a boto3 client for a service's name. Without it, credentials come from the usual AWS places.
+    """
+
+    def __init__(self, settings: Settings, *, aws: Callable[[str], Any] | None = None) -> None:
         self.settings = settings
+        self.aws = aws or _aws
 
     @classmethod
     def from_env(cls) -> Services:
@@ -67,6 +82,13 @@ class Services:
         from dam.taxonomy import Taxonomy
 
         return Taxonomy.load(self.settings.include / "taxonomy")
+
+    @cached_property
+    def taggers(self) -> list[Tagger]:
+        """The taggers that ``include/taxonomy/taggers.yaml`` switches on, in their order."""
+        from dam.enrich.taggers import enabled
+
+        return enabled(self)
 
     @cached_property
     def workflow(self) -> Workflow:

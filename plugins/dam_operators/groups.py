@@ -16,7 +16,9 @@ from dam_operators.ingest import (
     IngestChunkOperator,
     MetadataContractOperator,
     PlanBatchOperator,
+    PlanTagsOperator,
     RefusedDeliverablesOperator,
+    TagOperator,
 )
 from dam_operators.review import FreezePackageOperator, ProofsOperator, VerdictOperator
 
@@ -40,7 +42,7 @@ def _part(task: Any, key: str) -> Any:
 
 
 def ingest(batch_id: Any, *, max_bytes: int = 512_000_000) -> Ingested:
-    """Take a batch through the gate, chunk by chunk, then hold it to its metadata contract.
+    """Take a batch through the gate, chunk by chunk, ask slow taggers, then hold it to its metadata contract.
 
     Deliverables that the gate refuses are asked for again at once.
 
@@ -49,12 +51,15 @@ def ingest(batch_id: Any, *, max_bytes: int = 512_000_000) -> Ingested:
     with TaskGroup("ingest", prefix_group_id=False):
         plan = PlanBatchOperator(task_id="plan_chunks", batch_id=batch_id, max_bytes=max_bytes)
         chunks = IngestChunkOperator.partial(task_id="ingest_chunk", batch_id=batch_id).expand(file_ids=plan.output)
+        plan_tags = PlanTagsOperator(task_id="plan_tags", batch_id=batch_id, trigger_rule="none_failed_min_one_success")
+        tag = TagOperator.partial(task_id="tag").expand(version_ids=plan_tags.output)
         contract = MetadataContractOperator(
             task_id="metadata_contract", batch_id=batch_id, trigger_rule="none_failed_min_one_success"
         )
         librarian = LibrarianOperator(task_id="librarian", batch_id=batch_id, incomplete=_part(contract, "incomplete"))
         close = CloseBatchOperator(task_id="close", batch_id=batch_id, trigger_rule="none_failed_min_one_success")
-        chunks >> contract >> librarian >> close
+        chunks >> plan_tags
+        [chunks, tag] >> contract >> librarian >> close
         refused = RefusedDeliverablesOperator(
             task_id="refused_deliverables", batch_id=batch_id, trigger_rule="none_failed_min_one_success"
         )

@@ -93,6 +93,51 @@ class IngestChunkOperator(DamOperator):
         )
 
 
+class PlanTagsOperator(DamOperator):
+    """Lists a batch's versions that slow or paid taggers are to look at, cut into chunks to map over.
+
+    Where ``include/taxonomy/taggers.yaml`` switches none on, there is no chunk, and tagging ends here.
+
+    :param batch_id: the batch (templated).
+    """
+
+    template_fields: Sequence[str] = ("batch_id",)
+
+    def __init__(self, *, batch_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.batch_id = batch_id
+
+    def work(self, context: Context) -> list[list[str]]:
+        """Plan; a tagger that learns from the library does so here, at most daily."""
+        from dam.enrich import tags
+
+        return tags.plan_later(self.services, batch_id=self.batch_id)
+
+
+class TagOperator(DamOperator):
+    """Asks slow and paid taggers about versions, within their budgets; nobody looks twice.
+
+    A tagger that fails, or whose budget is used up, is noted and holds nothing up. Returns counts by tagger.
+
+    :param version_ids: the versions (templated).
+    """
+
+    template_fields: Sequence[str] = ("version_ids",)
+
+    def __init__(self, *, version_ids: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.version_ids = version_ids
+
+    def work(self, context: Context) -> dict[str, Any]:
+        """Tag."""
+        from dam.enrich import tags
+
+        told = tags.tag_later(self.services, version_ids=list(self.version_ids or []), run=run_name(context))
+        if not told:
+            raise AirflowSkipException("no slow tagger is switched on, or none can say anything here")
+        return told
+
+
 class MetadataContractOperator(DamOperator):
     """Holds a batch's versions to their metadata contract (Great Expectations), once for the batch.
 

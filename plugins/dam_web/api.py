@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from dam.catalog import claims
-from dam.enrich import contracts
+from dam.enrich import contracts, retag
 from dam.errors import DamError
 from dam.ingest import batches, duplicates, merges, suppliers
 from dam.review import packages, queries, remarks, seats
@@ -69,6 +69,19 @@ class QuestionAnswer(BaseModel):
     map_index: int = -1
     option: str
     values: dict[str, Any] = {}
+
+
+class RetagJudgement(BaseModel):
+    """What a person says of a retag run's changes to one version."""
+
+    verdict: Literal["accepted", "refused"]
+
+
+class RetagDecision(BaseModel):
+    """How a retag run is applied or undone; see :func:`dam.enrich.retag.apply`."""
+
+    approved_too: bool = False
+    unsampled: bool = False
 
 
 class NewMerge(BaseModel):
@@ -296,3 +309,29 @@ def resolve(annotation_id: str, person: Reviewer) -> dict[str, str]:
     """Mark a remark as answered."""
     remarks.resolve(services(), annotation_id=annotation_id, person=person.username)
     return {"resolved_by": person.username}
+
+
+@router.get("/retags/{run_id}")
+def retag_run(run_id: str) -> dict[str, Any]:
+    """Return a retag run's figures and its sample."""
+    return retag.summary(services(), run_id=run_id) | {"versions_to_look_at": retag.sample(services(), run_id=run_id)}
+
+
+@router.post("/retags/{run_id}/versions/{version_id}")
+def judge_retag(run_id: str, version_id: str, given: RetagJudgement, person: Librarian) -> dict[str, Any]:
+    """Accept or refuse a retag run's changes to one version of its sample."""
+    return retag.judge(services(), run_id=run_id, version_id=version_id, verdict=given.verdict, person=person.username)
+
+
+@router.post("/retags/{run_id}/apply")
+def apply_retag(run_id: str, given: RetagDecision, person: Librarian) -> dict[str, Any]:
+    """Apply a retag run as one."""
+    return retag.apply(
+        services(), run_id=run_id, person=person.username, approved=given.approved_too, unsampled=given.unsampled
+    )
+
+
+@router.post("/retags/{run_id}/rollback")
+def roll_back_retag(run_id: str, given: RetagDecision, person: Librarian) -> dict[str, Any]:
+    """Undo an applied retag run as one."""
+    return retag.roll_back(services(), run_id=run_id, person=person.username, approved=given.approved_too)

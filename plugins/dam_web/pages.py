@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from dam.enrich import results, rights
+from dam.enrich import results, retag, rights
 from dam.errors import DamError
 from dam.ingest import batches, drops, duplicates, suppliers, uploads
 from dam.ingest.media import clock
@@ -251,6 +251,25 @@ def contract(request: Request, batch_id: str, person: Asking) -> Response:
     """What the metadata contracts said of a batch, rule by rule, and over time."""
     told = results.of_batch(services(), batch_id=batch_id)
     return _page(request, person, "contract.html.j2", told=told)
+
+
+@router.get("/retags")
+def retags(request: Request, person: Asking) -> Response:
+    """Runs that propose other tags."""
+    return _page(request, person, "retags.html.j2", runs=retag.runs(services()))
+
+
+@router.get("/retags/{run_id}")
+def retag_run(request: Request, run_id: str, person: Asking) -> Response:
+    """A retag run: its figures and a sample, old tags beside new ones."""
+    return _page(
+        request,
+        person,
+        "retag.html.j2",
+        run=retag.summary(services(), run_id=run_id),
+        sample=retag.sample(services(), run_id=run_id),
+        may_decide=person.holds(*retag.ROLES),
+    )
 
 
 @router.get("/upload")

@@ -33,6 +33,7 @@ from dam.review import packages, remarks
 from dam.rights import policy
 from dam.services import Services
 from dam.taxonomy.contracts import choices, label
+from dam.taxonomy.vocabulary import shown
 
 FIELDS = ("title", "description", "alt_text", "creator", "credit_line", "copyright_notice", "language")
 
@@ -106,6 +107,12 @@ def version_row(services: Services, version: Version, *, see_place: bool = False
         .group_by(Term.id, Term.labels)
         .order_by(Term.id)
     ).all()
+    suggested = session.execute(
+        select(Term.labels, Tag.source, Tag.confidence, Tag.because)
+        .join(Tag, Tag.term_id == Term.id)
+        .where(Tag.version_id == version.id, Tag.status == "suggested")
+        .order_by(Tag.confidence.desc(), Term.id)
+    ).all()
     near = session.execute(
         select(NearDuplicate)
         .where(or_(NearDuplicate.version_id == version.id, NearDuplicate.other_id == version.id))
@@ -136,8 +143,12 @@ def version_row(services: Services, version: Version, *, see_place: bool = False
         "colour_profile": version.technical.get("icc_name"),
         "metadata": {name: getattr(version.description, name) if version.description else None for name in FIELDS},
         "tags": [
-            {"label": labels.get("en", ""), "confidence": confidence, "sources": sorted(set(sources))}
+            {"label": shown(labels), "confidence": confidence, "sources": sorted(set(sources))}
             for labels, confidence, sources in terms
+        ],
+        "suggestions": [
+            {"label": shown(labels), "source": source, "confidence": confidence, "because": because}
+            for labels, source, confidence, because in suggested
         ],
         "recipes": sorted(rendition.recipe for rendition in version.renditions),
         "grants": [
@@ -300,11 +311,7 @@ def search(services: Services, words: str, *, limit: int = 60, offset: int = 0) 
             .where(Version.state != VersionState.DESTROYED)
         )
         if words.strip():
-            tagged = (
-                select(Tag.version_id)
-                .join(Term, Term.id == Tag.term_id)
-                .where(Tag.status == "applied", func.lower(Term.labels["en"].astext) == words.strip().lower())
-            )
+            tagged = select(Tag.version_id).where(Tag.status == "applied", Tag.term_id.in_(_meant(services, words)))
             gone, former = aliased(Version), aliased(Asset)
             merged_in = (
                 select(gone.merged_into_id)
@@ -337,6 +344,12 @@ def search(services: Services, words: str, *, limit: int = 60, offset: int = 0) 
                 for found, version, title in rows
             ],
         }
+
+
+def _meant(services: Services, words: str) -> set[str]:
+    """Return the terms that words name in any language, and all terms below them."""
+    vocabulary = services.taxonomy.vocabulary
+    return {lower for term_id in vocabulary.matcher.named(words) for lower in vocabulary.below(term_id)}
 
 
 def batches(services: Services, *, waiting: bool = False, supplier: str | None = None) -> list[dict[str, Any]]:

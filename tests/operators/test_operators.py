@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, text
 
 import world
-from dam.catalog.models import Batch, CreatorTask, DestructionCertificate, Seat, Version, utcnow
+from dam.catalog.models import Batch, CreatorTask, DestructionCertificate, Seat, Tag, Version, utcnow
 from dam.channels.wire import ChannelRefused, ChannelUnavailable
 from dam.errors import Refused
 from dam.review import packages
+from dam.settings import PROJECT
 
 pytestmark = pytest.mark.usefixtures("airflow_home")
 
@@ -900,3 +903,62 @@ class TestLibrarian:
         shown = LibrarianOperator(task_id="librarian", batch_id=batch_id, incomplete=many).show()
         assert shown.count("**title**") == 20
         assert "and 21 more" in shown
+
+
+class TestTags:
+    """Slow and paid taggers run after the gate, and only where one is switched on."""
+
+    @pytest.fixture
+    def ingested(self, services, tmp_path):
+        batch_id = world.drop(services, "drops/a", [world.picture(tmp_path, "A.jpg")])
+        world.ingest(services, batch_id)
+        with services.session() as session:
+            return batch_id, session.scalars(select(Version.id)).one()
+
+    def test_without_a_slow_tagger_nothing_is_planned_and_a_chunk_is_skipped(self, run, ingested):
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        from dam_operators.ingest import PlanTagsOperator, TagOperator
+
+        batch_id, version_id = ingested
+        assert PlanTagsOperator(task_id="plan_tags", batch_id=batch_id).execute(run()) == []
+        with pytest.raises(AirflowSkipException):
+            TagOperator(task_id="tag", version_ids=[version_id]).execute(run())
+
+    def test_rekognition_is_reached_through_its_airflow_connection(
+        self, run, services, ingested, tmp_path, monkeypatch
+    ):
+        from moto.server import ThreadedMotoServer
+
+        from dam.services import Services
+        from dam_operators import base
+        from dam_operators.ingest import PlanTagsOperator, TagOperator
+        from dam_operators.services import _aws
+
+        folder = shutil.copytree(PROJECT / "include", tmp_path / "include")
+        path = folder / "taxonomy" / "taggers.yaml"
+        told = yaml.safe_load(path.read_text())
+        for tagger in told["taggers"]:
+            tagger["enabled"] = tagger["name"] == "rekognition"
+        path.write_text(yaml.safe_dump(told))
+        words = folder / "taxonomy" / "vocabulary.yaml"
+        words.write_text(words.read_text().replace("technology: {en: technology,", "technology: {en: mobile phone,"))
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        server.start()
+        host, port = server.get_host_and_port()
+        extra = f"?region_name=eu-central-1&endpoint_url=http%3A%2F%2F{host}%3A{port}"
+        monkeypatch.setenv("AIRFLOW_CONN_DAM_REKOGNITION", f"aws://test:secret@/{extra}")
+        found = Services(replace(services.settings, include=folder), aws=_aws)
+        monkeypatch.setattr(base, "get_services", lambda: found)
+        batch_id, version_id = ingested
+        try:
+            chunks = PlanTagsOperator(task_id="plan_tags", batch_id=batch_id).execute(run())
+            assert chunks == [[version_id]]
+            told = TagOperator(task_id="tag", version_ids=chunks[0]).execute(run())
+            assert told == {"rekognition": {"done": 1, "skipped": 0, "failed": 0, "tags": 1}}
+        finally:
+            server.stop()
+            found.engine.dispose()
+        with services.session() as session:
+            tag = session.scalars(select(Tag).where(Tag.source == "rekognition")).one()
+        assert (tag.term_id, tag.status) == ("subject/technology", "applied")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dam.errors import BadInput
 from dam.settings import PROJECT
-from dam.taxonomy import Taxonomy, naming, sync_terms
+from dam.taxonomy import Taxonomy, naming
 
 CODE = st.from_regex(r"[A-Z0-9]{1,8}(-[A-Z0-9]{1,5}){0,2}", fullmatch=True)
 
@@ -66,8 +66,8 @@ def folder(tmp_path):
 @pytest.mark.parametrize(
     ("file", "old", "new", "line_of", "remedy"),
     [
-        ("vocabulary.yaml", "broader: animal}", "broder: animal}", "broder", "Did you mean 'broader'"),
-        ("vocabulary.yaml", "broader: animal}", "broader: animals}", "animals}", "Use one of"),
+        ("vocabulary.yaml", "broader: animal\n", "broder: animal\n", "broder", "Did you mean 'broader'"),
+        ("vocabulary.yaml", "broader: animal\n", "broader: animals\n", "animals", "Use one of"),
         ("limits.yaml", "max_megapixels: 400", "max_megapixels: many", "many", ""),
         ("contracts/image.yaml", "rule: present, remedy: Give", "rule: presence, remedy: Give", "presence", ""),
         ("metadata.yaml", "  title:", "  title: [", "", ""),
@@ -83,18 +83,3 @@ def test_a_fault_names_file_line_and_fix(folder, file, old, new, line_of, remedy
         line = next(n for n, text in enumerate(path.read_text().splitlines(), 1) if line_of in text)
         assert refused.value.where.endswith(f":{line}")
     assert remedy in refused.value.remedy
-
-
-def test_terms_are_mirrored_and_gone_ones_deprecated(services):
-    from sqlalchemy import select
-
-    from dam.catalog.models import Term
-
-    count = sync_terms(services)
-    assert sync_terms(services) == count
-    with services.session() as session:
-        session.add(Term(id="subject/old", facet="subject", labels={"en": "old"}))
-    sync_terms(services)
-    with services.session() as session:
-        assert session.scalars(select(Term.deprecated).where(Term.id == "subject/old")).one()
-        assert session.get_one(Term, "subject/cat").broader_id == "subject/animal"

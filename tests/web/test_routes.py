@@ -10,10 +10,11 @@ import re
 import httpx
 import jwt
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 import world
 from dam.catalog.models import Batch, Rendition, Version
+from dam.enrich import retag
 from dam.ingest import batches, uploads
 from dam.review import packages, remarks
 
@@ -33,6 +34,9 @@ WRITES = {
     ("POST", "/api/duplicates/{version_id}/{other_id}/answer"): ("libby", "bea"),
     ("POST", "/api/merges"): ("libby", "bea"),
     ("POST", "/api/merges/{merge_id}/undo"): ("ada", "lena"),
+    ("POST", "/api/retags/{run_id}/versions/{version_id}"): ("libby", "bea"),
+    ("POST", "/api/retags/{run_id}/apply"): ("libby", "bea"),
+    ("POST", "/api/retags/{run_id}/rollback"): ("libby", "bea"),
     ("POST", "/api/uploads"): ("dario", "bea"),
     ("POST", "/api/uploads/{upload}/files"): ("dario", "bea"),
     ("PUT", "/api/uploads/{upload}/files/{file}"): ("dario", "bea"),
@@ -104,10 +108,12 @@ def package(services, tmp_path):
     from dam.renditions import render
 
     render.proofs(services, version_ids=complete)
+    run_id = retag.propose(services, person="libby")
     with services.session() as session:
         version = session.get_one(Version, complete[0])
         return {
             "package_id": package_id,
+            "run_id": run_id,
             "batch_id": batch_id,
             "version_id": version.id,
             "asset_id": version.asset_id,
@@ -139,6 +145,7 @@ def concrete(path, package):
         "report_id": "kpi_x",
         "annotation_id": "ann_x",
         "other_id": "ver_x",
+        "run_id": "rtg_x",
         "merge_id": "mrg_x",
         "upload": "upload-up_" + "0" * 26,
         "file": "0" * 32,
@@ -186,7 +193,8 @@ def test_a_write_needs_the_role(site, services, airflow, package, method, path):
     right, wrong = WRITES[(method, path)]
     asked = airflow.ask("sign", right)
     body = {
-        "verdict": "approve", "values": {"title": "New"}, "version_id": package["version_id"], "body": "Nice.",
+        "verdict": "accepted" if "retags" in path else "approve", "values": {"title": "New"},
+        "version_id": package["version_id"], "body": "Nice.",
         "dag_id": "d", "run_id": asked["dag_run_id"], "task_id": "sign", "option": "Yes",
         "drop": "ver_x", "keep": package["version_id"], "rows": {package["version_id"]: {"title": "New"}},
         "answer": "both" if "/duplicates/" in path else "done",
@@ -212,7 +220,9 @@ def test_a_write_needs_the_role(site, services, airflow, package, method, path):
     assert airflow.answers == []
     reply = ask(right)
     # the package did not expire; the body is no sheet; nobody asks about the batch
-    allowed = {"reopen": 409, "metadata.csv": 422, "finish": 409, "generated": 202}.get(path.rsplit("/", 1)[-1], 200)
+    allowed = {"reopen": 409, "metadata.csv": 422, "finish": 409, "generated": 202, "rollback": 409}.get(
+        path.rsplit("/", 1)[-1], 200
+    )
     assert reply.status_code == allowed, f"{right}: {reply.status_code} {reply.text[:200]}"
     if path.endswith("/review"):
         assert reply.json() == {"package_id": package["package_id"]}  # it is in review
@@ -445,3 +455,41 @@ def test_comments_can_not_bring_markup_into_the_page(site, package):
     assert "&lt;img src=x" in page.text
     assert "unsafe-inline" not in page.headers["content-security-policy"]
     assert not re.search(r"<script(?![^>]* src=)|<[^>]*\s(style|on\w+)=", page.text)
+
+
+def test_a_retag_run_is_sampled_applied_and_rolled_back_in_the_browser(site, services, tmp_path):
+    from dam.catalog.models import Tag
+
+    files = [world.picture(tmp_path, "A.jpg")]
+    world.ingest(services, world.drop(services, "drops/a", files))
+    with services.session() as session:
+        version_id = session.scalars(select(Version.id)).one()
+        session.execute(update(Tag).where(Tag.term_id == "subject/coffee").values(confidence=0.3, status="suggested"))
+    run_id = retag.propose(services, person="libby")
+    client = site("libby")
+    assert run_id in client.get("/retags").text
+    page = client.get(f"/retags/{run_id}").text
+    assert "1 of 1 versions change: 0 tags added, 0 removed, 1 changed" in page
+    assert "30 % suggested" in page
+    assert "90 % applied" in page
+    assert f"/media/{version_id}/thumbnail" in page
+    assert 'data-does="apply"' in page
+    assert 'data-does="apply"' not in site("bea").get(f"/retags/{run_id}").text
+    refused = client.post(f"/api/retags/{run_id}/apply", json={})
+    assert refused.status_code == 409
+    assert "0 of 1 versions of the sample" in refused.json()["what"]
+    judged = client.post(f"/api/retags/{run_id}/versions/{version_id}", json={"verdict": "accepted"}).json()
+    assert (judged["accepted"], judged["judged"]) == (1, 1)
+    assert client.post(f"/api/retags/{run_id}/apply", json={}).json()["outcomes"] == {"applied": 1}
+    assert 'data-does="rollback"' in client.get(f"/retags/{run_id}").text
+    assert client.post(f"/api/retags/{run_id}/rollback", json={}).json()["status"] == "rolled_back"
+    page = client.get(f"/retags/{run_id}").text
+    assert "data-does" not in page
+    assert not re.search(r"<script(?![^>]* src=)|<[^>]*\s(style|on\w+)=", page)
+
+
+def test_the_library_is_found_by_a_tag_in_any_language_and_by_what_is_above_it(site, services, tmp_path):
+    files = [world.picture(tmp_path, "A.jpg", xmp=world.METADATA | {"Xmp.dc.subject": ["tabby"]})]
+    world.ingest(services, world.drop(services, "drops/a", files))
+    for words, count in (("Katze", 1), ("chats", 1), ("animal", 1), ("Rakete", 0)):
+        assert site("vic").get("/api/assets", params={"q": words}).json()["total"] == count

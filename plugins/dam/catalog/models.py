@@ -537,34 +537,156 @@ class Term(Base):
     facet: Mapped[str] = mapped_column(index=True)
     labels: Mapped[dict[str, Any]]  # language -> preferred label
     alt_labels: Mapped[dict[str, Any]] = mapped_column(default=dict)  # language -> [label]
+    content: Mapped[dict[str, Any]] = mapped_column(default=dict)  # all the vocabulary says; {}: it left the files
     broader_id: Mapped[str | None] = mapped_column(ForeignKey("terms.id"))
     scope_note: Mapped[str | None]
     replaced_by_id: Mapped[str | None] = mapped_column(ForeignKey("terms.id"))
     deprecated: Mapped[bool] = mapped_column(default=False)
 
 
+class VocabularyMirror(Base):
+    """Which vocabulary the terms mirror; one row."""
+
+    __tablename__ = "vocabulary_mirror"
+    __table_args__ = (CheckConstraint("name = 'vocabulary'", name="one_row"),)
+
+    name: Mapped[str] = mapped_column(primary_key=True, default="vocabulary")
+    sha256: Mapped[str] = mapped_column(String(64))
+    namespace: Mapped[str]
+    facets: Mapped[list[Any]]  # [facet, what it says of itself], in order
+    synced_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
 class Tag(Base):
-    """A term on a version: who or what said so, and how sure it was (0..1)."""
+    """A term on a version: who or what said so, how sure it was (0..1), why, and what it cost."""
 
     __tablename__ = "tags"
     __table_args__ = (
         UniqueConstraint("version_id", "term_id", "source"),
         CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence_range"),
         CheckConstraint("status IN ('applied', 'suggested', 'refused')", name="status"),
+        CheckConstraint("cost >= 0", name="cost_not_negative"),
         Index("ix_tags_term", "term_id", postgresql_where=text("status = 'applied'")),
+        Index("ix_tags_people", "version_id", "term_id", postgresql_where=text("source LIKE 'person:%'")),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("tag"))
     version_id: Mapped[str] = mapped_column(ForeignKey("versions.id"), index=True)
     term_id: Mapped[str] = mapped_column(ForeignKey("terms.id"))
-    source: Mapped[str]  # embedded, filename, visible, person:<username>, …
+    source: Mapped[str]  # a tagger's name, or person:<username>
+    model: Mapped[str] = mapped_column(default="")  # what in the tagger said so, e.g. labels, DetectLabels
     model_version: Mapped[str]
     confidence: Mapped[float]
+    because: Mapped[str] = mapped_column(default="")
+    cost: Mapped[Decimal] = mapped_column(Numeric(14, 6), default=Decimal(0))  # its share of what the call cost
     status: Mapped[str] = mapped_column(default="applied")
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
 
     version: Mapped[Version] = relationship(back_populates="tags")
     term: Mapped[Term] = relationship()
+
+
+class TaggerSpend(Base):
+    """What a tagger took on one day (UTC): counted before a call is made, so that a budget is never passed."""
+
+    __tablename__ = "tagger_spend"
+
+    tagger: Mapped[str] = mapped_column(primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    calls: Mapped[int] = mapped_column(BigInteger, default=0)
+    money: Mapped[Decimal] = mapped_column(Numeric(14, 6), default=Decimal(0))
+
+
+class TaggerLook(Base):
+    """That a slow or paid tagger looked at a version, so that nobody pays twice; or why it did not."""
+
+    __tablename__ = "tagger_looks"
+    __table_args__ = (
+        CheckConstraint("outcome IN ('begun', 'done', 'skipped', 'failed')", name="outcome"),
+        CheckConstraint("outcome NOT IN ('skipped', 'failed') OR note <> ''", name="reason_given"),
+    )
+
+    version_id: Mapped[str] = mapped_column(ForeignKey("versions.id"), primary_key=True)
+    tagger: Mapped[str] = mapped_column(primary_key=True)
+    model_version: Mapped[str]
+    outcome: Mapped[str]
+    note: Mapped[str] = mapped_column(default="")
+    cost: Mapped[Decimal] = mapped_column(Numeric(14, 6), default=Decimal(0))
+    looked_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+class TaggerModel(Base):
+    """A model that a tagger learned here; the newest is in use."""
+
+    __tablename__ = "tagger_models"
+
+    tagger: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[str] = mapped_column(primary_key=True)  # SHA-256 of what it learned from
+    trained_at: Mapped[datetime] = mapped_column(default=utcnow)
+    examples: Mapped[int]
+    measured: Mapped[dict[str, Any]] = mapped_column(default=dict)  # precision on examples it had not seen
+    storage_uri: Mapped[str]
+
+
+class RetagRun(Base):
+    """New tags against old ones: proposed, looked at, applied as one or rolled back as one."""
+
+    __tablename__ = "retag_runs"
+    __table_args__ = (
+        CheckConstraint("status IN ('comparing', 'proposed', 'applied', 'rolled_back')", name="status"),
+        CheckConstraint("status <> 'applied' OR (applied_by IS NOT NULL AND applied_at IS NOT NULL)", name="signed"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("rtg"))
+    taggers: Mapped[list[str]]
+    since: Mapped[datetime | None]  # only versions that came in from then on
+    vocabulary_sha256: Mapped[str] = mapped_column(String(64))
+    status: Mapped[str] = mapped_column(default="comparing")
+    cursor: Mapped[str] = mapped_column(default="")  # the last version that was compared
+    looked_at: Mapped[int] = mapped_column(default=0)  # versions
+    changed: Mapped[int] = mapped_column(default=0)  # versions among them that it changes
+    notes: Mapped[list[str]] = mapped_column(default=list)  # e.g. a budget that was used up
+    made_by: Mapped[str]
+    made_at: Mapped[datetime] = mapped_column(default=utcnow)
+    applied_by: Mapped[str | None]
+    applied_at: Mapped[datetime | None]
+    rolled_back_by: Mapped[str | None]
+    rolled_back_at: Mapped[datetime | None]
+
+
+class RetagChange(Base):
+    """One tag that a retag run adds, removes or changes: the row as it was and as it would be."""
+
+    __tablename__ = "retag_changes"
+    __table_args__ = (
+        CheckConstraint("kind IN ('added', 'removed', 'changed')", name="kind"),
+        CheckConstraint("(kind = 'added') = (old IS NULL) AND (kind = 'removed') = (new IS NULL)", name="kind_fits"),
+        CheckConstraint("outcome IN ('proposed', 'applied', 'left_out', 'rolled_back')", name="outcome"),
+        CheckConstraint("outcome <> 'left_out' OR note <> ''", name="reason_given"),
+    )
+
+    run_id: Mapped[str] = mapped_column(ForeignKey("retag_runs.id"), primary_key=True)
+    version_id: Mapped[str] = mapped_column(ForeignKey("versions.id"), primary_key=True, index=True)
+    term_id: Mapped[str] = mapped_column(ForeignKey("terms.id"), primary_key=True)
+    source: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    old: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    new: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    outcome: Mapped[str] = mapped_column(default="proposed")
+    note: Mapped[str] = mapped_column(default="")
+
+
+class RetagVerdict(Base):
+    """What a person says of a retag run's changes to one version of its sample."""
+
+    __tablename__ = "retag_verdicts"
+    __table_args__ = (CheckConstraint("verdict IN ('accepted', 'refused')", name="verdict"),)
+
+    run_id: Mapped[str] = mapped_column(ForeignKey("retag_runs.id"), primary_key=True)
+    version_id: Mapped[str] = mapped_column(ForeignKey("versions.id"), primary_key=True)
+    verdict: Mapped[str]
+    person: Mapped[str]
+    judged_at: Mapped[datetime] = mapped_column(default=utcnow)
 
 
 class ContractResult(Base):

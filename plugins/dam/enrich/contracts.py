@@ -33,6 +33,7 @@ from dam.enrich.rights import grant_asset
 from dam.errors import BadInput, DamError, Fault, NotFound, Refused
 from dam.taxonomy import sync_terms
 from dam.taxonomy.contracts import FACTS, Contract, Rule, choices, in_words
+from dam.taxonomy.vocabulary import shown
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -440,6 +441,7 @@ def _tag(
             "version_id": version_id,
             "term_id": term_id,
             "source": source,
+            "model": "person",
             "model_version": "person",
             "confidence": 1.0,
             "status": "applied",
@@ -462,6 +464,6 @@ def vocabulary(services: Services, *, language: str = "en") -> list[dict[str, st
     sync_terms(services)
     with services.session() as session:
         return [
-            {"id": term.id, "label": str(term.labels.get(language) or term.labels.get("en")), "facet": term.facet}
+            {"id": term.id, "label": shown(term.labels, language), "facet": term.facet}
             for term in session.scalars(select(Term).where(Term.deprecated.is_(False)).order_by(Term.id))
         ]

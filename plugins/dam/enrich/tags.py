@@ -1,43 +1,52 @@
-"""Tags from what a file says of itself and what can be seen, always terms of the vocabulary."""
+"""Tags: what the taggers say of a version, always terms of the vocabulary, each with its source, model and reason.
+
+Free and quick taggers are asked in the gate, in the file's own transaction. Slow and paid ones are asked
+afterwards, once a version and model version, within their budgets. What a person said goes before all of them:
+a term that somebody refused is not said again, and where somebody has tagged, machines only suggest.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import SQLAlchemyError
 
 from dam import audit
-from dam.catalog.models import Tag, Version, new_id, utcnow
-from dam.ingest import embedded
-from dam.taxonomy import Taxonomy, sync_terms
+from dam.catalog.models import Tag, TaggerLook, Version, VersionState, new_id, utcnow
+from dam.enrich import budget, taggers
+from dam.enrich.taggers import Failed, Said, Tagger
+from dam.taxonomy import sync_terms
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from dam.services import Services
+    from dam.taxonomy import Vocabulary
 
-#: Version of these taggers together; part of every tag, so that a later tagger's work can be told apart.
-MODEL_VERSION = "1"
+log = logging.getLogger(__name__)
+
+#: Slow taggers are asked for so many versions a task.
+CHUNK = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A tagger's word: the term, who said it, and how sure it is (0..1)."""
-
-    term_id: str
-    source: str
-    confidence: float
+def get_ready(services: Services) -> None:
+    """Mirror the vocabulary, and make the taggers. :raises BadInput: a fault in their files, with its place."""
+    sync_terms(services)
+    log.debug("taggers: %s", ", ".join(tagger.name for tagger in services.taggers))
 
 
 def tag_versions(services: Services, *, version_ids: list[str], run: str | None = None) -> int:
     """Tag versions that are in the catalogue; see :func:`tag`. Returns how many tags were added."""
     if not version_ids:
         return 0
-    sync_terms(services)
+    get_ready(services)
     added = 0
     for version_id in version_ids:
         with services.session() as session:
@@ -46,26 +55,100 @@ def tag_versions(services: Services, *, version_ids: list[str], run: str | None 
 
 
 def tag(services: Services, session: Session, version: Version, *, run: str | None = None) -> int:
-    """Tag a version from embedded keywords, names, campaign words and visible attributes, in ``session``.
+    """Ask the taggers of the gate about a version, in ``session``.
 
-    A tag below the threshold is a suggestion. Tags that are there already, a person's among them, stay.
+    A tag below its tagger's threshold is a suggestion. Tags that are there already, a person's among them, stay.
 
     :returns: how many tags were added.
     """
-    threshold = services.taxonomy.limits.tag_threshold
-    rows = [
+    rows = []
+    people = _people(session, version.id)
+    for tagger in services.taggers:
+        if taggers.afterwards(tagger) or tagger.unready() is not None:
+            continue
+        try:
+            said = list(tagger.say(session, version, services.taxonomy))
+        except SQLAlchemyError:
+            raise
+        except Exception:
+            log.exception("%s failed at %s", tagger.name, version.id)  # the file goes on without its word
+            continue
+        rows += rows_of(services, tagger, version, said, people)
+    return _add(session, version, rows, run)
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """What people said of a version: whether anybody tagged it, and the terms they decided on."""
+
+    tagged: bool
+    refused: frozenset[str]
+    applied: frozenset[str]
+
+    @property
+    def decided(self) -> frozenset[str]:
+        """Terms that a person decided on, either way."""
+        return self.refused | self.applied
+
+
+def _people(session: Session, version_id: str) -> People:
+    told = session.execute(select(Tag.term_id, Tag.source, Tag.status).where(Tag.version_id == version_id)).all()
+    return people_of((row.term_id, row.source, row.status) for row in told)
+
+
+def people_of(rows: Iterable[tuple[str, str, str]]) -> People:
+    """Return what people said, from rows of term, source and status. Only people refuse."""
+    refused, applied = set(), set()
+    for term_id, source, status in rows:
+        if status == "refused":
+            refused.add(term_id)
+        elif source.startswith("person:"):
+            applied.add(term_id)
+    return People(bool(applied or refused), frozenset(refused - applied), frozenset(applied))
+
+
+def rows_of(
+    services: Services,
+    tagger: Tagger,
+    version: Version,
+    said: Iterable[Said],
+    people: People,
+    vocabulary: Vocabulary | None = None,
+) -> list[dict[str, Any]]:
+    """Return rows of :class:`~dam.catalog.models.Tag` for what a tagger says, each term once, the surest.
+
+    A deprecated term is taken as the one that replaces it; one that nobody knows is left out.
+    """
+    known = vocabulary or services.taxonomy.vocabulary
+    best: dict[str, Said] = {}
+    for word in said:
+        term_id = known.current(word.term_id)
+        if term_id and term_id not in people.refused:
+            best[term_id] = max(best.get(term_id, word), word, key=lambda one: one.confidence)
+    if not best:
+        return []
+    least = taggers.threshold(services, tagger)
+    may_apply = tagger.trusted() and not people.tagged
+    share = (tagger.cost / len(best)).quantize(Decimal("0.000001"))
+    return [
         {
             "id": new_id("tag"),
             "version_id": version.id,
-            "term_id": said.term_id,
-            "source": said.source,
-            "model_version": MODEL_VERSION,
-            "confidence": said.confidence,
-            "status": "applied" if said.confidence >= threshold else "suggested",
+            "term_id": term_id,
+            "source": tagger.name,
+            "model": tagger.model,
+            "model_version": word.version or tagger.version,
+            "confidence": word.confidence,
+            "because": word.because,
+            "cost": share,
+            "status": "applied" if may_apply and word.confidence >= least else "suggested",
             "created_at": utcnow(),
         }
-        for said in _all(services.taxonomy, version)
+        for term_id, word in best.items()
     ]
+
+
+def _add(session: Session, version: Version, rows: list[dict[str, Any]], run: str | None) -> int:
     if not rows:
         return 0
     made = session.scalars(insert(Tag).values(rows).on_conflict_do_nothing().returning(Tag.term_id)).all()
@@ -81,45 +164,127 @@ def tag(services: Services, session: Session, version: Version, *, run: str | No
     return len(made)
 
 
-def _all(taxonomy: Taxonomy, version: Version) -> Iterator[Said]:
-    """Yield what the taggers say, each term once a source."""
-    seen: set[tuple[str, str]] = set()
-    for tagger in (_embedded, _filename, _deliverable, _visible):
-        for said in tagger(taxonomy, version):
-            if (said.term_id, said.source) not in seen:
-                seen.add((said.term_id, said.source))
-                yield said
+# ------------------------------------------------------------------------------------------ afterwards
 
 
-def _embedded(taxonomy: Taxonomy, version: Version) -> Iterator[Said]:
-    for word in embedded.keywords(version.embedded, taxonomy.metadata):
-        if term := taxonomy.vocabulary.find(word):
-            yield Said(term, "embedded", 0.9)
+def later(services: Services) -> list[Tagger]:
+    """Return the slow and paid taggers that are switched on and can say something here."""
+    asked = [tagger for tagger in services.taggers if taggers.afterwards(tagger)]
+    for tagger in asked:
+        tagger.prepare()
+    return [tagger for tagger in asked if tagger.unready() is None]
 
 
-def _filename(taxonomy: Taxonomy, version: Version) -> Iterator[Said]:
-    for word in re.split(r"[^A-Za-z]+", version.filename.rpartition(".")[0]):
-        if len(word) > 2 and (term := taxonomy.vocabulary.find(word)):
-            yield Said(term, "filename", 0.7)
+def plan_later(services: Services, *, batch_id: str) -> list[list[str]]:
+    """Return chunks of a batch's versions that slow taggers have not looked at; none when there is no such tagger."""
+    asked = later(services)
+    if not asked:
+        return []
+    looked = select(TaggerLook.version_id).where(TaggerLook.version_id == Version.id, TaggerLook.outcome == "done")
+    unseen = [~looked.where(TaggerLook.tagger == tagger.name).exists() for tagger in asked]
+    with services.session() as session:
+        found = session.scalars(
+            select(Version.id)
+            .where(Version.batch_id == batch_id, Version.state == VersionState.INGESTED)
+            .where(_any(unseen))
+            .order_by(Version.id)
+        ).all()
+    return [list(found[start : start + CHUNK]) for start in range(0, len(found), CHUNK)]
 
 
-def _deliverable(taxonomy: Taxonomy, version: Version) -> Iterator[Said]:
-    deliverable = version.asset.deliverable if version.asset else None
-    for word in re.split(r"\W+", deliverable.title) if deliverable else []:
-        if len(word) > 2 and (term := taxonomy.vocabulary.find(word)):
-            yield Said(term, "brief", 0.65)
+def _any(conditions: list[Any]) -> Any:
+    from sqlalchemy import or_
+
+    return or_(*conditions)
 
 
-def _visible(taxonomy: Taxonomy, version: Version) -> Iterator[Said]:
-    if version.width and version.height:
-        ratio = version.width / version.height
-        shape = "landscape" if ratio > 1.05 else "portrait" if ratio < 0.95 else "square"
-        yield Said(f"orientation/{shape}", "visible", 1.0)
-    for index, colour in enumerate(version.technical.get("colours", [])):
-        if f"colour/{colour}" in taxonomy.vocabulary:
-            yield Said(f"colour/{colour}", "visible", 0.8 if index == 0 else 0.6)
-    if version.technical.get("has_alpha"):
-        yield Said("technique/transparent", "visible", 0.75)
+def tag_later(services: Services, *, version_ids: list[str], run: str | None = None) -> dict[str, dict[str, int]]:
+    """Ask slow and paid taggers about versions that are not in review yet.
+
+    Nobody looks twice with the same model version. A tagger whose budget is used up, or that fails, is left out
+    for that version, and the reason is kept (:class:`~dam.catalog.models.TaggerLook`); the others go on.
+
+    :returns: by tagger, counts of ``done``, ``skipped`` and ``failed`` versions and of ``tags`` added.
+    """
+    asked = later(services)
+    if not asked or not version_ids:
+        return {}
+    sync_terms(services)
+    counts = {tagger.name: {"done": 0, "skipped": 0, "failed": 0, "tags": 0} for tagger in asked}
+    for version_id in version_ids:
+        for tagger in asked:
+            outcome, added = _look(services, tagger, version_id, run)
+            if outcome:
+                counts[tagger.name][outcome] += 1
+                counts[tagger.name]["tags"] += added
+    return counts
+
+
+def _look(services: Services, tagger: Tagger, version_id: str, run: str | None) -> tuple[str, int]:
+    """Let one tagger look at one version; returns what became of it (empty: nothing to do) and tags added."""
+    day = budget.today()
+    with services.session() as session:
+        version = session.get(Version, version_id)
+        if version is None or version.state != VersionState.INGESTED:
+            return "", 0  # what is in review has a manifest that its tags are part of
+        known = session.get(TaggerLook, (version_id, tagger.name))
+        if known and known.outcome == "done" and known.model_version == tagger.version:
+            return "", 0
+        refusal = begin(session, tagger)
+        outcome = "skipped" if refusal else "begun"
+        _note(session, tagger, version_id, outcome, note=f"Not asked: {refusal}." if refusal else "")
+    if refusal:
+        log.warning("%s is not asked about %s: %s", tagger.name, version_id, refusal)
+        return outcome, 0
+    try:
+        with services.session() as session:
+            version = session.get_one(Version, version_id)
+            said = list(tagger.say(session, version, services.taxonomy))
+            rows = rows_of(services, tagger, version, said, _people(session, version_id))
+            added = _add(session, version, rows, run)
+            _note(session, tagger, version_id, "done", cost=tagger.cost)
+    except Exception as error:
+        log.warning("%s failed at %s", tagger.name, version_id, exc_info=not isinstance(error, Failed))
+        with services.session() as session:
+            give_back(session, tagger, error, day)
+            _note(session, tagger, version_id, "failed", note=plainly(error))
+        return "failed", 0
+    return "done", added
+
+
+def begin(session: Session, tagger: Tagger) -> str | None:
+    """Count a call when it is one that counts; returns why it may not be made."""
+    data = tagger.data
+    counted = data.cost > 0 or any(limit is not None for limit in data.budget.model_dump().values())
+    return budget.reserve(session, data) if counted else None
+
+
+def give_back(session: Session, tagger: Tagger, error: Exception, day: date) -> None:
+    """Give a call back that failed before it could cost anything."""
+    if tagger.data.cost > 0 and isinstance(error, Failed) and not error.billed:
+        budget.release(session, tagger.data, day)
+
+
+def plainly(error: Exception) -> str:
+    """Return what a tagger stumbled over, in a sentence."""
+    return str(error) if isinstance(error, Failed) else f"{type(error).__name__}: {error}"[:500]
+
+
+def _note(
+    session: Session, tagger: Tagger, version_id: str, outcome: str, *, note: str = "", cost: Decimal = Decimal(0)
+) -> None:
+    told = {
+        "model_version": tagger.version,
+        "outcome": outcome,
+        "note": note,
+        "cost": cost,
+        "looked_at": utcnow(),
+    }
+    session.execute(
+        insert(TaggerLook)
+        .values(version_id=version_id, tagger=tagger.name, **told)
+        .on_conflict_do_update(index_elements=["version_id", "tagger"], set_=told)
+    )
 
 
 def terms_of(services: Services, *, version_id: str) -> list[str]:

@@ -132,9 +132,9 @@ def ingest_chunk(
     :param told: is called with each file's id when it is through, for a progress bar.
     :returns: counts by outcome of the files that this call brought to an end.
     """
-    from dam.taxonomy import sync_terms
+    from dam.enrich import tags
 
-    sync_terms(services)
+    tags.get_ready(services)
     _ = services.scanner  # an address that makes no sense is no file's fault
     twins = _twins(services, batch_id)
     counts: Counter[str] = Counter()
@@ -152,11 +152,11 @@ def scan_again(services: Services, *, run: str | None = None) -> dict[str, int]:
 
     :returns: counts by outcome. :raises Refused: the scanner does not answer.
     """
-    from dam.taxonomy import sync_terms
+    from dam.enrich import tags
 
     if not services.scanner.ping():
         raise Refused("the malware scanner does not answer", remedy="Start it, or set DAM_CLAMD to where it listens.")
-    sync_terms(services)
+    tags.get_ready(services)
     with services.session() as session:
         waiting = session.execute(
             select(BatchFile.batch_id, BatchFile.id)

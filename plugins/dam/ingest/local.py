@@ -108,7 +108,7 @@ def take(services: Services, found: Found, sender: Sender, progress: Progress | 
 
     :raises BadInput: there is no such campaign, or no file can be read.
     """
-    from dam.enrich import contracts
+    from dam.enrich import contracts, tags
 
     progress = progress or Silent()
     _check_campaign(services, sender)
@@ -128,6 +128,8 @@ def take(services: Services, found: Found, sender: Sender, progress: Progress | 
         progress.begin("Through the gate", sum(map(len, chunks)))
         for chunk in chunks:
             gate.ingest_chunk(services, batch_id=batch_id, file_ids=chunk, told=lambda _file_id: progress.advance())
+        for chunk in tags.plan_later(services, batch_id=batch_id):
+            tags.tag_later(services, version_ids=chunk)
         contracts.check(services, batch_id=batch_id)
         batches.close(services, batch_id=batch_id)
     unreadable = [_unreadable(name, why) for name, why in found.unreadable.items()]

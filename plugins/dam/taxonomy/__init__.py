@@ -5,65 +5,30 @@ from __future__ import annotations
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator
 
-from dam.errors import BadInput
 from dam.taxonomy import contracts as contract_files
+from dam.taxonomy import files
 from dam.taxonomy.contracts import Contract
-from dam.taxonomy.load import line_of, load
+from dam.taxonomy.load import load
+from dam.taxonomy.mirror import sync_terms
+from dam.taxonomy.taggers import TaggersData
+from dam.taxonomy.vocabulary import Language, TermData, Vocabulary
 
-if TYPE_CHECKING:
-    from dam.services import Services
-
-Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+__all__ = [
+    "Contract", "FieldData", "LicenceData", "Limits", "MetadataSchema", "RightsData", "Rule", "TaggersData",
+    "Taxonomy", "TermData", "Vocabulary", "sync_terms",
+]  # fmt: skip
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class TermData(_Strict):
-    """A term: preferred labels by language, other labels, the term above it, what it covers."""
-
-    en: str = Field(min_length=1)
-    de: str | None = None
-    alt: dict[str, list[str]] = {}
-    broader: Slug | None = None
-    note: str | None = None
-    replaced_by: Slug | None = None
-
-    def labels(self) -> list[str]:
-        """Return every label, preferred ones first."""
-        own = [self.en, *([self.de] if self.de else [])]
-        return [*own, *(word for words in self.alt.values() for word in words)]
-
-
-class Vocabulary(_Strict):
-    """Facets of terms."""
-
-    facets: dict[Slug, dict[Slug, TermData]]
-
-    @cached_property
-    def by_label(self) -> dict[str, str]:
-        """Lower-case label → term id (``facet/slug``); the first facet that has a label wins."""
-        found: dict[str, str] = {}
-        for facet, terms in self.facets.items():
-            for slug, term in terms.items():
-                target = f"{facet}/{term.replaced_by or slug}"
-                for label in term.labels():
-                    found.setdefault(label.casefold(), target)
-        return found
-
-    def find(self, word: str) -> str | None:
-        """Return the id of the term a word names, in any language; a plain plural counts too."""
-        word = " ".join(word.casefold().split())
-        return self.by_label.get(word) or (self.by_label.get(word[:-1]) if word.endswith("s") else None)
-
-    def __contains__(self, term_id: str) -> bool:
-        facet, _, slug = term_id.partition("/")
-        return slug in self.facets.get(facet, {})
+class Stopwords(RootModel[dict[Language, list[str]]]):
+    """Words by language that say nothing of a picture."""
 
 
 class FieldData(_Strict):
@@ -163,33 +128,39 @@ class RightsData(_Strict):
 
 
 class Taxonomy:
-    """Everything of ``include/taxonomy``; each file is read on first use."""
+    """Everything of ``include/taxonomy``; each file is read on first use.
 
-    def __init__(self, folder: Path) -> None:
+    :param vocabulary: one to use instead of the folder's, to see what it would change.
+    """
+
+    def __init__(self, folder: Path, vocabulary: Vocabulary | None = None) -> None:
         self.folder = folder
+        self._vocabulary = vocabulary
 
     @classmethod
     def load(cls, folder: Path) -> Taxonomy:
         """Return the taxonomy of a folder."""
         return cls(folder)
 
-    @cached_property
+    def with_vocabulary(self, vocabulary: Vocabulary) -> Taxonomy:
+        """Return the same taxonomy with another vocabulary."""
+        return Taxonomy(self.folder, vocabulary)
+
+    @property
     def vocabulary(self) -> Vocabulary:
-        """The controlled vocabulary. :raises BadInput: a fault, with file and line."""
-        path = self.folder / "vocabulary.yaml"
-        vocabulary = load(path, Vocabulary)
-        for facet, terms in vocabulary.facets.items():
-            for slug, term in terms.items():
-                for name in ("broader", "replaced_by"):
-                    target = getattr(term, name)
-                    if target is not None and target not in terms:
-                        line = line_of(path.read_text(encoding="utf-8"), ("facets", facet, slug))
-                        raise BadInput(
-                            f"{name} names {target!r}, which is no term of the facet {facet}",
-                            where=f"{path}:{line}",
-                            remedy=f"Use one of: {', '.join(sorted(terms))}.",
-                        )
-        return vocabulary
+        """The controlled vocabulary as its files are now. :raises BadInput: a fault, with file and line."""
+        return self._vocabulary or files.read(self.folder)
+
+    @cached_property
+    def taggers(self) -> TaggersData:
+        """The taggers, in their order."""
+        return load(self.folder / "taggers.yaml", TaggersData)
+
+    @cached_property
+    def stopwords(self) -> frozenset[str]:
+        """Words that say nothing of a picture, of all languages together."""
+        words = load(self.folder / "stopwords.yaml", Stopwords).root
+        return frozenset(word.casefold() for of_language in words.values() for word in of_language)
 
     @cached_property
     def metadata(self) -> MetadataSchema:
@@ -219,56 +190,17 @@ class Taxonomy:
     def check(self) -> list[str]:
         """Read everything and return what was read, a line each. :raises BadInput: the first fault."""
         vocabulary = self.vocabulary
+        terms = vocabulary.terms.values()
+        spoken = sorted({language for term in terms for _, language, _ in term.all_labels()})
+        retired = sum(term.retired for term in terms)
         return [
-            f"{sum(map(len, vocabulary.facets.values()))} terms in {len(vocabulary.facets)} facets",
+            f"{len(terms)} terms in {len(vocabulary.facets)} facets, {retired} of them deprecated",
+            f"{sum(len(list(term.all_labels())) for term in terms)} labels in {len(spoken)} languages: "
+            + ", ".join(spoken),
             f"{len(self.metadata.fields)} descriptive fields",
             f"{len(self.rights.embedded)} known licences",
             f"{sum(map(len, self.contracts.values()))} contracts",
             f"limits up to {self.limits.max_megapixels:g} megapixels",
+            f"{len(self.stopwords)} stop words",
+            "taggers: " + ", ".join(tagger.name for tagger in self.taggers.taggers if tagger.enabled),
         ]
-
-
-def sync_terms(services: Services) -> int:
-    """Mirror the vocabulary into the catalogue and return how many terms it has; idempotent.
-
-    Terms that left the file stay in the catalogue, deprecated, as tags may point at them.
-    """
-    from sqlalchemy import update
-    from sqlalchemy.dialects.postgresql import insert
-
-    from dam.catalog.models import Term
-
-    vocabulary = services.taxonomy.vocabulary
-    rows = [
-        {
-            "id": f"{facet}/{slug}",
-            "facet": facet,
-            "labels": {"en": term.en} | ({"de": term.de} if term.de else {}),
-            "alt_labels": term.alt,
-            "broader_id": None,
-            "scope_note": term.note,
-            "replaced_by_id": None,
-            "deprecated": term.replaced_by is not None,
-        }
-        for facet, terms in sorted(vocabulary.facets.items())
-        for slug, term in sorted(terms.items())
-    ]
-    links = {
-        f"{facet}/{slug}": {
-            "broader_id": f"{facet}/{term.broader}" if term.broader else None,
-            "replaced_by_id": f"{facet}/{term.replaced_by}" if term.replaced_by else None,
-        }
-        for facet, terms in sorted(vocabulary.facets.items())
-        for slug, term in sorted(terms.items())
-    }
-    with services.session() as session:
-        statement = insert(Term).values(rows)
-        same = {
-            name: statement.excluded[name] for name in ("facet", "labels", "alt_labels", "scope_note", "deprecated")
-        }
-        session.execute(statement.on_conflict_do_update(index_elements=["id"], set_=same))
-        for term_id, values in links.items():
-            if any(values.values()):
-                session.execute(update(Term).where(Term.id == term_id).values(**values))
-        session.execute(update(Term).where(Term.id.not_in(list(links))).values(deprecated=True))
-    return len(rows)

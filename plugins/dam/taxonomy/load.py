@@ -14,6 +14,29 @@ from dam.errors import BadInput
 Model = TypeVar("Model", bound=BaseModel)
 
 
+class Mistake(ValueError):
+    """A value that a validator refuses, with what to do about it."""
+
+    def __init__(self, what: str, *, remedy: str) -> None:
+        super().__init__(what)
+        self.remedy = remedy
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML as it is, but a key that stands twice is a fault: the second would silently win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                line = key.start_mark.line + 1
+                if key.value in lines:
+                    problem = f"{key.value!r} stands here and in line {lines[key.value]} already"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                lines[key.value] = line
+        return super().construct_mapping(node, deep)
+
+
 def load(path: Path, model: type[Model]) -> Model:
     """Return the file's content as a ``model``.
 
@@ -24,7 +47,7 @@ def load(path: Path, model: type[Model]) -> Model:
     except FileNotFoundError:
         raise BadInput("does not exist", where=str(path), remedy="Restore it from the repository.") from None
     try:
-        raw = yaml.load(text, Loader=yaml.CSafeLoader)
+        raw = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader, and stricter
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise BadInput(f"{error.problem}", where=f"{path}:{line}", remedy="Mend the YAML there.") from error
@@ -38,14 +61,15 @@ def fault(path: Path, text: str, error: ValidationError, model: type[BaseModel])
     """Turn a model's first complaint into an error with file, line and remedy."""
     first = error.errors()[0]
     loc = first["loc"]
-    remedy = "Mend that line."
+    message = first["msg"].removeprefix("Value error, ")
+    remedy = getattr(first.get("ctx", {}).get("error"), "remedy", "Mend that line.")
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(loc[-1]), _names(model), n=1)
         remedy = f"Did you mean {near[0]!r}?" if near else "Remove it."
     elif first["type"] == "missing":
         remedy = f"Add {loc[-1]!r} there."
-    field = ".".join(str(part) for part in loc)
-    return BadInput(f"{field}: {first['msg']}.", where=f"{path}:{line_of(text, loc)}", remedy=remedy)
+    field = ".".join(str(part) for part in loc if part != "[key]")
+    return BadInput(f"{field}: {message}.", where=f"{path}:{line_of(text, loc)}", remedy=remedy)
 
 
 def _names(model: type[BaseModel]) -> list[str]:
@@ -64,7 +88,10 @@ def _names(model: type[BaseModel]) -> list[str]:
 
 
 def line_of(text: str, loc: tuple[Any, ...]) -> int:
-    """Return the 1-based line of the node at ``loc``, or of its closest parent that is there."""
+    """Return the 1-based line of the node at ``loc``, or of its closest parent that is there.
+
+    Parts that the file does not spell out, such as a default, are passed over.
+    """
     node = yaml.compose(text, Loader=yaml.CSafeLoader)
     line = 1
     for part in loc:
@@ -76,7 +103,5 @@ def line_of(text: str, loc: tuple[Any, ...]) -> int:
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
             found = node.value[part]
             line = found.start_mark.line + 1
-        if found is None:
-            break
-        node = found
+        node = node if found is None else found
     return line

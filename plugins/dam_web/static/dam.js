@@ -196,6 +196,43 @@ function asksAgain(button, path, opened) {
 for (const button of document.querySelectorAll("[data-reopen]")) {
   asksAgain(button, `/api/packages/${button.dataset.reopen}/reopen`, (told) => told.next_package_id);
 }
+
+// ----------------------------------------------------------------------------------------- re-tagging
+
+const retag = document.getElementById("retag");
+if (retag) {
+  const path = `/api/retags/${retag.dataset.run}`;
+  for (const row of document.querySelectorAll("[data-retag-version]")) {
+    for (const button of row.querySelectorAll("[data-judge]")) {
+      button.addEventListener("click", async () => {
+        busy(row, true);
+        try {
+          const verdict = button.dataset.judge;
+          const told = await send("POST", `${path}/versions/${row.dataset.retagVersion}`, { verdict });
+          row.querySelector("[data-verdict]").textContent = verdict;
+          document.getElementById("judged").textContent =
+            `${told.accepted} of ${told.judged} accepted: at least ${Math.round(told.at_least * 100)} % of all changes are right.`;
+          say(verdict === "accepted" ? "Accepted." : "Refused: it is left out.");
+        } catch (error) {
+          say(error.message);
+        }
+        busy(row, false);
+      });
+    }
+  }
+  retag.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    busy(retag, true);
+    try {
+      const told = await send("POST", `${path}/${retag.dataset.does}`, { approved_too: retag.elements.approved_too.checked });
+      say(told.status === "applied" ? "Applied." : "Rolled back.");
+      goSoon(`/retags/${retag.dataset.run}`);
+    } catch (error) {
+      say(error.message);
+      busy(retag, false);
+    }
+  });
+}
 for (const button of document.querySelectorAll("[data-review-again]")) {
   asksAgain(button, `/api/versions/${button.dataset.reviewAgain}/review`, (told) => told.package_id);
 }
