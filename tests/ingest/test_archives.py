@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import struct
 import tarfile
@@ -15,8 +16,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import samples
+import world
+from dam.catalog.models import Batch, Version
 from dam.errors import BadInput
-from dam.ingest import archives
+from dam.ingest import archives, batches, contents
 from dam.ingest.inspection import CantCheck, Unusable
 from dam.settings import PROJECT
 from dam.taxonomy import Limits
@@ -152,6 +155,11 @@ def test_a_link_in_a_zip_is_refused(tmp_path):
     refused(tmp_path, out.getvalue(), "holds a link")
 
 
+def test_a_file_can_not_be_written_through_a_link_that_came_before_it(tmp_path):
+    through = tarfile.TarInfo("way/evil")
+    refused(tmp_path, samples.tar({}, members=[member("way", tarfile.SYMTYPE, str(tmp_path)), through]), "holds a link")
+
+
 def test_names_that_clash_or_cant_be_written_are_refused(tmp_path):
     twice = samples.zipped({"a.txt": "1", "b.txt": "2"}).replace(b"b.txt", b"a.txt")
     refused(tmp_path, twice, "two files of the same name")
@@ -205,6 +213,33 @@ def test_a_zip_that_lies_about_its_sizes_gives_no_more_than_it_says(tmp_path):
         where = data.index(signature) + at
         data[where : where + 4] = struct.pack("<I", 10)
     refused(tmp_path, bytes(data), "damaged", **SMALL)
+
+
+def test_a_name_of_megabytes_is_not_read(tmp_path):
+    for options in (
+        {"name": "x" * (3 << 20), "format": tarfile.GNU_FORMAT},
+        {"name": "x", "format": tarfile.PAX_FORMAT, "pax_headers": {"comment": "x" * (3 << 20)}},
+    ):
+        out, name = io.BytesIO(), options.pop("name")
+        with tarfile.open(fileobj=out, mode="w", **options) as made:
+            made.addfile(tarfile.TarInfo(name))
+        refused(tmp_path, out.getvalue(), "made to harm")
+
+
+def test_a_tar_whose_skipped_part_swells_is_refused(tmp_path):
+    sparse = tarfile.TarInfo("sparse")
+    sparse.type, sparse.size = b"Z", 60_000_000  # of a kind that nobody knows
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as made:
+        made.addfile(sparse, io.BytesIO(bytes(sparse.size)))
+    refused(tmp_path, out.getvalue(), "holds a device")
+
+
+def test_a_table_of_contents_larger_than_the_archive_is_refused(tmp_path):
+    data = bytearray(samples.zipped({"a": b"x"}))
+    at = data.rfind(b"PK\x05\x06")
+    data[at + 12 : at + 16] = struct.pack("<I", 1 << 30)
+    refused(tmp_path, bytes(data), "damaged")
 
 
 def test_a_high_ratio_is_refused_only_where_it_fills_disks(tmp_path):
@@ -355,3 +390,76 @@ def test_two_at_once_unpack_it_once(tmp_path):
         worker.join()
     assert made == [sorted(tmp_path / "out" / name for name in FILES)] * 4
     assert sorted(each.name for each in tmp_path.iterdir()) == ["drop.zip", "out"]
+
+
+# ---------------------------------------------------------------------------------------------- in a drop
+
+
+@pytest.fixture
+def picture(tmp_path):
+    return lambda seed=1: world.picture(tmp_path / "made", f"{seed}.jpg", seed=seed, size=(300, 200)).read_bytes()
+
+
+def take(services):
+    batch_id = batches.register(services, location="drops/x", source="inbox", sent_by="north")
+    world.ingest(services, batch_id)
+    found = {row["path"]: row for row in batches.receipt(services, batch_id=batch_id)}
+    with services.session() as session:
+        return batch_id, found, session.get_one(Batch, batch_id).notes
+
+
+@pytest.mark.parametrize("way", ["zip", "tgz"])
+def test_an_archive_in_a_drop_is_unpacked_into_its_batch(anywhere, picture, way):
+    inbox = anywhere.storage.inbox
+    sums = f"{hashlib.md5(picture(1)).hexdigest()}  a.jpg\n".encode()
+    files = {"in/a.jpg": picture(1), "in/MD5SUMS": sums, "__MACOSX/in/._a.jpg": b"x", "b.jpg": picture(2)}
+    packed, name = WAYS[way](files), f"all.{way}"
+    inbox.put(f"drops/x/{name}", packed)
+    inbox.put(f"drops/x/{name}.sha1", hashlib.sha1(packed).hexdigest().encode())
+    inbox.put("drops/x/c.jpg", picture(3))
+    batch_id, found, notes = take(anywhere)
+    assert {path: row["outcome"] for path, row in found.items()} == {
+        f"{name}/in/a.jpg": "ingested", f"{name}/b.jpg": "ingested", "c.jpg": "ingested",
+    }  # fmt: skip
+    assert not found[f"{name}/in/a.jpg"]["self_attested"]
+    assert found[f"{name}/b.jpg"]["self_attested"]
+    assert ("unpacked", name) in [(note["kind"], note["where"]) for note in notes]
+    assert inbox.exists(f"drops/x/{name}"), "it stays until what came out of it is safe"
+    batches.close(anywhere, batch_id=batch_id)
+    assert list(inbox.list()) == []
+
+
+def test_an_archive_that_can_not_be_unpacked_is_a_file_with_its_reason(services):
+    services.storage.inbox.put("drops/x/evil.zip", samples.zipped({"../evil": b"x"}))
+    services.storage.inbox.put("drops/x/empty.tar", samples.tar({}))
+    _, found, _ = take(services)
+    assert "would write outside its folder" in found["evil.zip"]["notes"][0]
+    assert found["evil.zip"]["outcome"] in ("opaque", "quarantined")
+    with services.session() as session:
+        assert session.query(Version).filter_by(filename="evil.zip").one().tier == "quarantine"
+
+
+def test_an_archive_that_was_changed_on_its_way_is_quarantined_whole(services, picture):
+    services.storage.inbox.put("drops/x/a.zip", samples.zipped({"a.jpg": picture()}))
+    services.storage.inbox.put("drops/x/SHA256SUMS", f"{'0' * 64}  a.zip\n".encode())
+    _, found, _ = take(services)
+    assert found["a.zip"]["outcome"] == "quarantined"
+    assert "not what the sender promised" in found["a.zip"]["reason"]
+    assert list(services.storage.inbox.list(contents.UNPACKED)) == []
+
+
+def test_planning_killed_while_unpacking_and_repeated_ends_the_same(services, picture, monkeypatch):
+    services.storage.inbox.put("drops/x/a.zip", samples.zipped({f"{n}.jpg": picture(n) for n in range(3)}))
+    batch_id = batches.register(services, location="drops/x", source="inbox", sent_by="north")
+    put = services.storage.inbox.put
+
+    def killed(key, *args, **kwargs):
+        if key.endswith("1.jpg"):
+            raise KeyboardInterrupt
+        return put(key, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(services.storage.inbox, "put", killed)
+        with pytest.raises(KeyboardInterrupt):
+            batches.plan_chunks(services, batch_id=batch_id)
+    assert world.ingest(services, batch_id) == {"ingested": 3}

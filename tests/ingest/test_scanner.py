@@ -16,6 +16,7 @@ import samples
 import world
 from clamd import VERSION, clamd
 from dam.catalog.models import Version
+from dam.create import deliverables
 from dam.errors import BadInput, Refused
 from dam.ingest import batches, gate
 from dam.ingest.scanner import Scan, Scanner
@@ -144,7 +145,8 @@ def blocking(scanned, tmp_path):
     """The same with the policy to wait for a scan."""
     include = shutil.copytree(PROJECT / "include", tmp_path / "include")
     limits = include / "taxonomy" / "limits.yaml"
-    limits.write_text(limits.read_text().replace("unscanned: pass", "unscanned: block"))
+    told = limits.read_text().replace("settle_seconds: 5", "settle_seconds: 0")
+    limits.write_text(told.replace("unscanned: pass", "unscanned: block"))
     made = Services(dataclasses.replace(scanned.settings, include=include))
     yield made
     made.engine.dispose()
@@ -204,6 +206,31 @@ def test_what_was_not_scanned_waits_by_policy_and_is_taken_later(blocking, tmp_p
             store, key = blocking.storage.resolve(version.storage_uri)
             assert store.name == "vault"
             assert store.digest(key) == version.sha256
+
+
+def test_the_sidecar_of_what_waited_is_read_after_its_batch_was_closed(blocking, tmp_path):
+    picture = world.picture(tmp_path, "P_ACME_20270301_v01.jpg", seed=1, xmp={})
+    sidecar = tmp_path / "P_ACME_20270301_v01.xmp"
+    sidecar.write_text(
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        '<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:title><rdf:Alt>'
+        '<rdf:li xml:lang="x-default">Aside</rdf:li></rdf:Alt></dc:title></rdf:Description></rdf:RDF></x:xmpmeta>'
+    )
+    batch_id = world.drop(blocking, "drops/a", [picture, sidecar])
+    assert world.ingest(blocking, batch_id) == {"quarantined": 1}
+    batches.close(blocking, batch_id=batch_id)
+    with clamd(tmp_path / "clamd.ctl"):
+        assert gate.scan_again(blocking) == {"ingested": 1}
+    with blocking.session() as session:
+        assert session.scalars(select(Version)).one().description.title == "Aside"
+
+
+def test_a_deliverable_that_waits_to_be_scanned_is_not_asked_for_again(blocking, tmp_path):
+    batch_id, _ = world.designers_batch(blocking, tmp_path)
+    assert {scan for _, scan in states(blocking)} == {"awaited"}
+    assert deliverables.refused(blocking, batch_id=batch_id) == []
+    with clamd(tmp_path / "clamd.ctl"):
+        assert gate.scan_again(blocking) == {"ingested": 2}
 
 
 def test_what_waits_and_turns_out_infected_stays(blocking, tmp_path):

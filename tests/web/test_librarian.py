@@ -14,7 +14,7 @@ from sqlalchemy import select
 import world
 from dam.catalog.models import Description, Tag, Version
 from dam.enrich import contracts, sheet
-from web.test_routes import airflow, auth, site  # noqa: F401 - fixtures
+from web.test_routes import airflow  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.slow
 CHROMIUM = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
@@ -54,7 +54,7 @@ def waits(airflow, batch_id, *people):  # noqa: F811
 # ---------------------------------------------------------------------------------------------- routes
 
 
-def test_good_rows_are_saved_and_bad_ones_told(site, services, batch_id, rows):  # noqa: F811
+def test_good_rows_are_saved_and_bad_ones_told(site, services, batch_id, rows):
     full = {
         "description": "Shapes.",
         "alt_text": "Soft shapes",
@@ -77,7 +77,7 @@ def test_good_rows_are_saved_and_bad_ones_told(site, services, batch_id, rows): 
     assert {row["asset"] for row in left} == {"ALSO_ACME", "SMALL_ACME"}
 
 
-def test_the_csv_goes_out_and_comes_back(site, batch_id, rows):  # noqa: F811
+def test_the_csv_goes_out_and_comes_back(site, batch_id, rows):
     out = site("libby").get(f"/api/batches/{batch_id}/metadata.csv")
     assert out.content.startswith(b"\xef\xbb\xbfid,file,")
     assert "attachment" in out.headers["content-disposition"]
@@ -117,14 +117,14 @@ def test_a_viewer_sees_what_is_missing_but_no_way_to_fill_it_in(site, airflow, b
     assert "librarian.js" not in page
 
 
-def test_filling_in_works_while_airflow_is_down(site, batch_id):  # noqa: F811
+def test_filling_in_works_while_airflow_is_down(site, batch_id):
     page = site("libby").get(f"/librarian/{batch_id}")
     assert page.status_code == 200
     assert "Airflow does not answer" in page.text
     assert "<textarea" in page.text
 
 
-def test_terms_are_told_with_their_words_in_all_languages(site):  # noqa: F811
+def test_terms_are_told_with_their_words_in_all_languages(site):
     cat = next(term for term in site("libby").get("/api/terms").json() if term["id"] == "subject/cat")
     assert cat["label"] == "cat"
     assert {"cat", "Katze", "kitten"} <= set(cat["words"])
@@ -134,7 +134,7 @@ def test_terms_are_told_with_their_words_in_all_languages(site):  # noqa: F811
 
 
 @pytest.fixture
-def served(site):  # noqa: F811
+def served(site):
     """Address of the app, served to browsers."""
     import uvicorn
 
@@ -158,7 +158,7 @@ def is_bad(message):
 
 
 @pytest.fixture
-def page(served, auth):  # noqa: F811
+def page(served, auth):
     """Libby's browser; anything on its console is an error."""
     from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_TOKEN
     from playwright.sync_api import sync_playwright

@@ -6,7 +6,6 @@ import shutil
 
 import pyexiv2
 import pytest
-import test_routes
 
 import world
 from dam.catalog.models import Publication, UsageFact, Version, utcnow
@@ -14,7 +13,6 @@ from dam.ingest import batches
 from dam.review import packages
 
 pytestmark = pytest.mark.slow
-auth, site = test_routes.auth, test_routes.site
 
 
 @pytest.fixture

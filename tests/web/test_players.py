@@ -7,7 +7,6 @@ from fastapi import HTTPException
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
-from test_routes import auth, site  # noqa: F401
 
 import films
 import world
@@ -68,7 +67,7 @@ def film(services, tmp_path):
         }
 
 
-def test_a_player_gets_the_whole_and_every_part(site, film):  # noqa: F811
+def test_a_player_gets_the_whole_and_every_part(site, film):
     url, whole = f"/media/{film['video']}/proxy", film["bytes"]
     client = site("vic")
     reply = client.get(url)
@@ -86,7 +85,7 @@ def test_a_player_gets_the_whole_and_every_part(site, film):  # noqa: F811
     assert (other.status_code, other.content) == (200, whole)
 
 
-def test_the_pages_play_films_and_sounds(site, services, film):  # noqa: F811
+def test_the_pages_play_films_and_sounds(site, services, film):
     client = site("vic")
     page = client.get(f"/assets/{film['assets']['video']}")
     assert f'src="/media/{film["video"]}/proxy" poster="/media/{film["video"]}/poster"' in page.text

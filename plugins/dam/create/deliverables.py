@@ -31,6 +31,7 @@ from dam.catalog.models import (
 )
 from dam.errors import BadInput, NotFound, Refused
 from dam.ingest import drops, paperwork
+from dam.ingest.scanner import AWAITED
 from dam.taxonomy import naming
 
 if TYPE_CHECKING:
@@ -148,9 +149,14 @@ def _refused(session: Session, batch_id: str) -> list[tuple[CreatorTask, str]]:
     tasks = select(CreatorTask).where(CreatorTask.batch_id == batch_id, CreatorTask.status == "done")
     for task in session.scalars(tasks.order_by(CreatorTask.id)):
         own = by_project.get(task.deliverable.project, [])
-        if own and all(row.outcome in _NOT_TAKEN for row in own):
+        if own and all(_is_refused(row) for row in own):
             found.append((task, "\n".join(f"{row.path}: {row.reason}" for row in own)))
     return found
+
+
+def _is_refused(row: BatchFile) -> bool:
+    """Return whether the gate did not take a file, and will not when the scanner is back."""
+    return row.outcome in _NOT_TAKEN and not (row.version and row.version.scan == AWAITED)
 
 
 def arrived(services: Services, *, batch_id: str) -> dict[str, Any]:

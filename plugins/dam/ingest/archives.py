@@ -365,6 +365,21 @@ class _Counted(io.RawIOBase):
         return data
 
 
+class _Member(tarfile.TarInfo):
+    """A member whose name and attributes are read, into memory, only when they are of a sane size."""
+
+    def _proc_pax(self, opened: Any) -> Any:
+        return super()._proc_pax(self._sane(opened))  # type: ignore[misc]
+
+    def _proc_gnulong(self, opened: Any) -> Any:
+        return super()._proc_gnulong(self._sane(opened))  # type: ignore[misc]
+
+    def _sane(self, opened: Any) -> Any:
+        if self.size > _BLOCK:
+            _too_much("has a member whose name alone takes megabytes: it is made to harm")
+        return opened
+
+
 _TAR_KINDS: tuple[tuple[Callable[[tarfile.TarInfo], bool], Kind], ...] = (
     (tarfile.TarInfo.isdir, "folder"),
     (tarfile.TarInfo.issym, "link"),
@@ -379,7 +394,7 @@ def _tar(path: Path, found: Format, most: int) -> _Opened:
         if found in _UNPACKERS:
             raw = stack.enter_context(_unpacked(raw, found))
         counted = _Counted(raw, most)
-        opened = stack.enter_context(tarfile.open(fileobj=cast("IO[bytes]", counted), mode="r|"))
+        opened = stack.enter_context(tarfile.open(fileobj=cast("IO[bytes]", counted), mode="r|", tarinfo=_Member))
         for info in opened:
             kind: Kind = next((kind for is_one, kind in _TAR_KINDS if is_one(info)), "device")
             yield Entry(_safe(info.name), info.size, kind), cast("_Opener", partial(opened.extractfile, info))

@@ -45,6 +45,7 @@ from dam.catalog.models import (
 from dam.errors import BadInput, NotFound, Refused
 from dam.ingest import embedded, sandbox
 from dam.ingest.contents import key_of
+from dam.ingest.drops import filed_at
 from dam.ingest.inspection import Inspection
 from dam.ingest.scanner import AWAITED, INFECTED, NOT_SCANNED, Scan
 from dam.taxonomy import naming
@@ -352,17 +353,18 @@ def _scan(services: Services, file: _File) -> None:
 
 def _read_sidecars(services: Services, file: _File, seen: _Seen) -> None:
     """Add what the file's XMP sidecars say to what it says itself; where both say something, the file is right."""
-    inbox = services.storage.inbox
     for path in file.row.sidecars:
         name = path.rsplit("/", 1)[-1]
         if not name.lower().endswith(".xmp"):
             file.notes.append(f"{name} is kept as its sidecar.")
             continue
-        key = key_of(file.batch, file.row, path)
+        store, key = services.storage.inbox, key_of(file.batch, file.row, path)
+        if not store.exists(key):  # the batch is closed, and only now its file was scanned
+            store, key = services.storage.reports, filed_at(file.batch.id, path)
         try:
             found = {}
-            if inbox.size(key) <= SIDECAR:
-                with inbox.local(key) as local:
+            if store.size(key) <= SIDECAR:
+                with store.local(key) as local:
                     found = sandbox.shared().sidecar(
                         local, bounds=sandbox.Bounds(services.taxonomy.limits.decoder_bytes, _PATIENCE)
                     )

@@ -56,7 +56,7 @@ def sidecars(paths: Iterable[str]) -> dict[str, list[str]]:
     several it is the camera raw, because the others hold their metadata themselves. A sidecar whose file is not
     there is none: it is a file like any other.
     """
-    from dam.ingest.formats import RAW  # loads the decoders, which whoever only looks for drops can do without
+    from dam.ingest.formats.known import RAW_EXTENSIONS  # whoever only looks for drops can do without
 
     whole: dict[str, str] = {}
     by_stem: dict[str, list[str]] = {}
@@ -71,7 +71,7 @@ def sidecars(paths: Iterable[str]) -> dict[str, list[str]]:
     for aside in asides:
         stem = aside.rpartition(".")[0].lower()
         alike = by_stem.get(stem, [])
-        raws = [path for path in alike if path.rpartition(".")[2].lower() in RAW.extensions]
+        raws = [path for path in alike if path.rpartition(".")[2].lower() in RAW_EXTENSIONS]
         for owner in [whole[stem]] if stem in whole else raws or alike:
             found.setdefault(owner, []).append(aside)
     return found

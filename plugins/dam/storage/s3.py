@@ -154,10 +154,8 @@ class S3Store(Store):
 
         An ETag is the MD5 only of an object of one part that is not encrypted by a key of its own.
         """
-        try:
+        with _told(self.uri(key)):
             head = self.client.head_object(Bucket=self.bucket, Key=self._key(key), ChecksumMode="ENABLED")
-        except ClientError as error:
-            raise self._plain(error, key) from error
         given = str(head.get("ChecksumSHA256", ""))
         if given and "-" not in given:  # one over parts says how many: it is not the object's own
             return {"sha256": base64.b64decode(given).hex()}
