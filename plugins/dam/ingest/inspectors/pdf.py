@@ -103,11 +103,15 @@ def _prove(pdf: pikepdf.Pdf, pages: list[Any], remarks: list[str], told: Inspect
     if broken:
         page = _page_of(broken, pages)
         place = f"page {page} of {len(pages)}" if page else "a part that belongs to no page"
-        detail = re.sub(r"^(WARNING|ERROR): ", "", broken[0])
-        detail = re.sub(r"^.*?\((?:object|offset)[^)]*\): ", "", detail)
-        raise Unusable(f"The document is damaged: {place} can't be decoded. ({tidy(detail)})", remedy=REMEDY)
+        raise Unusable(f"The document is damaged: {place} can't be decoded. ({_plain(broken[0])})", remedy=REMEDY)
     if remarks:
-        told.notes.append(f"The document breaks the PDF standard, but can be read. ({tidy(remarks[0])})")
+        told.notes.append(f"The document breaks the PDF standard, but can be read. ({_plain(remarks[0])})")
+
+
+def _plain(remark: str) -> str:
+    """Return what qpdf says without the file's name and the place in it."""
+    remark = re.sub(r"^(WARNING|ERROR): ", "", remark)
+    return tidy(re.sub(r"^(/\S+|stream <[^>]*>)( \((?:object|offset)[^)]*\))?:? ", "", remark))
 
 
 def _page_of(remarks: list[str], pages: list[Any]) -> int | None:
