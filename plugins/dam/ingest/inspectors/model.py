@@ -26,6 +26,8 @@ _LONGEST = 2_000_000_000
 _CLOSED = 2_000_000
 #: Width and height of the picture, as parts of the preview's width: what is drawn costs by the pixel.
 _SHARE = (0.8, 0.6)
+#: A model may take so many seconds, and one more for so many triangles.
+_PATIENCE, _FACES_A_SECOND = 90.0, 20_000
 
 
 def inspect(job: Job, found: Format) -> Inspection:
@@ -46,6 +48,7 @@ def _inspect(job: Job) -> Inspection:
     if not model.pieces and not model.textures and not model.technical.get("meshes"):
         raise Unusable("The model is empty: there is no shape in it.", remedy=REMEDY)
     told = Inspection(embedded=embedded.clean(model.embedded), notes=model.notes, words=" ".join(model.words))
+    job.more_time(_PATIENCE + sum(len(piece.faces) for piece in model.pieces) / _FACES_A_SECOND)
     with refused("The model"):
         told.technical = _measured(model) | model.technical
         if model.pieces:

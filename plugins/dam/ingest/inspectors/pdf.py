@@ -31,6 +31,8 @@ _TAIL = 2048
 _LOCKED = Unusable("The document asks for a password.", remedy="Ask the sender for one without.")
 #: So many seconds the pictures of pages may take beyond the first; the file is proved without them.
 _PATIENCE = 25.0
+#: A document may take so many seconds, and so many more a page: its bytes tell less than its pages.
+_PATIENCE_IN_ALL, _A_PAGE = 90.0, 0.1
 _MM = 25.4 / 72
 _PDF_X = ("Xmp.pdfxid.GTS_PDFXVersion", "Xmp.pdfx.GTS_PDFXVersion", "PDF.GTS_PDFXVersion")
 _PROCESS = {"All", "None", "Cyan", "Magenta", "Yellow", "Black"}
@@ -93,6 +95,7 @@ def _pages(job: Job, pdf: pikepdf.Pdf) -> tuple[list[Any], list[str]]:
     remarks = [str(remark) for remark in pdf.get_warnings()]
     if remarks and isinstance(claimed, int) and claimed > count:
         raise Unusable(f"The document is damaged: of {claimed:,} pages only {count:,} can be found.", remedy=REMEDY)
+    job.more_time(_PATIENCE_IN_ALL + count * _A_PAGE)
     return list(pdf.pages), remarks
 
 
