@@ -230,8 +230,8 @@ def no_interpreter(monkeypatch, tmp_path):
 def test_an_eps_tells_its_comments_and_shows_its_tiff_preview(tmp_path):
     path = written(tmp_path, dos_eps(encoded(art(), "TIFF", compression="packbits")), "mark.eps")
     told = world.inspected(path, "postscript")
-    assert told.embedded["EPS.Title"] == "Brand mark (final)"
-    assert told.embedded["EPS.For"] == "Jo Brandt"
+    assert told.embedded["PostScript.Title"] == "Brand mark (final)"
+    assert told.embedded["PostScript.For"] == "Jo Brandt"
     assert told.technical["page_mm"] == [100.0, 50.0]
     assert told.technical["fonts"] == [
         {"name": "Acme-Book", "embedded": False},

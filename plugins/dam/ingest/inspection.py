@@ -6,6 +6,8 @@ things, such as previews, travel as files in a scratch folder that both processe
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -76,13 +78,30 @@ class Inspection:
     media_type: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the inspection as JSON keeps it."""
-        return asdict(self)
+        """Return the inspection as JSON and the catalogue keep it."""
+        return {name: _storable(value) for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, told: dict[str, Any]) -> Inspection:
         """Return the inspection that :meth:`as_dict` told."""
         return cls(**told | {"proofs": [Proof(**proof) for proof in told.get("proofs", [])]})
+
+
+#: PostgreSQL keeps neither the letter zero nor halves of letters.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def _storable(value: Any) -> Any:
+    """Return a value without what JSON or PostgreSQL can't keep: strange letters, and numbers that are none."""
+    if isinstance(value, str):
+        return _UNSTORABLE.sub("\ufffd", value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {_storable(key): _storable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable(item) for item in value]
+    return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ _PARTS = 100_000
 #: Below this size unpacked, a high ratio harms nobody.
 _HARMLESS = 50_000_000
 _BLOCK = 1 << 20
+#: A container may take so many seconds, and one more for so many bytes unpacked: its own size doesn't tell.
+_PATIENCE, _BYTES_A_SECOND = 60.0, 4_000_000
 _LOCKED = 0x1  # flag bit 0 of an entry: it is encrypted
 
 
@@ -45,6 +47,7 @@ class Packed:
                 f"{self.what} claims to grow from {packed:,} to {total:,} bytes when it is unpacked.",
                 remedy="It may be made to harm; ask for another one.",
             )
+        job.more_time(_PATIENCE + total / _BYTES_A_SECOND)
         seen: set[str] = set()
         for info in infos:
             path = PurePosixPath(info.filename.replace("\\", "/"))

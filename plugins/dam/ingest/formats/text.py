@@ -166,8 +166,11 @@ def _json(content: Content, stripped: str) -> Format | None:
     if not re.match(r'\{\s*("|\})|\[\s*([\[{"\]\d\-]|(true|false|null)\s*[,\]])', stripped):
         return None
     ends = content.read(0, _ENDS) + b"\n" + content.read(max(0, content.size - _ENDS), _ENDS)
-    if stripped[0] == "{" and _GLTF.search(ends) and re.search(rb'"(scenes?|nodes|meshes|buffers|accessors)"', ends):
-        return known.GLTF
+    if stripped[0] == "{" and re.search(rb'"(scenes?|nodes|meshes|buffers|accessors)"', ends):
+        # writers that sort their keys put long lists before and behind it
+        sorted_keys = re.match(r'\{\s*"(accessors|animations)"', stripped)
+        if _GLTF.search(ends) or (sorted_keys and content.search(_GLTF)):
+            return known.GLTF
     return known.JSON
 
 

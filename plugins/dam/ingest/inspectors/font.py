@@ -34,7 +34,7 @@ _CHARACTERS = 0x110000
 _COMPONENTS = 10_000
 #: What a name's number means (OpenType specification, ``name``).
 _NAMES = {
-    0: "copyright", 1: "family", 2: "style", 4: "full_name", 5: "version", 6: "postscript_name", 7: "trademark",
+    0: "copyright", 1: "family", 2: "style", 4: "name", 5: "version", 6: "postscript_name", 7: "trademark",
     8: "manufacturer", 9: "designer", 10: "description", 11: "vendor_url", 12: "designer_url", 13: "licence",
     14: "licence_url", 16: "typographic_family", 17: "typographic_style",
 }  # fmt: skip
@@ -157,6 +157,9 @@ def _prove(face: TTFont, what: str) -> None:
         for tag in tables:
             _checksum(face, tag, what)
         _sane_characters(face.reader["cmap"], what)
+        if "loca" in tables and "maxp" in tables:
+            # some packers fill its list of places up with a zero
+            face["loca"].locations = face["loca"].locations[: face["maxp"].numGlyphs + 1]
     for tag in tables:
         with refused(f"{what}'s table {tag.strip()!r}"):
             face[tag]
@@ -345,7 +348,7 @@ def _show(job: Job, data: bytes, face: TTFont, names: dict[str, Any], told: Insp
     shown = specimen.Face(
         data=_plain(data),
         index=0,
-        family=str(told.technical["family"] or names.get("Font.full_name") or ""),
+        family=str(told.technical["family"] or names.get("Font.name") or ""),
         style=str(told.technical["style"] or ""),
         characters=frozenset(_characters(face)),
         weights=tuple(value for value in _WEIGHTS if span[0] <= value <= span[1]),

@@ -14,7 +14,7 @@ from dam.ingest import embedded, inner, packed, proofs
 from dam.ingest.damage import REMEDY, refused
 from dam.ingest.formats import Format
 from dam.ingest.inspection import CantCheck, Inspection, Job, Unusable
-from dam.ingest.mesh import Model, gltf, plain, render, usdz
+from dam.ingest.mesh import Model, gltf, plain, render, same_places, usdz
 from dam.ingest.pixels import colour_names
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ _LONGEST = 2_000_000_000
 _CLOSED = 2_000_000
 #: Width and height of the picture, as parts of the preview's width: what is drawn costs by the pixel.
 _SHARE = (0.8, 0.6)
+#: A model may take so many seconds, and one more for so many triangles.
+_PATIENCE, _FACES_A_SECOND = 90.0, 20_000
 
 
 def inspect(job: Job, found: Format) -> Inspection:
@@ -34,12 +36,19 @@ def inspect(job: Job, found: Format) -> Inspection:
     :raises Unusable: it is damaged, needs files that are not inside it, or is too large.
     :raises CantCheck: it is packed in a way, or of a format, that nothing here reads.
     """
+    # damaged numbers overflow; what comes of them is looked at, not warned of
+    with np.errstate(all="ignore"):
+        return _inspect(job)
+
+
+def _inspect(job: Job) -> Inspection:
     model = Model()
     with refused("The model"):
         _read(job, model)
     if not model.pieces and not model.textures and not model.technical.get("meshes"):
         raise Unusable("The model is empty: there is no shape in it.", remedy=REMEDY)
     told = Inspection(embedded=embedded.clean(model.embedded), notes=model.notes, words=" ".join(model.words))
+    job.more_time(_PATIENCE + sum(len(piece.faces) for piece in model.pieces) / _FACES_A_SECOND)
     with refused("The model"):
         told.technical = _measured(model) | model.technical
         if model.pieces:
@@ -102,8 +111,7 @@ def _measured(model: Model) -> dict[str, Any]:
 
 def _is_closed(model: Model, points: NDArray[np.float32]) -> bool:
     """Tell whether every edge is one of two faces; points at one place count as one."""
-    keys = np.ascontiguousarray(points + np.float32(0)).view(np.dtype((np.void, 12))).reshape(-1)
-    same = np.unique(keys, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    same = same_places(points)
     starts = np.cumsum([0, *(len(piece.points) for piece in model.pieces)])
     faces = np.concatenate(
         [same[piece.faces.astype(np.int64) + start] for piece, start in zip(model.pieces, starts, strict=False)]

@@ -31,6 +31,8 @@ _TAIL = 2048
 _LOCKED = Unusable("The document asks for a password.", remedy="Ask the sender for one without.")
 #: So many seconds the pictures of pages may take beyond the first; the file is proved without them.
 _PATIENCE = 25.0
+#: A document may take so many seconds, and so many more a page: its bytes tell less than its pages.
+_PATIENCE_IN_ALL, _A_PAGE = 90.0, 0.1
 _MM = 25.4 / 72
 _PDF_X = ("Xmp.pdfxid.GTS_PDFXVersion", "Xmp.pdfx.GTS_PDFXVersion", "PDF.GTS_PDFXVersion")
 _PROCESS = {"All", "None", "Cyan", "Magenta", "Yellow", "Black"}
@@ -93,6 +95,7 @@ def _pages(job: Job, pdf: pikepdf.Pdf) -> tuple[list[Any], list[str]]:
     remarks = [str(remark) for remark in pdf.get_warnings()]
     if remarks and isinstance(claimed, int) and claimed > count:
         raise Unusable(f"The document is damaged: of {claimed:,} pages only {count:,} can be found.", remedy=REMEDY)
+    job.more_time(_PATIENCE_IN_ALL + count * _A_PAGE)
     return list(pdf.pages), remarks
 
 
@@ -103,11 +106,15 @@ def _prove(pdf: pikepdf.Pdf, pages: list[Any], remarks: list[str], told: Inspect
     if broken:
         page = _page_of(broken, pages)
         place = f"page {page} of {len(pages)}" if page else "a part that belongs to no page"
-        detail = re.sub(r"^(WARNING|ERROR): ", "", broken[0])
-        detail = re.sub(r"^.*?\((?:object|offset)[^)]*\): ", "", detail)
-        raise Unusable(f"The document is damaged: {place} can't be decoded. ({tidy(detail)})", remedy=REMEDY)
+        raise Unusable(f"The document is damaged: {place} can't be decoded. ({_plain(broken[0])})", remedy=REMEDY)
     if remarks:
-        told.notes.append(f"The document breaks the PDF standard, but can be read. ({tidy(remarks[0])})")
+        told.notes.append(f"The document breaks the PDF standard, but can be read. ({_plain(remarks[0])})")
+
+
+def _plain(remark: str) -> str:
+    """Return what qpdf says without the file's name and the place in it."""
+    remark = re.sub(r"^(WARNING|ERROR): ", "", remark)
+    return tidy(re.sub(r"^(/\S+|stream <[^>]*>)( \((?:object|offset)[^)]*\))?:? ", "", remark))
 
 
 def _page_of(remarks: list[str], pages: list[Any]) -> int | None:

@@ -84,7 +84,7 @@ def _parts(data: bytes, size: int) -> tuple[bytes, bytes]:
 
 
 def _comments(program: bytes) -> dict[str, str]:
-    """Return the header comments as ``EPS.Title`` …; those that say ``(atend)`` from the end of the file."""
+    """Return the header comments as ``PostScript.Title`` …; those that say ``(atend)`` from the end of the file."""
     head, tail = program[:65536], program[-65536:]
     ended = head.find(b"%%EndComments")
     told: dict[str, str] = {}
@@ -92,7 +92,7 @@ def _comments(program: bytes) -> dict[str, str]:
         for match in _COMMENT.finditer(part):
             key, value = match[1].decode("latin-1"), _text(match[2])
             if value and value != "(atend)" and (key in _KEPT or key in _BOXES or key in ("Pages", "DocumentFonts")):
-                told.setdefault(f"EPS.{key}", value)
+                told.setdefault(f"PostScript.{key}", value)
     return told
 
 
@@ -143,7 +143,9 @@ def _technical(program: bytes, comments: dict[str, str]) -> dict[str, Any]:
     box = _box(comments)
     inside = {name.decode("latin-1") for name in _FONTS_INSIDE.findall(program)}
     known: dict[str, Any] = {
-        "pages": int(comments["EPS.Pages"].split()[0]) if re.match(r"\d{1,6}\b", comments.get("EPS.Pages", "")) else 1,
+        "pages": int(comments["PostScript.Pages"].split()[0])
+        if re.match(r"\d{1,6}\b", comments.get("PostScript.Pages", ""))
+        else 1,
         "page_mm": [round((box[2] - box[0]) * 25.4 / 72, 1), round((box[3] - box[1]) * 25.4 / 72, 1)] if box else None,
         "fonts": [{"name": name, "embedded": name in inside} for name in sorted(_fonts(program) | inside)],
         "encapsulated": b"EPSF" in program[:64],
@@ -168,7 +170,7 @@ def _box(comments: dict[str, str]) -> tuple[float, float, float, float] | None:
     """Return the bounding box in points."""
     for name in _BOXES:
         try:
-            left, bottom, right, top = (float(side) for side in comments.get(f"EPS.{name}", "").split()[:4])
+            left, bottom, right, top = (float(side) for side in comments.get(f"PostScript.{name}", "").split()[:4])
         except ValueError:
             continue
         if left < right < left + 1e6 and bottom < top < bottom + 1e6:

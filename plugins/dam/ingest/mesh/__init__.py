@@ -67,3 +67,16 @@ def linear(colour: NDArray[Any]) -> NDArray[np.float32]:
     low = colour / 12.92
     high = ((np.maximum(colour, 0.04045) + 0.055) / 1.055) ** 2.4
     return np.where(colour <= 0.04045, low, high).astype(np.float32)
+
+
+def same_places(points: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return a number for every point, the same for points at one place, whatever else they differ in."""
+    # -0 is 0; three floats become one whole number, mixed so that it is as good as unique (splitmix64)
+    bits = np.ascontiguousarray(points + np.float32(0), dtype=np.float32).view(np.uint32).astype(np.uint64)
+    mixed = np.zeros(len(points), dtype=np.uint64)
+    for axis in range(3):
+        mixed = (mixed ^ bits[:, axis]) * np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= mixed >> np.uint64(29)
+        mixed *= np.uint64(0xBF58476D1CE4E5B9)
+        mixed ^= mixed >> np.uint64(32)
+    return np.unique(mixed, return_inverse=True)[1].reshape(-1).astype(np.int64)

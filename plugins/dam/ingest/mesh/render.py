@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 #: Most samples in the boxes of all triangles for four samples a pixel; for one; the rest isn't drawn.
-_FINE, _COARSE = 120_000_000, 400_000_000
+_FINE, _COARSE = 100_000_000, 200_000_000
 _LAYERS = 3  # of clear surfaces behind each other
 _AT_ONCE = 400_000  # samples that are lit at a time
 _DISTANCE = 4.4  # of the camera, in radii of the model
@@ -80,7 +80,7 @@ class _View:
         self.width, self.height, self.factor = width, height, factor
         away = _DISTANCE - scene.points @ _TOWARDS
         flat = np.stack([scene.points @ _RIGHT / away, -(scene.points @ _ABOVE) / away], axis=1)
-        used = flat[np.unique(scene.faces)]
+        used = flat[scene.used()]
         low, high = used.min(axis=0), used.max(axis=0)
         across, down = np.maximum(high - low, 1e-6)
         self.scale = float(min(width * _FILLED / across, height * _FILLED / down))

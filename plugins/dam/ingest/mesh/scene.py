@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dam.ingest.mesh import Piece
+from dam.ingest.mesh import Piece, same_places
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 #: More triangles than this are thinned out before they are drawn; more points of a cloud are left out.
-_MOST_FACES, _MOST_POINTS = 1_500_000, 250_000
+_MOST_FACES, _MOST_POINTS = 800_000, 250_000
 _TURN, _LIFT = np.radians(32.0), np.radians(20.0)  # of the camera: to the right of the front, and up
 #: Faces that meet at less than this angle are one smooth surface.
 _SMOOTH = float(np.cos(np.radians(38.0)))
@@ -64,8 +64,14 @@ class Scene:
         clear = np.array([piece.material.clear or piece.material.cutoff is not None for piece in pieces])
         self.is_clear = clear[self.piece]
 
+    def used(self) -> NDArray[np.bool_]:
+        """Return which points belong to a face."""
+        used = np.zeros(len(self.points), dtype=bool)
+        used[self.faces] = True
+        return used
+
     def _into_ball(self) -> None:
-        used = self.points[np.unique(self.faces)]
+        used = self.points[self.used()]
         low, high = used.min(axis=0), used.max(axis=0)
         middle = (low + high) / 2
         radius = float(np.linalg.norm(used - middle, axis=1).max())
@@ -75,15 +81,18 @@ class Scene:
         self.ground = float((low[1] - middle[1]) / radius)
 
     def _thin(self) -> None:
-        """Pull points together on a grid that is finer than the picture, and drop what falls into itself."""
-        cells = np.round((np.clip(self.points, -1, 1) + 1) * 640).astype(np.int64)
-        keys = (cells[:, 0] << 42) | (cells[:, 1] << 21) | cells[:, 2]
-        _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-        faces = first[inverse.reshape(-1)][self.faces]
-        kept = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
-        step = -(-int(kept.sum()) // (3 * _MOST_FACES)) or 1
-        self.whole = step == 1
-        self.faces, self.piece = faces[kept][::step], self.piece[kept][::step]
+        """Pull points together on a grid, at first finer than the picture, and drop what falls into itself."""
+        for grid in (640, 400, 250):
+            cells = np.round((np.clip(self.points, -1, 1) + 1) * grid).astype(np.int64)
+            keys = (cells[:, 0] << 42) | (cells[:, 1] << 21) | cells[:, 2]
+            _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+            faces = first[inverse.reshape(-1)][self.faces]
+            kept = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
+            self.faces, self.piece = faces[kept], self.piece[kept]
+            if len(self.faces) <= 2 * _MOST_FACES:
+                return
+        step = -(-len(self.faces) // (2 * _MOST_FACES))
+        self.faces, self.piece, self.whole = self.faces[::step], self.piece[::step], False
 
     def _normals(self, starts: NDArray[Any], up: str) -> Floats:
         """Return a normal for every corner: the file's, or the mean of the faces that meet there smoothly."""
@@ -103,10 +112,7 @@ def _smoothed(points: Floats, faces: NDArray[Any]) -> Floats:
     """Return normals m × 3 × 3: around each point, the mean of those faces that bend less than a crease."""
     ends = points[faces]
     across = np.cross(ends[:, 1] - ends[:, 0], ends[:, 2] - ends[:, 0])
-    # points at one place are one, whatever their colour or place in the texture
-    keys = np.ascontiguousarray(points + np.float32(0)).view(np.dtype((np.void, 12))).reshape(-1)
-    _, same = np.unique(keys, return_inverse=True)
-    corner = same.reshape(-1)[faces].reshape(-1)
+    corner = same_places(points)[faces].reshape(-1)
     order = np.argsort(corner, kind="stable")
     corner = corner[order]
     weighed = across[order // 3]
