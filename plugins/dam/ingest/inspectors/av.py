@@ -273,8 +273,9 @@ class _Play:
         if self._proxy is not None:
             self._tell_proxy(self._proxy, told)
         told.kind = "video" if self._film else "audio"
-        if told.kind != found.kind:  # a container for both, and only what is inside tells which
-            told.media_type = f"{told.kind}/{found.media_type.partition('/')[2]}"
+        group, _, name = found.media_type.partition("/")
+        if group in ("video", "audio"):  # a container for both, and only what is inside tells which
+            told.media_type = f"{told.kind}/{name}"
         return told
 
     def _tell_film(self, film: Film, told: Inspection) -> None:
