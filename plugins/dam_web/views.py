@@ -27,7 +27,7 @@ from dam.catalog.models import (
 )
 from dam.enrich import contracts, results, sheet
 from dam.enrich.rights import RELEASES
-from dam.errors import NotFound
+from dam.errors import BadInput, NotFound
 from dam.ingest import duplicates, embedded
 from dam.review import packages, remarks
 from dam.rights import policy
@@ -348,7 +348,10 @@ def search(services: Services, words: str, *, limit: int = 60, offset: int = 0) 
 
 def _meant(services: Services, words: str) -> set[str]:
     """Return the terms that words name in any language, and all terms below them."""
-    vocabulary = services.taxonomy.vocabulary
+    try:
+        vocabulary = services.taxonomy.vocabulary
+    except BadInput:  # somebody is editing it: what is found by its words is found all the same
+        return set()
     return {lower for term_id in vocabulary.matcher.named(words) for lower in vocabulary.below(term_id)}
 
 

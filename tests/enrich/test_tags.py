@@ -256,6 +256,23 @@ def test_what_is_in_review_is_left_alone(services, tmp_path, include):
     assert said(found, complete[0], source="mine") == {}
 
 
+def test_what_goes_into_review_while_a_tagger_thinks_is_left_alone(tmp_path, include, monkeypatch):
+    from dam.review import packages
+
+    include.taggers(mine={"class": "test_tags:Sure"})
+    found = include.services()
+    batch_id, complete = world.designers_batch(found, tmp_path)
+    original = Sure.say
+
+    def say(self, session, version, taxonomy):
+        packages.freeze(found, batch_id=batch_id, version_ids=complete)
+        return original(self, session, version, taxonomy)
+
+    monkeypatch.setattr(Sure, "say", say)
+    assert tags.tag_later(found, version_ids=complete[:1])["mine"] == {"done": 0, "skipped": 1, "failed": 0, "tags": 0}
+    assert said(found, complete[0], source="mine") == {}
+
+
 def test_a_slow_tagger_that_stumbles_is_noted_and_tried_again(services, tmp_path, include):
     include.taggers(mine={"class": "test_tags:Broken", "budget": {"calls_a_day": 9}}, yours={"class": "test_tags:Sure"})
     found = include.services()

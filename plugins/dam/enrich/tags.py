@@ -230,7 +230,7 @@ def _look(services: Services, tagger: Tagger, version_id: str, run: str | None) 
         known = session.get(TaggerLook, (version_id, tagger.name))
         if known and known.outcome == "done" and known.model_version == tagger.version:
             return "", 0
-        refusal = begin(session, tagger)
+        refusal = budget.reserve(session, tagger.data) if taggers.counted(tagger) else None
         outcome = "skipped" if refusal else "begun"
         _note(session, tagger, version_id, outcome, note=f"Not asked: {refusal}." if refusal else "")
     if refusal:
@@ -240,6 +240,10 @@ def _look(services: Services, tagger: Tagger, version_id: str, run: str | None) 
         with services.session() as session:
             version = session.get_one(Version, version_id)
             said = list(tagger.say(session, version, services.taxonomy))
+            session.refresh(version, ["state"], with_for_update={"of": Version})
+            if version.state != VersionState.INGESTED:
+                _note(session, tagger, version_id, "skipped", note="It went into review meanwhile.", cost=tagger.cost)
+                return "skipped", 0
             rows = rows_of(services, tagger, version, said, _people(session, version_id))
             added = _add(session, version, rows, run)
             _note(session, tagger, version_id, "done", cost=tagger.cost)
@@ -252,16 +256,9 @@ def _look(services: Services, tagger: Tagger, version_id: str, run: str | None) 
     return "done", added
 
 
-def begin(session: Session, tagger: Tagger) -> str | None:
-    """Count a call when it is one that counts; returns why it may not be made."""
-    data = tagger.data
-    counted = data.cost > 0 or any(limit is not None for limit in data.budget.model_dump().values())
-    return budget.reserve(session, data) if counted else None
-
-
 def give_back(session: Session, tagger: Tagger, error: Exception, day: date) -> None:
     """Give a call back that failed before it could cost anything."""
-    if tagger.data.cost > 0 and isinstance(error, Failed) and not error.billed:
+    if taggers.counted(tagger) and isinstance(error, Failed) and not error.billed:
         budget.release(session, tagger.data, day)
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import insert, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import joinedload, selectinload
 
 from dam import audit
@@ -103,11 +104,14 @@ def _compare_some(services: Services, run_id: str, asked: list[Tagger]) -> bool:
             run.status = "proposed"
             return False
         notes: set[str] = set()
+        changes: list[dict[str, Any]] = []
         for version in rows:
             found, told = differences(services, services.taxonomy, session, version, asked)
             notes |= told
             run.changed += bool(found)
-            session.add_all(RetagChange(run_id=run_id, **change) for change in found)
+            changes += [{"run_id": run_id} | change for change in found]
+        if changes:
+            session.execute(insert(RetagChange), changes)
         run.cursor, run.looked_at = rows[-1].id, run.looked_at + len(rows)
         run.notes = sorted({*run.notes, *notes})
     return True
@@ -162,13 +166,15 @@ def _said(
 ) -> tuple[list[dict[str, Any]] | None, str]:
     """Ask one tagger; None and why when it said nothing. Its call is counted in a transaction of its own."""
     day = budget.today()
-    with services.session() as counting:
-        refusal = tags.begin(counting, tagger)
-    if refusal:
-        return None, refusal
+    if taggers.counted(tagger):
+        with services.session() as counting:
+            refusal = budget.reserve(counting, tagger.data)
+        if refusal:
+            return None, refusal
     try:
-        with session.begin_nested():
-            words = list(tagger.say(session, version, taxonomy))
+        words = list(tagger.say(session, version, taxonomy))
+    except SQLAlchemyError:
+        raise
     except Exception as error:
         with services.session() as counting:
             tags.give_back(counting, tagger, error, day)

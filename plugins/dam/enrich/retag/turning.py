@@ -7,8 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, delete, or_, select, tuple_, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import and_, delete, insert, or_, select, tuple_, update
 
 from dam import audit
 from dam.catalog.models import (
@@ -224,7 +223,7 @@ def _write(session: Session, effect: _Effect) -> None:
             update(Tag).where(Tag.id == tag_id).values(**values).execution_options(synchronize_session=False)
         )
     if effect.insert:
-        session.execute(insert(Tag).values(effect.insert))
+        session.execute(insert(Tag), effect.insert)
 
 
 def packages_of(session: Session, version_ids: Any) -> dict[str, str]:

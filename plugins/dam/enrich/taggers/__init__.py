@@ -162,8 +162,12 @@ def named(services: Services, names: Iterable[str]) -> list[Tagger]:
 
 def afterwards(tagger: Tagger) -> bool:
     """Return whether a tagger is asked after the gate: it is slow, or costs money, or has a budget."""
-    budget = tagger.data.budget.model_dump()
-    return tagger.slow or tagger.cost > 0 or any(limit is not None for limit in budget.values())
+    return tagger.slow or counted(tagger)
+
+
+def counted(tagger: Tagger) -> bool:
+    """Return whether a tagger's calls are counted: they cost money, or there is a budget."""
+    return tagger.cost > 0 or any(limit is not None for limit in tagger.data.budget.model_dump().values())
 
 
 def threshold(services: Services, tagger: Tagger) -> float:
