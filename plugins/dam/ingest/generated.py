@@ -111,7 +111,7 @@ def packet(origin: Origin) -> bytes:
         ("subject", "Bag", origin.keywords),
     ):
         _list(about, f"{{{_DC}}}{name}", kind, [value for value in values if value])
-    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
 
 
 def _list(about: ElementTree.Element, name: str, kind: str, values: list[str]) -> None:

@@ -201,7 +201,7 @@ def put_part(
         raise WrongOffset(progress.offset, f"{upload}/{file}")
     length = data.seek(0, io.SEEK_END)
     data.seek(0)
-    found = hashlib.file_digest(data, "sha256").hexdigest()
+    found = hashlib.file_digest(cast(Any, data), "sha256").hexdigest()
     data.seek(0)
     if sha256 is not None and sha256.lower() != found:
         raise BadInput("the part was changed on its way", where=f"{upload}/{file}", remedy="Send it again.")

@@ -180,7 +180,7 @@ def _checksum(face: TTFont, tag: str, what: str) -> None:
         raise Unusable(f"{what} is damaged: its table {tag.strip()!r} does not match its checksum.", remedy=REMEDY)
 
 
-class _Walk(AbstractPen):
+class _Walk(AbstractPen):  # type: ignore[misc]  # fontTools has no types
     """A pen that draws nothing and notes the components."""
 
     def __init__(self) -> None:

@@ -85,7 +85,8 @@ def _cut_off(job: Job) -> bool:
 
 def _pages(job: Job, pdf: pikepdf.Pdf) -> tuple[list[Any], list[str]]:
     """Return the pages, and what qpdf remarked while it opened the file; it says each remark once."""
-    count, claimed, most = len(pdf.pages), pdf.Root.Pages.get("/Count"), int(job.limits["max_pages"])
+    count, most = len(pdf.pages), int(job.limits["max_pages"])
+    claimed: Any = pdf.Root.Pages.get("/Count")
     if count > most:
         raise Unusable(
             f"The document has {count:,} pages; at most {most:,} are accepted.", remedy="Ask for it in parts."
@@ -200,7 +201,7 @@ class _Resources:
     def _font(self, font: Any) -> None:
         if not isinstance(font, pikepdf.Dictionary):
             return
-        own = font
+        own: Any = font
         if isinstance(below := font.get("/DescendantFonts"), pikepdf.Array) and len(below):
             own = below[0]
         name = re.sub(r"^[A-Z]{6}\+", "", str(font.get("/BaseFont", "")).lstrip("/"))

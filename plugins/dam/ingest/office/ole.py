@@ -59,10 +59,10 @@ def _properties(container: Any, document: Document) -> None:
         value = getattr(said, name, None)
         if isinstance(value, bytes):
             try:
-                value = value.decode(encoding, "replace")
+                text = value.decode(encoding, "replace")
             except LookupError:
-                value = value.decode("cp1252", "replace")
-            value = value.strip("\0 ")
+                text = value.decode("cp1252", "replace")
+            value = text.strip("\0 ")
         elif isinstance(value, datetime):
             value = value.replace(tzinfo=UTC).isoformat() if value.year > 1601 else None
         if value:
