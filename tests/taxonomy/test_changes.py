@@ -97,10 +97,10 @@ def test_what_a_change_would_re_tag_is_counted_and_shown(services, folder, libra
     with services.session() as session:
         before = session.execute(select(Tag.term_id, Tag.source, Tag.status)).all()
     told = effect(services, old, new, compare(old, new))
-    assert dict(told.added) == {"subject/fox": 1}
-    assert dict(told.removed) == {"subject/cat": 1}
-    assert (told.versions, told.looked_at, told.left) == (2, 3, 0)
-    assert {sample["filename"] for sample in told.samples} == {"one.jpg", "two.jpg"}
+    assert dict(told.added) == {"subject/fox": 1, "subject/material": 1}
+    assert dict(told.removed) == {"subject/cat": 1}  # the city is a person's word, and stays
+    assert (told.versions, told.looked_at, told.left) == (3, 3, 0)
+    assert {sample["filename"] for sample in told.samples} == {"one.jpg", "two.jpg", "three.jpg"}
     assert any("subject/fox (embedded: the keyword “fox”)" in sample["added"] for sample in told.samples)
     assert told.standing == {"subject/city": {"by_people": 1, "by_taggers": 1}}
     with services.session() as session:
