@@ -7,7 +7,7 @@ text. One that refers to another entity or to another file ends the reading. Not
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import BinaryIO
+from typing import IO
 from xml.parsers import expat  # what defusedxml does in Python, at a tenth of the speed, is done here by its handlers
 
 #: Elements within elements; real drawings and office parts stay below a hundred.
@@ -41,7 +41,7 @@ class Reader:
         if text is not None:
             parser.CharacterDataHandler = text
 
-    def read(self, source: bytes | BinaryIO) -> None:
+    def read(self, source: bytes | IO[bytes]) -> None:
         """Read a whole document. :raises Malformed: it ends early, is not well-formed, or goes too far."""
         try:
             if isinstance(source, bytes):
@@ -71,7 +71,7 @@ class Reader:
             raise Malformed(f"an entity that refers to others: line {self.parser.CurrentLineNumber}")
 
 
-def wellformed(source: bytes | BinaryIO) -> None:
+def wellformed(source: bytes | IO[bytes]) -> None:
     """Read a document for its form alone. :raises Malformed: it has none."""
     Reader().read(source)
 

@@ -22,14 +22,13 @@ import pypdfium2 as pdfium
 
 from dam.errors import BadInput
 from dam.ingest import embedded, inner, proofs, xmp
-from dam.ingest.damage import REMEDY, refused, tidy, unusable
+from dam.ingest.damage import REMEDY, locked, refused, tidy, unusable
 from dam.ingest.formats import Format
 from dam.ingest.inspection import Inspection, Job, Unusable
 from dam.renditions import pictures
 
 #: Bytes at the end in which a whole file has its end mark; some programs write a little behind it.
 _TAIL = 2048
-_LOCKED = Unusable("The document asks for a password.", remedy="Ask the sender for one without.")
 #: So many seconds the pictures of pages may take beyond the first; the file is proved without them.
 _PATIENCE = 25.0
 #: A document may take so many seconds, and so many more a page: its bytes tell less than its pages.
@@ -72,7 +71,7 @@ def _opened(job: Job) -> Iterator[pikepdf.Pdf]:
     try:
         pdf = pikepdf.open(job.path)
     except pikepdf.PasswordError as error:
-        raise _LOCKED from error
+        raise locked("The document") from error
     with pdf:
         yield pdf
 
@@ -91,7 +90,8 @@ def _cut_off(job: Job) -> bool:
 
 def _pages(job: Job, pdf: pikepdf.Pdf) -> tuple[list[Any], list[str]]:
     """Return the pages, and what qpdf remarked while it opened the file; it says each remark once."""
-    count, claimed, most = len(pdf.pages), pdf.Root.Pages.get("/Count"), int(job.limits["max_pages"])
+    count, most = len(pdf.pages), int(job.limits["max_pages"])
+    claimed: Any = pdf.Root.Pages.get("/Count")
     if count > most:
         raise Unusable(
             f"The document has {count:,} pages; at most {most:,} are accepted.", remedy="Ask for it in parts."
@@ -253,7 +253,7 @@ class _Resources:
     def _font(self, font: Any) -> None:
         if not isinstance(font, pikepdf.Dictionary):
             return
-        own = font
+        own: Any = font
         if isinstance(below := font.get("/DescendantFonts"), pikepdf.Array) and len(below):
             own = below[0]
         name = re.sub(r"^[A-Z]{6}\+", "", str(font.get("/BaseFont", "")).lstrip("/"))
@@ -405,7 +405,7 @@ def _draw(job: Job, stream: BinaryIO, told: Inspection) -> None:
         document = pdfium.PdfDocument(stream)
     except pdfium.PdfiumError as error:
         if "assword" in str(error):
-            raise _LOCKED from error
+            raise locked("The document") from error
         raise unusable("The document", error) from error
     try:
         document.init_forms()

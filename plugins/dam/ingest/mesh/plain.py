@@ -111,7 +111,7 @@ def _piece(mesh: Any) -> Piece | None:
 
 def _coloured(mesh: Any, points: NDArray[Any], faces: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], Any]:
     """Return points, faces and colours of points; a face's own colour needs points of its own."""
-    visual = getattr(mesh, "visual", None)
+    visual: Any = getattr(mesh, "visual", None)
     kind = getattr(visual, "kind", None)
     if kind == "face" and len(faces):
         colours = np.repeat(np.asarray(visual.face_colors), 3, axis=0)

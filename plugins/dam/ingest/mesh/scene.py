@@ -31,7 +31,8 @@ def axes() -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
 
 def unit(vectors: NDArray[Any]) -> NDArray[Any]:
     """Return vectors of length 1; what has no direction stays without."""
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-20)
+    made: NDArray[Any] = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-20)
+    return made
 
 
 class Scene:
