@@ -1,7 +1,7 @@
 # airflow-dam: Airflow with everything requirements.txt pins, the DAGs, the plugin and the include folder.
 FROM python:3.12-slim-bookworm
 
-RUN apt-get update && apt-get install -y --no-install-recommends curl tini \
+RUN apt-get update && apt-get install -y --no-install-recommends curl tini fonts-dejavu-core \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 50000 airflow \
     && mkdir -p /opt/airflow/logs /opt/airflow/keys /opt/airflow/access-log && chown -R airflow /opt/airflow

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import zlib
 
 import pikepdf
 import pytest
 from hypothesis import given
 from pikepdf import Array, Dictionary, Name, Stream, String
+from sqlalchemy import select
 
 import fuzzing
 import world
+from dam.catalog.models import Rendition, Version
 from dam.ingest.inspection import Unusable
 
 A4 = (595.276, 841.89)
@@ -172,6 +175,19 @@ def test_absurdly_many_pages_and_pixels_are_refused(tmp_path):
         world.inspected(pdf(tmp_path, 1, change=claim), "pdf")
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_part_that_unpacks_without_measure_is_refused(tmp_path, times):
+    packer = zlib.compressobj(9)
+    packed = b"".join(packer.compress(bytes(1_000_000)) for _ in range(300)) + packer.flush()
+
+    def bomb(made):
+        made.pages[0].Contents = content = Stream(made, packed if times == 1 else zlib.compress(packed))
+        content.Filter = Array([Name.FlateDecode] * times)
+
+    with pytest.raises(Unusable, match="unpacks to more than 200,000,000"):
+        world.inspected(pdf(tmp_path, 1, change=bomb, compress_streams=False), "pdf")
+
+
 def test_a_jpeg_2000_inside_is_decoded(tmp_path):
     from PIL import Image
 
@@ -199,6 +215,20 @@ def test_a_document_without_pdf_content_says_so(tmp_path):
         made.pages[0].Contents = Stream(made, text)
 
     assert any("Illustrator alone" in note for note in world.inspected(pdf(tmp_path, 1, change=empty), "pdf").notes)
+
+
+def test_a_document_goes_through_the_gate_with_its_pages_and_words(services, tmp_path):
+    path = pdf(tmp_path, 2, name="BROCHURE_ACME_20270301_v01.pdf")
+    batch_id = world.drop(services, "drops/a", [path])
+    assert world.ingest(services, batch_id) == {"ingested": 1}
+    with services.session() as session:
+        version = session.scalars(select(Version)).one()
+        assert (version.media_type, version.asset.kind) == ("application/pdf", "document")
+        assert version.words.splitlines() == [f"Spring catalogue, page {number}" for number in (1, 2)]
+        assert version.technical["pages"] == 2
+        made = session.scalars(select(Rendition).where(Rendition.version_id == version.id)).all()
+        assert {each.recipe for each in made} == {"preview", "thumbnail", "page-1", "page-2"}
+        assert len({each.sha256 for each in made}) == 3  # the preview is the first page
 
 
 @pytest.fixture(scope="module")

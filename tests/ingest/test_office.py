@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -12,6 +15,7 @@ from hypothesis import given
 import fuzzing
 import world
 from dam.ingest.inspection import CantCheck, Unusable
+from dam.settings import PROJECT
 
 W = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 A = "http://schemas.openxmlformats.org/drawingml/2006/main"
@@ -96,6 +100,16 @@ def test_what_has_no_picture_shows_its_first_lines(tmp_path):
     assert ink[: len(ink) // 2].sum() > 100  # lines of text
     assert not ink[-20:].any()  # which fade where there are more
     assert page[:40].min() > 250  # within margins
+
+
+def test_a_machine_without_fonts_shows_lines_all_the_same(tmp_path):
+    fonts = tmp_path / "fonts.conf"
+    fonts.write_text("<fontconfig/>")
+    code = "from dam.ingest import textpage; page = textpage.draw('Brief', ['Größe and more'] * 9, 800, 800);"
+    code += " print((page < 120).any(axis=(1, 2)).sum())"
+    environment = os.environ | {"FONTCONFIG_FILE": str(fonts), "PYTHONPATH": str(PROJECT / "plugins")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 50
 
 
 def test_the_picture_that_a_document_carries_is_shown(tmp_path):

@@ -761,28 +761,37 @@ class TestMail:
         monkeypatch.setattr(hitl, "upsert_hitl_detail", lambda **kwargs: found.append(kwargs))
         return found
 
-    def ask(self, context):
+    def ask(self, context, services, tmp_path):
+        """Freeze a destruction list of one file that was refused long ago, and ask for its signature."""
         from airflow.sdk.exceptions import TaskAwaitingInput
 
         from dam_operators.human import SignDestructionOperator
+        from dam_operators.retention import DestructionListOperator
 
-        rows = [{"name": "HERO v1", "version_id": "ver_1", "policy": "images, 7 years"}]
+        broken = world.truncated(world.picture(tmp_path, "BROKEN_ACME_20270301_v01.jpg"), 0.5)
+        world.ingest(services, world.drop(services, "drops/broken", [broken]))
+        with services.session() as session:
+            version = session.scalars(select(Version)).one()
+            version.state_changed_at = utcnow() - timedelta(days=400)
+            version_id = version.id
+        DestructionListOperator(task_id="due", today=utcnow().date().isoformat()).execute(context)
         with pytest.raises(TaskAwaitingInput):
-            SignDestructionOperator(task_id="sign", due={"sha256": "ab12", "due": rows}).execute(context)
+            SignDestructionOperator(task_id="sign").execute(context)
+        return version_id
 
-    def test_the_dam_admin_is_mailed_about_a_destruction_list(self, run, asked, monkeypatch):
+    def test_the_dam_admin_is_mailed_about_a_destruction_list(self, run, asked, services, tmp_path, monkeypatch):
         from dam import mail
 
         sent = []
         monkeypatch.setattr(mail, "send", lambda services, **told: sent.append(told))
-        self.ask(run())
+        version_id = self.ask(run(), services, tmp_path)
         [told] = sent
         assert (told["to"], told["template"]) == (["ada@acme.example"], "destruction_to_sign")
-        assert "HERO v1" in told["context"]["body"]
+        assert version_id in told["context"]["body"]
 
-    def test_a_mail_server_that_is_down_keeps_no_question_back(self, run, asked, services):
+    def test_a_mail_server_that_is_down_keeps_no_question_back(self, run, asked, services, tmp_path):
         services.settings = replace(services.settings, smtp_url="smtp://127.0.0.1:9")
-        self.ask(run())
+        self.ask(run(), services, tmp_path)
         assert len(asked) == 1
 
 

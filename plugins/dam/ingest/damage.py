@@ -39,6 +39,11 @@ def unusable(what: str, error: BaseException | str) -> Unusable:
     return Unusable(f"{what} is {cut}. ({detail})", remedy=REMEDY)
 
 
+def locked(what: str) -> Unusable:
+    """Return the refusal of what asks for a password."""
+    return Unusable(f"{what} asks for a password.", remedy="Ask the sender for one without.")
+
+
 def tidy(error: BaseException | str) -> str:
     """Return a complaint's first line without paths, addresses and control characters."""
     told = str(error).strip()

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import IO, Any
 
-from dam.ingest.damage import REMEDY, refused, unusable
+from dam.ingest.damage import REMEDY, locked, refused, unusable
 from dam.ingest.inspection import Job, Unusable
 
 #: Most parts; real documents have some thousands.
@@ -57,7 +57,7 @@ class Packed:
                 raise Unusable(f"{self.what} has the part {info.filename!r} twice.", remedy=REMEDY)
             seen.add(info.filename.lower())
             if info.flag_bits & _LOCKED:
-                raise Unusable(f"{self.what} asks for a password.", remedy="Ask the sender for one without.")
+                raise locked(self.what)
 
     def __contains__(self, name: str) -> bool:
         return name in self.infos

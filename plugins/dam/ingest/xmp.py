@@ -28,7 +28,7 @@ def read(packet: bytes) -> dict[str, Any]:
         declares entities, which no packet needs.
     """
     body = _body(packet[:LONGEST])
-    if body is None or _ENTITIES.search(body):
+    if body is None:
         return {}
     try:
         # exiv2 knows a packet by its wrapper
@@ -46,10 +46,12 @@ def find(data: bytes) -> bytes | None:
 
 
 def _body(packet: bytes) -> bytes | None:
-    """Return the part that exiv2 reads, in UTF-8."""
+    """Return the part that exiv2 reads, in UTF-8; None where there is none, or none to be trusted."""
     for mark, encoding in _BOMS:
         if packet.startswith(mark):
             packet = packet[2:].decode(encoding, "replace").encode()
+    if _ENTITIES.search(packet):
+        return None
     if found := _META.search(packet):
         return found[0]
     if found := _RDF.search(packet):

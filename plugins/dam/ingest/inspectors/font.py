@@ -15,7 +15,6 @@ from typing import Any
 import brotli
 import numpy as np
 from fontTools import unicodedata
-from fontTools.pens.basePen import AbstractPen
 from fontTools.ttLib import TTFont, TTLibError, woff2
 from fontTools.ttLib.ttCollection import TTCollection
 
@@ -180,7 +179,7 @@ def _checksum(face: TTFont, tag: str, what: str) -> None:
         raise Unusable(f"{what} is damaged: its table {tag.strip()!r} does not match its checksum.", remedy=REMEDY)
 
 
-class _Walk(AbstractPen):  # type: ignore[misc]  # fontTools has no types
+class _Walk:
     """A pen that draws nothing and notes the components."""
 
     def __init__(self) -> None:

@@ -11,28 +11,31 @@ from __future__ import annotations
 
 import re
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, BinaryIO
 
 import pikepdf
 import pypdfium2 as pdfium
 
 from dam.errors import BadInput
 from dam.ingest import embedded, inner, proofs, xmp
-from dam.ingest.damage import REMEDY, refused, tidy, unusable
+from dam.ingest.damage import REMEDY, locked, refused, tidy, unusable
 from dam.ingest.formats import Format
 from dam.ingest.inspection import Inspection, Job, Unusable
 from dam.renditions import pictures
 
 #: Bytes at the end in which a whole file has its end mark; some programs write a little behind it.
 _TAIL = 2048
-_LOCKED = Unusable("The document asks for a password.", remedy="Ask the sender for one without.")
 #: So many seconds the pictures of pages may take beyond the first; the file is proved without them.
 _PATIENCE = 25.0
 #: A document may take so many seconds, and so many more a page: its bytes tell less than its pages.
 _PATIENCE_IN_ALL, _A_PAGE = 90.0, 0.1
+#: What zlib packs at most, and how long unpacked data may be without being looked at.
+_ZLIB_MOST, _HARMLESS = 1032, 200_000_000
+_PIECE = 1 << 18
 _MM = 25.4 / 72
 _PDF_X = ("Xmp.pdfxid.GTS_PDFXVersion", "Xmp.pdfx.GTS_PDFXVersion", "PDF.GTS_PDFXVersion")
 _PROCESS = {"All", "None", "Cyan", "Magenta", "Yellow", "Black"}
@@ -50,12 +53,14 @@ def inspect(job: Job, found: Format) -> Inspection:
     told = Inspection()
     with refused("The document"), _opened(job) as pdf:
         pages, remarks = _pages(job, pdf)
+        _refuse_bombs(pdf, float(job.limits["max_unpacked_ratio"]))
         _prove(pdf, pages, remarks, told)
         resources = _Resources(pages, float(job.limits["max_megapixels"]))
         told.embedded = _embedded(pdf)
         told.technical = _technical(pdf, pages, told.embedded) | resources.technical()
-    with refused("The document"):
-        _draw(job, told)
+    # by its stream: the path may be that of a nameless file in memory, which PDFium does not open
+    with refused("The document"), job.path.open("rb") as stream:
+        _draw(job, stream, told)
     return told
 
 
@@ -66,7 +71,7 @@ def _opened(job: Job) -> Iterator[pikepdf.Pdf]:
     try:
         pdf = pikepdf.open(job.path)
     except pikepdf.PasswordError as error:
-        raise _LOCKED from error
+        raise locked("The document") from error
     with pdf:
         yield pdf
 
@@ -100,10 +105,57 @@ def _pages(job: Job, pdf: pikepdf.Pdf) -> tuple[list[Any], list[str]]:
     return list(pdf.pages), remarks
 
 
+def _refuse_bombs(pdf: pikepdf.Pdf, most_ratio: float) -> None:
+    """Refuse streams that unpack to absurd lengths; looked at are those that can, in small pieces."""
+    for item in pdf.objects:
+        if not isinstance(item, pikepdf.Stream):
+            continue
+        named = item.get("/Filter")
+        filters = [str(name) for name in named] if isinstance(named, pikepdf.Array) else [str(named)]
+        packed = filters.count("/FlateDecode") + filters.count("/Fl")
+        length = _number(item.get("/Length"))
+        if packed == 0 or (packed == 1 and length * _ZLIB_MOST < _HARMLESS):
+            continue
+        # a picture may be as long as its pixels are, of up to four inks, however well it packs
+        pixels = _number(item.get("/Width")) * _number(item.get("/Height")) * _number(item.get("/BitsPerComponent", 8))
+        most = max(_HARMLESS, round(length * most_ratio), pixels // 2 if item.get("/Subtype") == "/Image" else 0)
+        if filters[0] in ("/FlateDecode", "/Fl") and _unpacked(item.read_raw_bytes(), packed, most) > most:
+            raise Unusable(
+                f"A part of the document's {length:,} bytes unpacks to more than {most:,}.",
+                remedy="It may be made to harm; ask for another one.",
+            )
+
+
+def _unpacked(data: bytes, times: int, most: int) -> int:
+    """Return how long packed data are unpacked, up to a little more than ``most``; what is damaged ends early."""
+    unpackers = [zlib.decompressobj() for _ in range(times)]
+    pieces: Iterator[bytes] = (data[at : at + _PIECE] for at in range(0, len(data), _PIECE))
+    for unpacker in unpackers:
+        pieces = _through(unpacker, pieces)
+    total = 0
+    try:
+        for piece in pieces:
+            total += len(piece)
+            if total > most:
+                break
+    except zlib.error:
+        pass  # that is told with its page, by who decodes it
+    return total
+
+
+def _through(unpacker: Any, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    for piece in pieces:
+        while piece:
+            yield unpacker.decompress(piece, _PIECE)
+            piece = unpacker.unconsumed_tail
+
+
 def _prove(pdf: pikepdf.Pdf, pages: list[Any], remarks: list[str], told: Inspection) -> None:
     """Decode every stream once. :raises Unusable: one can't be decoded; names its page."""
     remarks = remarks + pdf.check_pdf_syntax()
     broken = [remark for remark in remarks if _BROKEN.search(remark)]
+    if any("bad_alloc" in remark for remark in broken):
+        raise MemoryError
     if broken:
         page = _page_of(broken, pages)
         place = f"page {page} of {len(pages)}" if page else "a part that belongs to no page"
@@ -347,13 +399,13 @@ def _date(text: str) -> str:
 # ------------------------------------------------------------------------------------------------- drawing
 
 
-def _draw(job: Job, told: Inspection) -> None:
+def _draw(job: Job, stream: BinaryIO, told: Inspection) -> None:
     """Open every page, take its text, and draw the first ones."""
     try:
-        document = pdfium.PdfDocument(job.path)
+        document = pdfium.PdfDocument(stream)
     except pdfium.PdfiumError as error:
         if "assword" in str(error):
-            raise _LOCKED from error
+            raise locked("The document") from error
         raise unusable("The document", error) from error
     try:
         document.init_forms()

@@ -124,10 +124,10 @@ def _whole(program: bytes) -> None:
                 raise Unusable(_CUT.format(" within its picture data"), remedy=REMEDY)
     if not program.startswith(b"%!PS-Adobe-"):
         return
-    for name in ("Preview", "Photoshop"):
-        begun = re.search(rf"^%{{1,2}}Begin{name}\b".encode(), program, re.MULTILINE)
-        if begun and not re.search(rf"^%{{1,2}}End{name}\b".encode(), program, re.MULTILINE):
-            raise Unusable(_CUT.format(f" within its {name.lower()}"), remedy=REMEDY)
+    for part in ("Preview", "Photoshop"):
+        begun = re.search(rf"^%{{1,2}}Begin{part}\b".encode(), program, re.MULTILINE)
+        if begun and not re.search(rf"^%{{1,2}}End{part}\b".encode(), program, re.MULTILINE):
+            raise Unusable(_CUT.format(f" within its {part.lower()}"), remedy=REMEDY)
     tail = program[-4096:].rstrip(b"\0\r\n\t \x1a")
     if b"%%EOF" not in tail and not tail.endswith(_ENDS):
         raise Unusable(_CUT.format(": its end mark is missing"), remedy=REMEDY)

@@ -305,7 +305,7 @@ class _Reader:
         elif mode == _FAN and len(order) > 2:
             faces = np.stack([np.full(len(order) - 2, order[0]), order[1:-1], order[2:]], axis=1)
         else:
-            faces = np.zeros((0, 3), dtype=order.dtype)
+            faces = np.zeros((0, 3), np.int64)
         return faces.astype(np.int32)
 
     def _places(self, own: dict[str, Any], place: dict[str, Any]) -> NDArray[np.float32] | None:
@@ -320,10 +320,8 @@ class _Reader:
         turn = float(moved.get("rotation", 0))
         across, down = moved.get("scale", (1, 1))
         turned = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
-        there: NDArray[np.float32] = (places * (across, down) @ turned.T + moved.get("offset", (0, 0))).astype(
-            np.float32
-        )
-        return there
+        shifted: NDArray[np.float32] = (places * (across, down) @ turned.T + moved.get("offset", (0, 0))).astype("f4")
+        return shifted
 
     def _joints(self, own: dict[str, Any]) -> Any:
         if "JOINTS_0" in own and "WEIGHTS_0" in own:

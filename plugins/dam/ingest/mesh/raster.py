@@ -110,7 +110,7 @@ def weights(corners: Floats, x: NDArray[Any], y: NDArray[Any]) -> Floats:
         down, -1, axis=1
     )
     area = made.sum(axis=1, keepdims=True)
-    shares: NDArray[np.float32] = (made / np.where(np.abs(area) < 1e-9, 1e-9, area)).astype(np.float32)
+    shares: Floats = (made / np.where(np.abs(area) < 1e-9, 1e-9, area)).astype(np.float32)
     return shares
 
 

@@ -67,8 +67,8 @@ def _encoded(light: Floats) -> NDArray[np.uint8]:
     coded = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
     # a grain below what is seen, so that soft ground has no steps
     grain = np.random.default_rng(0).random(light.shape[:-1], dtype=np.float32)[..., None]
-    shown: NDArray[np.uint8] = np.floor(coded * 255 + grain * 0.98).astype(np.uint8)
-    return shown
+    whole: NDArray[np.uint8] = np.floor(coded * 255 + grain * 0.98).astype(np.uint8)
+    return whole
 
 
 class _View:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dam.ingest import markup
-from dam.ingest.damage import REMEDY
+from dam.ingest.damage import REMEDY, locked
 from dam.ingest.inspection import Unusable
 from dam.ingest.office import Document
 from dam.ingest.packed import Packed
@@ -52,7 +52,7 @@ def _unlocked(packed: Packed) -> None:
 
     def start(name: str, attributes: Mapping[str, str]) -> None:  # noqa: ARG001
         if markup.local(name) == "encryption-data":
-            raise Unusable("The document asks for a password.", remedy="Ask the sender for one without.")
+            raise locked("The document")
 
     with packed.open("META-INF/manifest.xml") as stream:
         markup.Reader(start).read(stream)

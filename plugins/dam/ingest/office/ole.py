@@ -14,11 +14,10 @@ from typing import Any
 
 import olefile
 
-from dam.ingest.damage import REMEDY, refused, unusable
+from dam.ingest.damage import REMEDY, locked, refused, unusable
 from dam.ingest.inspection import CantCheck, Unusable
 from dam.ingest.office import Document
 
-_LOCKED = Unusable("The document asks for a password.", remedy="Ask the sender for one without.")
 _PROPERTIES = {"title": "title", "subject": "subject", "author": "creator", "keywords": "keywords",
                "comments": "description", "last_saved_by": "lastModifiedBy", "company": "company",
                "category": "category", "creating_application": "application", "create_time": "created",
@@ -42,7 +41,7 @@ def read(path: Path, document: Document) -> None:
             with refused(f"The document's stream {name!r}"):
                 container.openstream(name)
         if "EncryptedPackage" in streams or "EncryptedSummary" in streams:
-            raise _LOCKED
+            raise locked("The document")
         _properties(container, document)
         for name, reader in (("WordDocument", _word), ("Workbook", _excel), ("Book", _excel),
                              ("PowerPoint Document", _powerpoint)):  # fmt: skip
@@ -56,7 +55,7 @@ def _properties(container: Any, document: Document) -> None:
     said = container.get_metadata()
     encoding = {65001: "utf-8", 1200: "utf-16-le"}.get(said.codepage, f"cp{said.codepage or 1252}")
     for name, known in _PROPERTIES.items():
-        value = getattr(said, name, None)
+        value: Any = getattr(said, name, None)
         if isinstance(value, bytes):
             try:
                 text = value.decode(encoding, "replace")
@@ -92,7 +91,7 @@ def _word(container: Any, name: str, document: Document) -> None:
         raise Unusable("The document's header is damaged.", remedy=REMEDY)
     (flags,) = struct.unpack_from("<H", data, 10)
     if flags & _FIB_LOCKED:
-        raise _LOCKED
+        raise locked("The document")
     table = _stream(container, "1Table" if flags & _FIB_TABLE else "0Table")
     start, length = struct.unpack_from("<II", data, _CLX)
     text = "".join(_pieces(table[start : start + length], data))
@@ -144,7 +143,7 @@ def _excel(container: Any, name: str, document: Document) -> None:
         kind, length = struct.unpack_from("<HH", data, at)
         body = data[at + 4 : at + 4 + length]
         if kind == _PASSWORD:
-            raise _LOCKED
+            raise locked("The document")
         if kind == _SHEET and length > 8:
             wide = body[7] & 1
             sheets.append(body[8 : 8 + body[6] * (1 + wide)].decode("utf-16-le" if wide else "cp1252", "replace"))

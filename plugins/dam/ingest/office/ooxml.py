@@ -55,7 +55,7 @@ def read(packed: Packed, document: Document) -> None:
     _properties(packed, top, document)
     document.technical["media"] = sum("/media/" in name for name in packed.names)
     thumbnail = next((target for kind, target in top.values() if kind == "thumbnail"), None)
-    if thumbnail is not None and thumbnail in packed.names:
+    if thumbnail and thumbnail in packed:
         document.thumbnail = packed.read(thumbnail)
 
 
