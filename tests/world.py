@@ -171,6 +171,7 @@ class Shown(Proof):
 
 def designers_batch(services: Services, tmp_path: Path) -> tuple[str, list[str]]:
     """Take a signed brief's two deliverables through create and ingest; return batch and complete versions."""
+    limit(services, settle_seconds=0)  # the files are whole
     opened = deliverables.open_tasks(services, brief_id=signed_brief(services))
     for seed, name in enumerate(("HERO-A", "HERO-B"), start=1):
         path = picture(tmp_path / "made", f"SPRING27-{name}_ACME_20270301_v01.jpg", seed=seed)

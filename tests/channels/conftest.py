@@ -166,10 +166,10 @@ class World:
                 storage_uri=stored.uri,
                 width=640,
                 height=480,
-                state=VersionState.INGESTED,
                 made_by="dario",
             )
-            session.add_all([version, Description(version=version, title="Hero A", updated_by="libby")])
+            bring_to(session, version, VersionState.INGESTED)
+            session.add(Description(version=version, title="Hero A", updated_by="libby"))
             session.flush()
             batch_id, self.version_id = version.batch_id, version.id
         self.package_id = approved(self.services, batch_id=batch_id, version_ids=[self.version_id])

@@ -30,6 +30,7 @@ from dam.retention import archive
 from dam.review import packages, seats
 from dam.rights import policy
 from dam.services import Services
+from world import bring_to
 
 
 def no_wait(seconds: float) -> None:
@@ -177,10 +178,9 @@ def _sibling(session: Any, version: Version) -> str:
     other = Version(
         asset=Asset(campaign=version.asset.campaign, name="OTHER", kind="image"), number=1, batch=version.batch,
         filename="other.jpg", sha256="1" * 64, bytes=1, media_type="image/jpeg", storage_uri="vault:none",
-        state=VersionState.APPROVED, made_by="dario",
+        made_by="dario",
     )  # fmt: skip
-    session.add(other)
-    session.flush()
+    bring_to(session, other, VersionState.APPROVED)
     return other.id
 
 
