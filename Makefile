@@ -29,7 +29,7 @@ test: .venv/.installed   ## everything: unit, property, DAGs, S3, migrations, sc
 	@$(PY) -m pytest -m slow
 
 test-fast: .venv/.installed   ## the quick tests only, in less than a minute
-	@$(PY) -m pytest -q -n 2 --dist loadfile -m "not slow"
+	@$(PY) -m pytest -q -n 2 --dist loadfile -m "not slow and not thorough"
 
 lint: .venv/.installed   ## ruff and mypy
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy

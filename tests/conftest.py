@@ -22,6 +22,26 @@ from dam.storage import Storage
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
 
+#: Files whose tests take more than some seconds together: `make test-fast` leaves them out, `make test` does not.
+THOROUGH = {
+    "channels/test_publish.py", "channels/test_risks.py", "create/test_deliverables.py", "enrich/test_contracts.py", "enrich/test_learned.py", "enrich/test_retag.py",
+    "enrich/test_tags.py", "ingest/test_archives.py", "ingest/test_av.py", "ingest/test_bags.py",
+    "ingest/test_drops.py", "ingest/test_duplicates.py", "ingest/test_media.py", "ingest/test_raster.py",
+    "ingest/test_formats.py", "ingest/test_models.py", "ingest/test_suppliers.py", "ingest/test_vectors.py",
+    "ingest/test_safety.py", "ingest/test_sandbox.py", "ingest/test_uploads.py", "operators/test_operators.py",
+    "retention/test_archive.py", "retention/test_destruction.py", "review/test_review.py", "storage/test_stores.py",
+    "taxonomy/test_skos.py", "test_cli.py",
+}  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is thorough."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(here).as_posix() in THOROUGH:
+            item.add_marker(pytest.mark.thorough)
+
+
 def _admin(server_uri: str, statement: str) -> None:
     with psycopg.connect(server_uri, autocommit=True) as connection:
         connection.execute(statement.encode())
