@@ -24,13 +24,14 @@ os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
 #: Files whose tests take more than some seconds together: `make test-fast` leaves them out, `make test` does not.
 THOROUGH = {
-    "channels/test_publish.py", "channels/test_risks.py", "create/test_deliverables.py", "enrich/test_contracts.py", "enrich/test_learned.py", "enrich/test_retag.py",
-    "enrich/test_tags.py", "ingest/test_archives.py", "ingest/test_av.py", "ingest/test_bags.py",
-    "ingest/test_drops.py", "ingest/test_duplicates.py", "ingest/test_media.py", "ingest/test_raster.py",
-    "ingest/test_formats.py", "ingest/test_models.py", "ingest/test_suppliers.py", "ingest/test_vectors.py",
-    "ingest/test_safety.py", "ingest/test_sandbox.py", "ingest/test_uploads.py", "operators/test_operators.py",
-    "retention/test_archive.py", "retention/test_destruction.py", "review/test_review.py", "storage/test_stores.py",
-    "taxonomy/test_skos.py", "test_cli.py",
+    "channels/test_publish.py", "channels/test_risks.py", "create/test_deliverables.py", "enrich/test_contracts.py",
+    "enrich/test_learned.py", "enrich/test_retag.py", "enrich/test_tags.py", "ingest/test_archives.py",
+    "ingest/test_av.py", "ingest/test_bags.py", "ingest/test_drops.py", "ingest/test_duplicates.py",
+    "ingest/test_formats.py", "ingest/test_media.py", "ingest/test_models.py", "ingest/test_raster.py",
+    "ingest/test_safety.py", "ingest/test_sandbox.py", "ingest/test_suppliers.py", "ingest/test_uploads.py",
+    "ingest/test_vectors.py", "operators/test_operators.py", "retention/test_archive.py",
+    "retention/test_destruction.py", "review/test_review.py", "storage/test_stores.py", "taxonomy/test_skos.py",
+    "test_cli.py",
 }  # fmt: skip
 
 
