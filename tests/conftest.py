@@ -9,6 +9,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -138,3 +139,18 @@ def airflow_home() -> Iterator[Path]:
     """Airflow's home of this test run; its environment is set before anything imports Airflow."""
     yield home.HOME
     shutil.rmtree(home.HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Headless Chromium, one for the whole run: two Playwrights in one process don't get along."""
+    from playwright.sync_api import sync_playwright
+
+    switches = ("no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking",
+                "disable-component-update", "disable-sync", "disable-quic")  # fmt: skip
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=[f"--{switch}" for switch in switches]
+        )
+        yield opened
+        opened.close()

@@ -16,9 +16,6 @@ from e2e.ending import end_state
 from runtime.demo import play
 from runtime.stack import Stack
 
-CHROMIUM = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-            "--disable-component-update", "--disable-sync", "--disable-quic"]  # fmt: skip
-
 
 def free_port() -> int:
     """Return a port that nobody listens on now."""
@@ -76,14 +73,3 @@ def told(played):
 def ending(played):
     """The end state of the demo campaign on that stack, before any test changed it."""
     return played[1]
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """Headless Chromium."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM)
-        yield opened
-        opened.close()

@@ -325,8 +325,9 @@ def test_the_sweep_reads_what_is_due_not_twenty_thousand_others(library):
             "INSERT INTO licences (id, reference, holder, kind, terms, created_at)"
             " SELECT 'lic_' || n, 'BULK-' || n, 'N', 'owned', '', now() FROM generate_series(1, 20000) n",
             "INSERT INTO grants (id, asset_id, licence_id, territories, channels, starts_on, ends_on, model_release,"
-            f" property_release, source) SELECT 'grt_' || n, '{asset_id}', 'lic_' || n, '{{DE}}', '{{web}}',"
-            " current_date - 900, current_date + 400, 'not_needed', 'not_needed', 'batch'"
+            " property_release, permissions, duties, source)"
+            f" SELECT 'grt_' || n, '{asset_id}', 'lic_' || n, '{{DE}}', '{{web}}',"
+            " current_date - 900, current_date + 400, 'not_needed', 'not_needed', '{*}', '{}', 'batch'"
             " FROM generate_series(1, 20000) n",
             "INSERT INTO publications SELECT (jsonb_populate_record(p, jsonb_build_object('id', 'pub_' || n,"
             " 'idempotency_key', n, 'ends_at', now() + interval '400 days'))).*"

@@ -17,7 +17,6 @@ from dam.enrich import contracts, sheet
 from web.test_routes import airflow  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.slow
-CHROMIUM = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 LICENCE = {"licence": "NORTH-1", "holder": "Northlight", "territories": ["*"], "channels": ["*"]}
 
 
@@ -158,22 +157,19 @@ def is_bad(message):
 
 
 @pytest.fixture
-def page(served, auth):
+def page(served, auth, browser):
     """Libby's browser; anything on its console is an error."""
     from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_TOKEN
-    from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM)
-        context = browser.new_context(viewport={"width": 1400, "height": 900}, accept_downloads=True)
-        context.add_cookies([{"name": COOKIE_NAME_JWT_TOKEN, "value": auth["libby"], "url": served}])
-        opened = context.new_page()
-        problems = []
-        opened.on("console", lambda message: problems.append(message.text) if is_bad(message) else None)
-        opened.on("pageerror", lambda error: problems.append(str(error)))
-        opened.on("dialog", lambda dialog: dialog.accept())
-        yield opened
-        browser.close()
+    context = browser.new_context(viewport={"width": 1400, "height": 900}, accept_downloads=True)
+    context.add_cookies([{"name": COOKIE_NAME_JWT_TOKEN, "value": auth["libby"], "url": served}])
+    opened = context.new_page()
+    problems = []
+    opened.on("console", lambda message: problems.append(message.text) if is_bad(message) else None)
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.on("dialog", lambda dialog: dialog.accept())
+    yield opened
+    context.close()
     assert problems == []
 
 

@@ -14,17 +14,6 @@ from dam.ingest import drops, uploads
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """Headless Chromium."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
 @pytest.fixture
 def address(site, monkeypatch):
     """The app on a port of its own; whoever asks is dario. Parts are small, so that a few bytes are several."""
