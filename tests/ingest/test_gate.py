@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import threading
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,7 +17,9 @@ from sqlalchemy import func, select
 import world
 from dam import audit
 from dam.catalog.models import Asset, Batch, BatchFile, Description, NearDuplicate, Version
+from dam.errors import BadInput
 from dam.ingest import batches, gate
+from dam.services import Services
 from dam.storage import Corrupt
 
 
@@ -302,3 +307,19 @@ def test_closing_waits_for_every_file(services, tmp_path):
     assert batches.close(services, batch_id=batch_id) == {"ingested": 1}
     assert list(services.storage.inbox.list("drops/a/")) == []
     assert count(services, BatchFile) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["taxonomy/rights.yaml", "taxonomy/metadata.yaml", "taxonomy/limits.yaml", "templates/recipes.yaml"]
+)
+def test_a_fault_in_what_people_edit_is_no_files_fault(services, tmp_path, name):
+    batch_id = world.drop(services, "drops/a", [world.picture(tmp_path, "A_ACME_20270301_v01.jpg")])
+    [[file_id]] = batches.plan_chunks(services, batch_id=batch_id)
+    folder = shutil.copytree(services.settings.include, tmp_path / "include")
+    (folder / name).write_text("nonsense: [1, 2\n")
+    faulty = Services(replace(services.settings, include=folder))
+    with pytest.raises(BadInput, match=Path(name).name):
+        gate.ingest_chunk(faulty, batch_id=batch_id, file_ids=[file_id])
+    faulty.engine.dispose()
+    assert [row["outcome"] for row in batches.receipt(services, batch_id=batch_id)] == ["pending"]
+    assert gate.ingest_chunk(services, batch_id=batch_id, file_ids=[file_id]) == {"ingested": 1}

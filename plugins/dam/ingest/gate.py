@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
@@ -133,10 +133,7 @@ def ingest_chunk(
     :param told: is called with each file's id when it is through, for a progress bar.
     :returns: counts by outcome of the files that this call brought to an end.
     """
-    from dam.enrich import tags
-
-    tags.get_ready(services)
-    _ = services.scanner  # an address that makes no sense is no file's fault
+    _get_ready(services)
     twins = _twins(services, batch_id)
     counts: Counter[str] = Counter()
     for file_id in file_ids:
@@ -153,11 +150,9 @@ def scan_again(services: Services, *, run: str | None = None) -> dict[str, int]:
 
     :returns: counts by outcome. :raises Refused: the scanner does not answer.
     """
-    from dam.enrich import tags
-
+    _get_ready(services)
     if not services.scanner.ping():
         raise Refused("the malware scanner does not answer", remedy="Start it, or set DAM_CLAMD to where it listens.")
-    tags.get_ready(services)
     with services.session() as session:
         waiting = session.execute(
             select(BatchFile.batch_id, BatchFile.id)
@@ -170,6 +165,20 @@ def scan_again(services: Services, *, run: str | None = None) -> dict[str, int]:
         _ingest_file(services, batch_id, file_id, twins[batch_id], run, again=True) for batch_id, file_id in waiting
     ]
     return dict(Counter(outcome for outcome in outcomes if outcome))
+
+
+def _get_ready(services: Services) -> None:
+    """Read all that people edit and the gate goes by: a fault in it is no file's fault and must set none aside.
+
+    :raises BadInput: the first fault, with file and line.
+    """
+    from dam.enrich import tags
+    from dam.renditions import recipes
+
+    services.taxonomy.check()
+    recipes.load(services)
+    _ = services.scanner  # an address that makes no sense
+    tags.get_ready(services)
 
 
 def _twins(services: Services, batch_id: str) -> frozenset[str]:
@@ -251,25 +260,27 @@ def _read_once(store: Store, key: str, promised: set[str]) -> Iterator[tuple[Pat
     :param promised: algorithms beside SHA-256 that the sender promised a digest in.
     """
     digests = {name: hashlib.new(name, usedforsecurity=name.startswith("sha")) for name in {"sha256", *promised}}
+
+    def read(stream: BinaryIO, into: BinaryIO | None = None) -> dict[str, str]:
+        while block := stream.read(_BLOCK):
+            for digest in digests.values():
+                digest.update(block)
+            if into is not None:
+                into.write(block)
+        return {name: digest.hexdigest() for name, digest in digests.items()}
+
     if store.size(key) > IN_MEMORY:
         with store.local(key) as path:
-            with path.open("rb") as stream:
-                while block := stream.read(_BLOCK):
-                    for digest in digests.values():
-                        digest.update(block)
-            yield path, {name: digest.hexdigest() for name, digest in digests.items()}
+            with path.open("rb") as file:
+                found = read(file)
+            yield path, found
         return
     # a nameless file in memory: the decoding process opens it by our number of it, nothing is read again
-    number = os.memfd_create("file")
-    try:
+    with open(os.memfd_create("file"), "wb") as memory:  # noqa: PTH123 - it has no path of its own
         with store.open(key) as stream:
-            while block := stream.read(_BLOCK):
-                for digest in digests.values():
-                    digest.update(block)
-                os.write(number, block)
-        yield Path(f"/proc/{os.getpid()}/fd/{number}"), {name: digest.hexdigest() for name, digest in digests.items()}
-    finally:
-        os.close(number)
+            found = read(stream, memory)
+        memory.flush()
+        yield Path(f"/proc/{os.getpid()}/fd/{memory.fileno()}"), found
 
 
 def _through(services: Services, session: Session, file: _File, scratch: Path, run: str | None) -> None:
