@@ -12,13 +12,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from dam.enrich import results, retag, rights
+from dam.enrich import results, retag
 from dam.errors import DamError
 from dam.ingest import batches, drops, duplicates, suppliers, uploads
 from dam.ingest.media import clock
 from dam.ingest.merges import MERGERS
 from dam.review import queries
 from dam.review.packages import REOPENERS, RETURNING
+from dam.rights.terms import RELEASES
 from dam.taxonomy.contracts import label
 from dam.workflow import STAGES
 from dam_web import airflow_api, views
@@ -282,7 +283,7 @@ def upload(request: Request, person: Asking) -> Response:
         campaigns=views.campaigns(services()),
         may_upload=person.holds(*PEOPLE),
         unfinished=uploads.unfinished(services(), person=person.username),
-        releases=rights.RELEASES,
+        releases=RELEASES,
         suppliers=[card["supplier"] for card in suppliers.overview(services())],
     )
 

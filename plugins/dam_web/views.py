@@ -26,11 +26,11 @@ from dam.catalog.models import (
     VersionState,
 )
 from dam.enrich import contracts, results, sheet
-from dam.enrich.rights import RELEASES
 from dam.errors import BadInput, NotFound
 from dam.ingest import duplicates, embedded
 from dam.review import packages, remarks
 from dam.rights import policy
+from dam.rights.terms import RELEASES
 from dam.services import Services
 from dam.taxonomy.contracts import choices, label
 from dam.taxonomy.vocabulary import shown

@@ -59,6 +59,15 @@ def test_other_terms_of_the_same_licence_narrow_it_and_the_receipt_says_so(servi
     assert second["notes"] == ["The licence NL-1 of this asset became narrower: territories, duties, max count."]
 
 
+def test_days_that_have_nothing_in_common_allow_no_use_until_a_person_says_which_hold(services, tmp_path):
+    deliver(services, tmp_path, V1, rights=CARD | {"ends_on": "2027-12-31"})
+    second = deliver(services, tmp_path, V2, seed=2, rights=CARD | {"starts_on": "2028-01-01"})
+    [grant] = grants(services)
+    assert (grant.territories, grant.ends_on.isoformat()) == ([], "2027-12-31")
+    assert second["outcome"] == "new_version"
+    assert second["notes"] == ["The licence NL-1 of this asset became narrower: territories."]
+
+
 @pytest.mark.parametrize(
     "bad", [{"holder": ""}, {"ends_on": "31.12.2027"}, {"territories": 7}, {"max_count": "many"}, {"duties": ["pray"]}]
 )

@@ -334,11 +334,14 @@ def test_what_is_out_or_gone_is_not_merged(services, tmp_path, state):
         is_refused(services, drop, keep, state)
 
 
-@pytest.mark.parametrize("suffix", ["psd", "raw"])
+@pytest.mark.parametrize("suffix", ["psd", "raw", "nef", "dng"])
 def test_what_holds_more_than_pixels_is_not_dropped(services, tmp_path, suffix):
     keep, drop = twins(services, tmp_path)
     with services.session() as session:
-        kind = {"psd": "image/vnd.adobe.photoshop", "raw": "image/x-raw"}[suffix]
+        kind = {
+            "psd": "image/vnd.adobe.photoshop", "raw": "image/x-raw", "nef": "image/x-nikon-nef",
+            "dng": "image/x-adobe-dng",
+        }[suffix]  # fmt: skip
         session.execute(update(Version).where(Version.id == drop).values(media_type=kind))
     is_refused(services, keep, drop, "more than its pixels")
     assert merges.merge(services, keep=drop, drop=keep, person="libby")["changed"]
@@ -420,6 +423,27 @@ def test_rights_of_a_sibling_that_is_in_review_are_not_changed_behind_its_back(s
     assert is_refused(services, keep, drop, "would void", merges.VoidsApproval).voids == [package_id]
 
 
+def test_under_one_licence_duties_add_up_and_the_smaller_count_holds(services, tmp_path):
+    keep, drop = twins(services, tmp_path)
+    stock = {"licence": "STOCK-1", "holder": "Stock"}
+    with services.session() as session:
+        for version_id, terms in (
+            (keep, {"permissions": ["distribute", "modify"], "duties": ["inform"], "max_count": 5}),
+            (drop, {"permissions": ["distribute"], "duties": ["compensate"], "max_count": 2}),
+        ):
+            asset_id = session.get_one(Version, version_id).asset_id
+            rights.grant_asset(session, asset_id=asset_id, terms=stock | terms, source="batch")
+    merges.merge(services, keep=keep, drop=drop, person="libby")
+    with services.session() as session:
+        asset_id = session.get_one(Version, keep).asset_id
+        [grant] = [
+            grant
+            for grant in session.scalars(select(Grant).where(Grant.asset_id == asset_id))
+            if grant.licence.reference == "STOCK-1"
+        ]
+        assert (grant.permissions, grant.duties, grant.max_count) == (["distribute"], ["inform", "compensate"], 2)
+
+
 # --------------------------------------------------------------------------------------------- properties
 
 WORDS = st.sampled_from([None, "", "one", "two"])
@@ -446,6 +470,9 @@ GRANTS = st.dictionaries(
     st.fixed_dictionaries(
         {"territories": PLACES, "channels": st.sampled_from([["*"], ["web"], ["web", "cms"]]), "starts_on": DAYS,
          "ends_on": ENDS, "model_release": RELEASES, "property_release": RELEASES,
+         "permissions": st.sampled_from([["*"], ["distribute"], ["distribute", "modify"], ["derive"]]),
+         "duties": st.lists(st.sampled_from(["inform", "compensate"]), unique=True),
+         "max_count": st.sampled_from([None, 1, 5]),
          "closed_at": st.sampled_from([None, datetime(2027, 7, 1, tzinfo=UTC)])}
     ).filter(lambda grant: grant["ends_on"] is None or grant["ends_on"] >= grant["starts_on"]),
 )  # fmt: skip
@@ -479,18 +506,21 @@ def allowed(services, version_id):
     """Return which uses the rights policy allows."""
     with services.session() as session:
         return {
-            (channel, place, day)
+            (channel, place, day, action)
+            for action in ("distribute", "modify")
             for channel in ("web", "cms", "print")
             for place in ("DE", "FR", "US")
             for day in (date(2026, 4, 30), date(2026, 6, 1), date(2027, 2, 1), date(2027, 6, 2))
-            if policy.ask(session, version_id=version_id, channel=channel, territories=[place], on=day).allowed
+            if policy.ask(
+                session, version_id=version_id, channel=channel, territories=[place], on=day, actions=[action]
+            ).allowed
         }
 
 
 def contradict(mine, theirs):
     """Return whether two grants under one licence allow nothing together."""
     for one, other in ((mine[licence], theirs[licence]) for licence in mine.keys() & theirs.keys()):
-        for name in ("territories", "channels"):
+        for name in ("territories", "channels", "permissions"):
             if "*" not in one[name] + other[name] and not set(one[name]) & set(other[name]):
                 return True
         ends = [grant["ends_on"] or date.max for grant in (one, other)]

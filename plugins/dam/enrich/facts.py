@@ -12,15 +12,13 @@ from sqlalchemy.orm import selectinload
 from dam.catalog.models import Asset, Description, Grant, Tag, Version
 from dam.errors import BadInput
 from dam.rights import risk
+from dam.rights.terms import RELEASES
 from dam.taxonomy import naming
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from dam.services import Services
-
-#: Releases, the worst first: the grant that lacks most counts.
-_RELEASES = ("missing", "signed", "not_needed")
 
 
 def rows(services: Services, session: Session, version_ids: Sequence[str], *, today: date) -> list[dict[str, Any]]:
@@ -115,7 +113,7 @@ def _rights(grants: list[Grant], today: date) -> dict[str, Any]:
         return sorted({word for grant in grants for word in getattr(grant, name)})
 
     def worst(name: str) -> str | None:
-        return min((getattr(grant, name) for grant in grants), key=_RELEASES.index, default=None)
+        return max((getattr(grant, name) for grant in grants), key=RELEASES.index, default=None)
 
     return {
         "licence": sorted(grant.licence.reference for grant in grants),

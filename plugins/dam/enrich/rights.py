@@ -18,6 +18,8 @@ from dam import audit
 from dam.catalog.models import Asset, Batch, Campaign, Grant, Licence, Version, new_id, utcnow
 from dam.errors import BadInput
 from dam.ingest import embedded
+from dam.ingest.paperwork import basename
+from dam.rights.terms import RELEASES, no_day, of, together
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 
     from dam.services import Services
 
-RELEASES = ("not_needed", "signed", "missing")
 #: ODRL actions a grant can permit: to publish, to publish cut or recoloured, to make something else of it.
 PERMISSIONS = ("distribute", "modify", "derive")
 #: ODRL duties: to credit, to tell the holder of each use, to pay for each use, to ask before each use.
@@ -89,7 +90,7 @@ def _from_card(batch: Batch, path: str) -> Iterator[tuple[dict[str, Any], str]]:
         return
     excluded = batch.rights.get("except")
     excluded = {str(name) for name in excluded} if isinstance(excluded, list) else {excluded}
-    if path not in excluded and path.rsplit("/", 1)[-1] not in excluded:
+    if path not in excluded and basename(path) not in excluded:
         yield dict(batch.rights), "batch"
 
 
@@ -150,48 +151,16 @@ def _grant_or_narrow(session: Session, asset_id: str, terms: dict[str, Any], sou
         with session.begin_nested():  # terms that can't be read leave nothing behind
             grant_asset(session, asset_id=asset_id, terms=terms, source=source)
         return []
-    before = _limits(grant)
-    _narrow(grant, terms)
+    before = of(grant)
+    both = together(before, before | _read(terms))
+    if no_day(both):  # nobody may use it then, and a person must say which days hold
+        both |= {"territories": [], "starts_on": before["starts_on"], "ends_on": before["ends_on"]}
+    changed = [name for name, value in both.items() if value != before[name]]
+    for name in changed:
+        setattr(grant, name, both[name])
     session.flush()
-    changed = [name.replace("_", " ") for name, value in _limits(grant).items() if value != before[name]]
-    return [f"The licence {terms['licence']} of this asset became narrower: {', '.join(changed)}."] if changed else []
-
-
-def _limits(grant: Grant) -> dict[str, Any]:
-    names = (
-        "territories", "channels", "permissions", "duties", "starts_on", "ends_on", "max_count", "model_release",
-        "property_release",
-    )  # fmt: skip
-    return {name: getattr(grant, name) for name in names}
-
-
-def _narrow(grant: Grant, terms: dict[str, Any]) -> None:
-    """Let a grant allow no more than it did, and no more than ``terms`` do."""
-    for name in ("territories", "channels", "permissions"):
-        if name in terms:
-            both = _both(getattr(grant, name), _words(name, terms[name]))
-            if both != sorted(getattr(grant, name)):
-                setattr(grant, name, both)
-    if new := sorted(set(_words("duties", terms.get("duties"), known=DUTIES, empty=True)) - set(grant.duties)):
-        grant.duties = [*grant.duties, *new]
-    starts, ends, most = (_day(n, terms.get(n)) for n in ("starts_on", "ends_on")), None, _count(terms.get("max_count"))
-    starts_on, ends = starts
-    if starts_on and starts_on > grant.starts_on:
-        grant.starts_on = starts_on
-    if ends and (grant.ends_on is None or ends < grant.ends_on):
-        grant.ends_on = max(ends, grant.starts_on)
-    if most and (grant.max_count is None or most < grant.max_count):
-        grant.max_count = most
-    for name in ("model_release", "property_release"):
-        if name in terms and RELEASES.index(_release(name, terms[name])) > RELEASES.index(getattr(grant, name)):
-            setattr(grant, name, terms[name])
-
-
-def _both(mine: list[str], theirs: list[str]) -> list[str]:
-    """Return what both lists allow; ``*`` allows everything."""
-    if "*" in mine or "*" in theirs:
-        return sorted(set(theirs if "*" in mine else mine))
-    return sorted(set(mine) & set(theirs))
+    told = ", ".join(name.replace("_", " ") for name in changed)
+    return [f"The licence {terms['licence']} of this asset became narrower: {told}."] if changed else []
 
 
 def grant_asset(session: Session, *, asset_id: str, terms: dict[str, Any], source: str) -> None:

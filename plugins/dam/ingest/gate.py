@@ -47,6 +47,7 @@ from dam.ingest import embedded, sandbox
 from dam.ingest.contents import key_of
 from dam.ingest.drops import filed_at
 from dam.ingest.inspection import Inspection
+from dam.ingest.paperwork import basename
 from dam.ingest.scanner import AWAITED, INFECTED, NOT_SCANNED, Scan
 from dam.taxonomy import naming
 
@@ -365,7 +366,7 @@ def _scan(services: Services, file: _File) -> None:
 def _read_sidecars(services: Services, file: _File, seen: _Seen) -> None:
     """Add what the file's XMP sidecars say to what it says itself; where both say something, the file is right."""
     for path in file.row.sidecars:
-        name = path.rsplit("/", 1)[-1]
+        name = basename(path)
         if not name.lower().endswith(".xmp"):
             file.notes.append(f"{name} is kept as its sidecar.")
             continue
@@ -417,7 +418,7 @@ def _set_aside(services: Services, session: Session, file: _File, refusal: _Refu
             asset_id=None,
             number=None,
             batch_id=file.batch.id,
-            filename=file.row.path.rsplit("/", 1)[-1],
+            filename=basename(file.row.path),
             sha256=file.sha256,
             bytes=file.row.bytes,
             media_type=refusal.media_type,
@@ -531,7 +532,7 @@ def _insert(session: Session, version: Version) -> Version | None:
 
 def _names(file: _File, found: _Seen) -> tuple[str, str, int | None]:
     """Return the asset's name, the name the file is served under (its extension mended), and the number it claims."""
-    given = file.row.path.rsplit("/", 1)[-1]
+    given = basename(file.row.path)
     stem, dot, extension = given.rpartition(".")
     if not dot:
         stem, extension = given, ""

@@ -47,8 +47,10 @@ from dam.catalog.models import (
 )
 from dam.errors import NotFound, Refused
 from dam.ingest import compare
+from dam.ingest.formats.known import HEIC, JXL, PSD, RAWS
 from dam.retention import archive
 from dam.review import packages
+from dam.rights import terms
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -66,9 +68,7 @@ _BUSY = {
     VersionState.DESTROYED: "There is nothing left to merge.",
 }
 #: Formats that carry more than the pixels that can be compared here: layers, sensor data, deeper values.
-_MORE_THAN_PIXELS = frozenset({"image/vnd.adobe.photoshop", "image/x-raw", "image/heic", "image/heif", "image/jxl"})
-#: Of two answers about a release, the one that wins.
-_STRICTER = ("missing", "signed", "not_needed")
+_MORE_THAN_PIXELS = frozenset({"image/heif", *(found.media_type for found in (PSD, HEIC, JXL, *RAWS))})
 
 
 class VoidsApproval(Refused):
@@ -380,12 +380,12 @@ def _grant(session: Session, kept: Version, dropped: Version, conflicts: list[di
             added.append(_as_json(values))
             session.execute(insert(Grant).values(**values))
             continue
-        terms = _strictest(known, grant)
-        differs = {name: value for name, value in terms.items() if value != getattr(known, name)}
+        both = _strictest(known, grant)
+        differs = {name: value for name, value in both.items() if value != getattr(known, name)}
         conflicts += [
             {"field": f"{known.licence.reference}: {name}", "kept": _plain(getattr(known, name)),
              "dropped": _plain(getattr(grant, name))}
-            for name in sorted(terms) if getattr(known, name) != getattr(grant, name)
+            for name in sorted(both) if getattr(known, name) != getattr(grant, name)
         ]  # fmt: skip
         if differs:
             if "ends_on" in differs:
@@ -397,21 +397,11 @@ def _grant(session: Session, kept: Version, dropped: Version, conflicts: list[di
 def _strictest(one: Grant, other: Grant) -> dict[str, Any]:
     """Return the terms that both grants under a licence allow.
 
-    :raises Refused: they have no day, no territory or no channel in common: one of them must be wrong.
+    :raises Refused: they have no day, territory, channel or permission in common: one of them must be wrong.
     """
-    ends = [grant.ends_on for grant in (one, other) if grant.ends_on is not None]
-    terms: dict[str, Any] = {
-        "territories": _common(one.territories, other.territories),
-        "channels": _common(one.channels, other.channels),
-        "starts_on": max(one.starts_on, other.starts_on),
-        "ends_on": min(ends, default=None),
-        **{
-            name: min(getattr(one, name), getattr(other, name), key=_STRICTER.index)
-            for name in ("model_release", "property_release")
-        },
-    }
-    nothing = [name for name in ("territories", "channels") if not terms[name]]
-    if terms["ends_on"] is not None and terms["ends_on"] < terms["starts_on"]:
+    both = terms.together(terms.of(one), terms.of(other))
+    nothing = [name for name in ("territories", "channels", "permissions") if not both[name]]
+    if terms.no_day(both):
         nothing.append("days")
     if nothing:
         raise Refused(
@@ -419,15 +409,7 @@ def _strictest(one: Grant, other: Grant) -> dict[str, Any]:
             where=f"{one.asset.name} and {other.asset.name}",
             remedy="Correct the wrong one first; merged, nothing could be published.",
         )
-    return terms
-
-
-def _common(one: list[str], other: list[str]) -> list[str]:
-    if set(one) == set(other):
-        return one
-    if "*" in other:
-        return one
-    return other if "*" in one else [word for word in one if word in other]
+    return both
 
 
 # --------------------------------------------------------------------------------------------- approvals

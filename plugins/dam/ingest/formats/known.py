@@ -54,10 +54,10 @@ RAF = Format("image/x-fuji-raf", "image", ("raf",), "raster")
 ORF = Format("image/x-olympus-orf", "image", ("orf", "ori"), "raster")
 RW2 = Format("image/x-panasonic-rw2", "image", ("rw2", "raw", "rwl"), "raster")
 PEF = Format("image/x-pentax-pef", "image", ("pef",), "raster")
+#: Cameras' raw files, whoever made the camera.
+RAWS = (RAW, DNG, CR2, CR3, NEF, ARW, RAF, ORF, RW2, PEF)
 #: How cameras' raw files are named, in lower case.
-RAW_EXTENSIONS = frozenset(
-    extension for raw in (RAW, DNG, CR2, CR3, NEF, ARW, RAF, ORF, RW2, PEF) for extension in raw.extensions
-)
+RAW_EXTENSIONS = frozenset(extension for raw in RAWS for extension in raw.extensions)
 
 EXR = Format("image/x-exr", "image", ("exr",))
 XCF = Format("image/x-xcf", "image", ("xcf",))
