@@ -733,7 +733,7 @@ def _exif(shot: Shot, source: Source, taken: datetime, number: int, rights: bool
         "Exif.Image.Model": "Example M24",
         "Exif.Image.Orientation": "6" if shot.turned else "1",
         "Exif.Image.DateTime": stamp,
-        "Exif.Image.ImageDescription": shot.alt,
+        "Exif.Image.ImageDescription": shot.description,
         "Exif.Photo.DateTimeOriginal": stamp,
         "Exif.Photo.OffsetTimeOriginal": "+02:00",
         "Exif.Photo.ExposureTime": f"1/{(60, 125, 250, 500)[number % 4]}",
