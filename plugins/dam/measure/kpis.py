@@ -40,6 +40,16 @@ class Kpi:
     empty: str
 
 
+#: SQL: whether a decided version ``v`` with its package's entry ``e`` was right the first time.
+RIGHT_AT_ONCE = """e.verdict = 'approve' AND NOT EXISTS (
+                   SELECT 1
+                     FROM versions earlier
+                     JOIN package_versions x ON x.version_id = earlier.id
+                     JOIN packages y ON y.id = x.package_id
+                    WHERE earlier.asset_id = v.asset_id AND earlier.number < v.number
+                      AND x.verdict IN ('request_changes', 'reject')
+                      AND y.status IN ('approved', 'changes_requested', 'rejected'))"""
+
 KPIS = (
     Kpi(
         "approval_hours",
@@ -62,23 +72,16 @@ SELECT avg(hours) AS value, count(*) AS rows, min(frozen_at) AS first, max(close
         "of decided versions",
         "Share of the versions decided in the period that were approved in the first review of their asset: no"
         " earlier version of it was rejected or sent back.",
-        """
+        f"""
 SELECT avg(CASE WHEN first_time THEN 1.0 ELSE 0.0 END) AS value, count(*) AS rows,
        min(frozen_at) AS first, max(closed_at) AS last, count(*) FILTER (WHERE first_time) AS part
   FROM (SELECT DISTINCT ON (e.version_id) k.frozen_at, k.closed_at,
-               e.verdict = 'approve' AND NOT EXISTS (
-                   SELECT 1
-                     FROM versions earlier
-                     JOIN package_versions x ON x.version_id = earlier.id
-                     JOIN packages y ON y.id = x.package_id
-                    WHERE earlier.asset_id = v.asset_id AND earlier.number < v.number
-                      AND x.verdict IN ('request_changes', 'reject')
-                      AND y.status IN ('approved', 'changes_requested', 'rejected')) AS first_time
+               {RIGHT_AT_ONCE} AS first_time
           FROM package_versions e
           JOIN packages k ON k.id = e.package_id AND k.status IN ('approved', 'changes_requested', 'rejected')
           JOIN versions v ON v.id = e.version_id
          WHERE e.verdict IS NOT NULL AND k.closed_at >= :start AND k.closed_at < :end
-         ORDER BY e.version_id, k.closed_at DESC) AS decided""",
+         ORDER BY e.version_id, k.closed_at DESC) AS decided""",  # noqa: S608 - a constant of ours
         "Nothing was decided in the period.",
     ),
     Kpi(
