@@ -492,6 +492,7 @@ def fields(*texts):
         (lambda: linked("image", "http://x.test/pixel.png"), "fetches its image"),
         (lambda: linked("oleObject", "mhtml:http://x.test!x"), "its embedded object"),
         (lambda: linked("externalLinkPath", "http://x.test/a.xlsx", "xlsx"), "linked workbook"),
+        (lambda: office(word___rels__a_xml_rels='<!DOCTYPE r [<!ENTITY a "x">]><r>&a;</r>'), "declares entities"),
         (lambda: fields('DDEAUTO c:\\cmd.exe "/k calc"'), "starts a program (DDE"),
         (lambda: fields("DD", "E x y"), "starts a program (DDE"),
         (lambda: samples.office(body='<w:fldSimple w:instr="DDE x y"/>'), "starts a program (DDE"),

@@ -27,11 +27,11 @@ from typing import IO, Any, Literal, cast
 
 from dam.errors import BadInput
 from dam.ingest import formats
+from dam.ingest.damage import AGAIN
 from dam.ingest.formats import Format, known
 from dam.ingest.inspection import CantCheck, Unusable
 
 REMEDY = "Ask for the files themselves, or for a plain ZIP of them."
-_AGAIN = "Ask the sender for it again."
 _BLOCK = 1 << 20
 #: Highly packed is suspicious only beyond so many bytes: an empty picture packs well, too.
 _HARMLESS = 256 << 20
@@ -113,17 +113,13 @@ def _plainly() -> Iterator[None]:
     except NotImplementedError as error:
         raise CantCheck("The archive is packed in a way that nothing here unpacks.", remedy=REMEDY) from error
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, gzip.BadGzipFile) as error:
-        raise Unusable(
-            f"The archive is damaged or cut off ({error}).", remedy="Ask the sender for it again."
-        ) from error
+        raise Unusable(f"The archive is damaged or cut off ({error}).", remedy=AGAIN) from error
     except (ValueError, LookupError, AttributeError, OverflowError, RuntimeError) as error:
-        raise Unusable(
-            "The archive is damaged: it contradicts itself.", remedy="Ask the sender for it again."
-        ) from error
+        raise Unusable("The archive is damaged: it contradicts itself.", remedy=AGAIN) from error
     except OSError as error:
         if error.errno is not None:  # the disk's, not the archive's
             raise
-        raise Unusable(f"The archive is damaged ({error}).", remedy=_AGAIN) from error
+        raise Unusable(f"The archive is damaged ({error}).", remedy=AGAIN) from error
 
 
 # ------------------------------------------------------------------------------------------------- public

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dam.errors import DamError
 from dam.ingest.inspection import Unusable
 
-REMEDY = "Ask the sender for it again."
+AGAIN = "Ask the sender for it again."
 
 _CUT = re.compile(
     r"no element found|unclosed|truncat|unexpected end|end of (file|stream|data)|\bEOF\b|not enough data|premature"
@@ -36,7 +36,7 @@ def unusable(what: str, error: BaseException | str) -> Unusable:
     """Return the refusal for a parser's complaint."""
     detail = tidy(error)
     cut = "cut off or damaged" if _CUT.search(detail) else "damaged"
-    return Unusable(f"{what} is {cut}. ({detail})", remedy=REMEDY)
+    return Unusable(f"{what} is {cut}. ({detail})", remedy=AGAIN)
 
 
 def locked(what: str) -> Unusable:

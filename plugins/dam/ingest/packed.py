@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import IO, Any
 
-from dam.ingest.damage import REMEDY, locked, refused, unusable
+from dam.ingest.damage import AGAIN, locked, refused, unusable
 from dam.ingest.inspection import Job, Unusable
 
 #: Most parts; real documents have some thousands.
@@ -54,7 +54,7 @@ class Packed:
             if path.is_absolute() or ".." in path.parts or (path.parts and path.parts[0].endswith(":")):
                 raise Unusable(f"{self.what} has a part that would be written outside of it ({info.filename!r}).")
             if info.filename.lower() in seen:
-                raise Unusable(f"{self.what} has the part {info.filename!r} twice.", remedy=REMEDY)
+                raise Unusable(f"{self.what} has the part {info.filename!r} twice.", remedy=AGAIN)
             seen.add(info.filename.lower())
             if info.flag_bits & _LOCKED:
                 raise locked(self.what)
@@ -71,7 +71,7 @@ class Packed:
     def open(self, name: str) -> Iterator[IO[bytes]]:
         """Give a part as a stream; at its end the checksum is compared."""
         if name not in self.infos:
-            raise Unusable(f"{self.what} lacks its part {name}.", remedy=REMEDY)
+            raise Unusable(f"{self.what} lacks its part {name}.", remedy=AGAIN)
         with refused(f"{self.what}'s part {name}"), self._archive.open(name) as stream:
             yield stream
 
@@ -98,5 +98,5 @@ def opened(job: Job, what: str) -> Iterator[Packed]:
 
 def _broken(what: str, error: Any) -> Unusable:
     if "not a zip file" in str(error):
-        return Unusable(f"{what} is cut off: the list of its parts, which is at its end, is missing.", remedy=REMEDY)
+        return Unusable(f"{what} is cut off: the list of its parts, which is at its end, is missing.", remedy=AGAIN)
     return unusable(what, error)

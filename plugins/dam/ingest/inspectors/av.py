@@ -27,13 +27,14 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from dam.ingest import proofs
+from dam.ingest.damage import AGAIN
 from dam.ingest.formats import Format
 from dam.ingest.inspection import CantCheck, Inspection, Job, Unusable
 from dam.ingest.media import clock, ends, proxy, tags, technical, tones
 from dam.ingest.media.moving import SIDE, Film, Gate, Shape
 from dam.ingest.media.proxy import Proxy
 from dam.ingest.media.sound import Digest, Sound
-from dam.ingest.media.tracks import AGAIN, Track, family, judge
+from dam.ingest.media.tracks import Track, family, judge
 from dam.renditions import pictures
 
 #: More tracks than any recording has.

@@ -19,7 +19,7 @@ from fontTools.ttLib import TTFont, TTLibError, woff2
 from fontTools.ttLib.ttCollection import TTCollection
 
 from dam.ingest import embedded, inner, proofs, specimen
-from dam.ingest.damage import REMEDY, refused, tidy, unusable
+from dam.ingest.damage import AGAIN, refused, tidy, unusable
 from dam.ingest.formats import Format
 from dam.ingest.inspection import Inspection, Job, Unusable
 
@@ -75,7 +75,7 @@ def _limit(data: bytes, job: Job) -> None:
     if signature not in (b"wOFF", b"wOF2"):
         return
     if len(data) < 44 or int.from_bytes(data[8:12], "big") > len(data):
-        raise Unusable("The font is cut off.", remedy=REMEDY)
+        raise Unusable("The font is cut off.", remedy=AGAIN)
     claimed = int.from_bytes(data[16:20], "big")
     if signature == b"wOFF":
         count = int.from_bytes(data[12:14], "big")
@@ -122,7 +122,7 @@ def _faces(data: bytes) -> list[TTFont]:
     if data[:4] == b"ttcf":
         count = int.from_bytes(data[8:12], "big")
         if not 0 < count <= _FACES:
-            raise Unusable(f"The collection claims {count:,} faces; at most {_FACES} are accepted.", remedy=REMEDY)
+            raise Unusable(f"The collection claims {count:,} faces; at most {_FACES} are accepted.", remedy=AGAIN)
         collection = TTCollection(io.BytesIO(data), lazy=False, checkChecksums=0, ignoreDecompileErrors=False)
         return list(collection.fonts)
     return [TTFont(io.BytesIO(data), lazy=False, checkChecksums=0, ignoreDecompileErrors=False)]
@@ -141,7 +141,7 @@ def _sane_characters(data: bytes, what: str) -> None:
             first, last = struct.unpack_from(">II", data, head + 16 + 12 * group)
             total += max(0, last - first + 1)
             if last >= _CHARACTERS or total > 4 * _CHARACTERS:
-                raise Unusable(f"{what} claims more characters than there are.", remedy=REMEDY)
+                raise Unusable(f"{what} claims more characters than there are.", remedy=AGAIN)
 
 
 # -------------------------------------------------------------------------------------------------- decode
@@ -152,7 +152,7 @@ def _prove(face: TTFont, what: str) -> None:
     with refused(what):
         tables = [tag for tag in face.keys() if tag != "GlyphOrder"]  # noqa: SIM118 - it is no dict
         if "cmap" not in tables or "head" not in tables:
-            raise Unusable(f"{what} lacks the tables that every font has.", remedy=REMEDY)
+            raise Unusable(f"{what} lacks the tables that every font has.", remedy=AGAIN)
         for tag in tables:
             _checksum(face, tag, what)
         _sane_characters(face.reader["cmap"], what)
@@ -176,7 +176,7 @@ def _checksum(face: TTFont, tag: str, what: str) -> None:
         data = data[:8] + b"\0\0\0\0" + data[12:]
     padded = data + b"\0" * (-len(data) % 4)
     if sum(struct.unpack(f">{len(padded) // 4}I", padded)) & 0xFFFFFFFF != entry.checkSum:
-        raise Unusable(f"{what} is damaged: its table {tag.strip()!r} does not match its checksum.", remedy=REMEDY)
+        raise Unusable(f"{what} is damaged: its table {tag.strip()!r} does not match its checksum.", remedy=AGAIN)
 
 
 class _Walk:
@@ -224,7 +224,7 @@ def _walk(face: TTFont, what: str) -> None:
     counted: dict[str, int] = {}
     for name in components:
         if _count(name, components, counted, set(order), 0) > _COMPONENTS:
-            raise Unusable(f"{what}'s glyph {name!r} is made of absurdly many parts.", remedy=REMEDY)
+            raise Unusable(f"{what}'s glyph {name!r} is made of absurdly many parts.", remedy=AGAIN)
 
 
 def _count(name: str, components: dict[str, list[str]], counted: dict[str, int], known: set[str], depth: int) -> int:

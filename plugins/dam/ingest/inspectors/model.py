@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dam.ingest import embedded, inner, packed, proofs
-from dam.ingest.damage import REMEDY, refused
+from dam.ingest.damage import AGAIN, refused
 from dam.ingest.formats import Format
 from dam.ingest.inspection import CantCheck, Inspection, Job, Unusable
 from dam.ingest.mesh import Model, gltf, plain, render, same_places, usdz
@@ -46,7 +46,7 @@ def _inspect(job: Job) -> Inspection:
     with refused("The model"):
         _read(job, model)
     if not model.pieces and not model.textures and not model.technical.get("meshes"):
-        raise Unusable("The model is empty: there is no shape in it.", remedy=REMEDY)
+        raise Unusable("The model is empty: there is no shape in it.", remedy=AGAIN)
     told = Inspection(embedded=embedded.clean(model.embedded), notes=model.notes, words=" ".join(model.words))
     job.more_time(_PATIENCE + sum(len(piece.faces) for piece in model.pieces) / _FACES_A_SECOND)
     with refused("The model"):

@@ -22,7 +22,7 @@ import pypdfium2 as pdfium
 
 from dam.errors import BadInput
 from dam.ingest import embedded, inner, proofs, xmp
-from dam.ingest.damage import REMEDY, locked, refused, tidy, unusable
+from dam.ingest.damage import AGAIN, locked, refused, tidy, unusable
 from dam.ingest.formats import Format
 from dam.ingest.inspection import Inspection, Job, Unusable
 from dam.renditions import pictures
@@ -67,7 +67,7 @@ def inspect(job: Job, found: Format) -> Inspection:
 @contextmanager
 def _opened(job: Job) -> Iterator[pikepdf.Pdf]:
     if _cut_off(job):
-        raise Unusable("The document is cut off: its end is missing.", remedy=REMEDY)
+        raise Unusable("The document is cut off: its end is missing.", remedy=AGAIN)
     try:
         pdf = pikepdf.open(job.path)
     except pikepdf.PasswordError as error:
@@ -97,10 +97,10 @@ def _pages(job: Job, pdf: pikepdf.Pdf) -> tuple[list[Any], list[str]]:
             f"The document has {count:,} pages; at most {most:,} are accepted.", remedy="Ask for it in parts."
         )
     if count == 0:
-        raise Unusable("The document has no page that can be found.", remedy=REMEDY)
+        raise Unusable("The document has no page that can be found.", remedy=AGAIN)
     remarks = [str(remark) for remark in pdf.get_warnings()]
     if remarks and isinstance(claimed, int) and claimed > count:
-        raise Unusable(f"The document is damaged: of {claimed:,} pages only {count:,} can be found.", remedy=REMEDY)
+        raise Unusable(f"The document is damaged: of {claimed:,} pages only {count:,} can be found.", remedy=AGAIN)
     job.more_time(_PATIENCE_IN_ALL + count * _A_PAGE)
     return list(pdf.pages), remarks
 
@@ -159,7 +159,7 @@ def _prove(pdf: pikepdf.Pdf, pages: list[Any], remarks: list[str], told: Inspect
     if broken:
         page = _page_of(broken, pages)
         place = f"page {page} of {len(pages)}" if page else "a part that belongs to no page"
-        raise Unusable(f"The document is damaged: {place} can't be decoded. ({_plain(broken[0])})", remedy=REMEDY)
+        raise Unusable(f"The document is damaged: {place} can't be decoded. ({_plain(broken[0])})", remedy=AGAIN)
     if remarks:
         told.notes.append(f"The document breaks the PDF standard, but can be read. ({_plain(remarks[0])})")
 
@@ -296,7 +296,7 @@ class _Resources:
             except pictures.NoDecoder:
                 return
             except BadInput as error:
-                raise Unusable(f"A picture on page {page} is damaged. ({tidy(error)})", remedy=REMEDY) from error
+                raise Unusable(f"A picture on page {page} is damaged. ({tidy(error)})", remedy=AGAIN) from error
 
 
 def _values(resources: Any, kind: str) -> list[Any]:
@@ -415,7 +415,7 @@ def _draw(job: Job, stream: BinaryIO, told: Inspection) -> None:
             try:
                 page = document[number - 1]
             except pdfium.PdfiumError as error:
-                raise Unusable(f"Page {number} of {count} is damaged. ({tidy(error)})", remedy=REMEDY) from error
+                raise Unusable(f"Page {number} of {count} is damaged. ({tidy(error)})", remedy=AGAIN) from error
             if room > 0:
                 words.append(_text(page, room))
                 room -= len(words[-1])

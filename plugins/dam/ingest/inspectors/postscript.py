@@ -21,7 +21,7 @@ import pyvips
 
 from dam.errors import BadInput
 from dam.ingest import embedded, inner, proofs, xmp
-from dam.ingest.damage import REMEDY, refused, tidy
+from dam.ingest.damage import AGAIN, refused, tidy
 from dam.ingest.formats import Format
 from dam.ingest.inspection import CantCheck, Inspection, Job, Unusable
 
@@ -73,12 +73,12 @@ def _parts(data: bytes, size: int) -> tuple[bytes, bytes]:
     if not data.startswith(b"\xc5\xd0\xd3\xc6"):
         return data, b""
     if len(data) < 30:
-        raise Unusable(_CUT.format(" in its first line"), remedy=REMEDY)
+        raise Unusable(_CUT.format(" in its first line"), remedy=AGAIN)
     numbers = [int.from_bytes(data[at : at + 4], "little") for at in range(4, 28, 4)]
     for start, length in zip(numbers[::2], numbers[1::2], strict=True):
         if length and start + length > size:
             share = 100 * size // (start + length)
-            raise Unusable(_CUT.format(f" after {share} %"), remedy=REMEDY)
+            raise Unusable(_CUT.format(f" after {share} %"), remedy=AGAIN)
     start, length, _, _, tiff, tiff_length = numbers
     return data[start : start + length], data[tiff : tiff + tiff_length]
 
@@ -121,16 +121,16 @@ def _whole(program: bytes) -> None:
     for kind in (b"Binary", b"Data"):
         for match in re.finditer(rb"%%Begin" + kind + rb":[ \t]*(\d+)([^\r\n]*)\r?\n?", program):
             if b"Lines" not in match[2] and match.end() + int(match[1]) > len(program):
-                raise Unusable(_CUT.format(" within its picture data"), remedy=REMEDY)
+                raise Unusable(_CUT.format(" within its picture data"), remedy=AGAIN)
     if not program.startswith(b"%!PS-Adobe-"):
         return
     for part in ("Preview", "Photoshop"):
         begun = re.search(rf"^%{{1,2}}Begin{part}\b".encode(), program, re.MULTILINE)
         if begun and not re.search(rf"^%{{1,2}}End{part}\b".encode(), program, re.MULTILINE):
-            raise Unusable(_CUT.format(f" within its {part.lower()}"), remedy=REMEDY)
+            raise Unusable(_CUT.format(f" within its {part.lower()}"), remedy=AGAIN)
     tail = program[-4096:].rstrip(b"\0\r\n\t \x1a")
     if b"%%EOF" not in tail and not tail.endswith(_ENDS):
-        raise Unusable(_CUT.format(": its end mark is missing"), remedy=REMEDY)
+        raise Unusable(_CUT.format(": its end mark is missing"), remedy=AGAIN)
 
 
 _FONTS = re.compile(
@@ -206,7 +206,7 @@ def _by_ghostscript(job: Job, program: bytes, comments: dict[str, str], told: In
         return None
     if done.returncode:
         complaint = tidy((done.stdout + done.stderr).decode("latin-1"))
-        raise Unusable(f"The drawing's program ends with an error. ({complaint})", remedy=REMEDY)
+        raise Unusable(f"The drawing's program ends with an error. ({complaint})", remedy=AGAIN)
     return pyvips.Image.new_from_file(str(target)).copy_memory() if target.exists() else None
 
 
@@ -239,7 +239,7 @@ def _tiff(tiff: bytes, most: float) -> Iterator[Any]:
     try:
         yield inner.picture(tiff, most)
     except BadInput as error:
-        raise Unusable(f"The preview inside is damaged. ({tidy(error)})", remedy=REMEDY) from error
+        raise Unusable(f"The preview inside is damaged. ({tidy(error)})", remedy=AGAIN) from error
 
 
 def _epsi(program: bytes, most: float) -> Iterator[Any]:
@@ -255,7 +255,7 @@ def _epsi(program: bytes, most: float) -> Iterator[Any]:
     packed = np.frombuffer(_hexadecimal(match[4]), dtype=np.uint8)
     row = (width * depth + 7) // 8
     if len(packed) < row * height:
-        raise Unusable("The preview inside is cut off.", remedy=REMEDY)
+        raise Unusable("The preview inside is cut off.", remedy=AGAIN)
     bits = np.unpackbits(packed[: row * height].reshape(height, row), axis=1)[:, : width * depth]
     values = bits.reshape(height, width, depth) @ (1 << np.arange(depth)[::-1])
     yield inner.from_array((255 - values * 255 // (2**depth - 1)).astype(np.uint8)[:, :, None])
@@ -322,7 +322,7 @@ def _photoshop_pixels(program: bytes, most: float) -> Iterator[Any]:
     if not re.search(rb"[^0-9a-fA-F\s]", data[:256]):
         data = _hexadecimal(data[: 3 * length])
     if len(data) < length:
-        raise Unusable(_CUT.format(f" after {100 * len(data) // length} % of its picture data"), remedy=REMEDY)
+        raise Unusable(_CUT.format(f" after {100 * len(data) // length} % of its picture data"), remedy=AGAIN)
     pixels = np.frombuffer(data, dtype=np.uint8, count=length)
     if block == 1:
         pixels = pixels.reshape(height, width, bands + padding)
@@ -348,7 +348,7 @@ def _illustrator_thumbnail(program: bytes) -> Iterator[Any]:
         return
     numbers = np.frombuffer(_unrolled(packed, width * height) if packed is not None else runs, dtype=np.uint8)
     if len(numbers) < width * height:
-        raise Unusable("The thumbnail inside is cut off.", remedy=REMEDY)
+        raise Unusable("The thumbnail inside is cut off.", remedy=AGAIN)
     palette = np.frombuffer(data[:_PALETTE], dtype=np.uint8).reshape(256, 3)
     yield inner.from_array(palette[numbers[: width * height]].reshape(height, width, 3))
 

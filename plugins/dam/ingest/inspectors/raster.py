@@ -20,6 +20,7 @@ import pyvips
 import xxhash
 
 from dam.ingest import embedded, proofs
+from dam.ingest.damage import AGAIN
 from dam.ingest.formats import Format
 from dam.ingest.inspection import CantCheck, Inspection, Job, Unusable
 from dam.ingest.pixels import explain
@@ -53,9 +54,7 @@ def inspect(job: Job, found: Format) -> Inspection:
         complaint = str(error)
         if re.search(r"unsupported codec|no decoding plugin|unsupported feature", complaint, re.IGNORECASE):
             raise CantCheck("There is no decoder for this picture's compression here.") from error
-        raise Unusable(
-            explain(complaint, _reached(job.path, progress)), remedy="Ask the sender for it again."
-        ) from error
+        raise Unusable(explain(complaint, _reached(job.path, progress)), remedy=AGAIN) from error
     told.width, told.height = source.width, source.height
     told.pixel_hash = source.pixel_hash
     told.technical = _technical(source) | told.technical

@@ -19,7 +19,7 @@ import pyvips
 
 from dam.errors import BadInput
 from dam.ingest import embedded, inner, markup, proofs, xmp
-from dam.ingest.damage import REMEDY, refused, tidy
+from dam.ingest.damage import AGAIN, refused, tidy
 from dam.ingest.formats import Format
 from dam.ingest.inspection import CantCheck, Inspection, Job, Unusable
 from dam.renditions import pictures
@@ -81,7 +81,7 @@ def _unpacked(job: Job) -> bytes:
         with refused("The packed drawing"):
             data = unpacker.decompress(data, most + 1)
         if not unpacker.eof and len(data) <= most:
-            raise Unusable("The packed drawing is cut off.", remedy=REMEDY)
+            raise Unusable("The packed drawing is cut off.", remedy=AGAIN)
     if len(data) > most:
         raise Unusable(
             f"The drawing is larger than {most / 1e6:g} MB unpacked.", remedy="Ask for a simpler one, or a PDF."
@@ -296,4 +296,4 @@ def _check_photographs(drawing: _Drawing, most_megapixels: float) -> None:
         except pictures.NoDecoder:
             raise Unusable(f"Picture {number} inside the drawing has a format that can't be shown.") from None
         except (BadInput, binascii.Error) as error:
-            raise Unusable(f"Picture {number} inside the drawing is damaged. ({tidy(error)})", remedy=REMEDY) from error
+            raise Unusable(f"Picture {number} inside the drawing is damaged. ({tidy(error)})", remedy=AGAIN) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dam.ingest.content import HEAD
+from dam.ingest.damage import AGAIN
 from dam.ingest.formats import Format, known
 from dam.ingest.formats import text as texts
 from dam.ingest.inspection import Inspection, Job, Unusable
@@ -27,7 +28,7 @@ def inspect(job: Job, found: Format) -> Inspection:
     except UnicodeDecodeError as error:
         raise Unusable(
             f"The text is damaged: what stands at byte {error.start:,} is no letter ({encoding}).",
-            remedy="Ask the sender for it again.",
+            remedy=AGAIN,
         ) from error
     if found is known.JSON:
         _is_json(job.path, encoding, letters)
@@ -54,4 +55,4 @@ def _is_json(path: Path, encoding: str, letters: int) -> None:
     try:
         json.loads(path.read_text(encoding=encoding).lstrip("\ufeff"))
     except (ValueError, RecursionError) as error:
-        raise Unusable(f"The JSON is damaged: {error}.", remedy="Ask the sender for it again.") from error
+        raise Unusable(f"The JSON is damaged: {error}.", remedy=AGAIN) from error

@@ -15,6 +15,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from dam.ingest.damage import AGAIN
 from dam.ingest.inspection import Unusable
 from dam.ingest.media import clock
 
@@ -28,7 +29,6 @@ _EXACT = {"flac", "wav", "w64", "aiff", "mp3", "caf"}
 _ENDLESS = {"mpegts", "mpeg", "aac", "ac3", "amr"}
 #: Codecs with packets that aren't shown.
 _HIDDEN_PACKETS = {"vp8"}
-AGAIN = "Ask the sender for it again."
 _CUT_OFF = re.compile(r"partial file|ended prematurely")
 
 

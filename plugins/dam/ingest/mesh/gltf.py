@@ -19,7 +19,7 @@ import pyvips
 
 from dam.errors import BadInput
 from dam.ingest import inner
-from dam.ingest.damage import REMEDY, tidy
+from dam.ingest.damage import AGAIN, tidy
 from dam.ingest.inspection import CantCheck, Unusable
 from dam.ingest.mesh import Material, Model, Piece
 from dam.renditions import pictures
@@ -202,7 +202,7 @@ class _Reader:
                 self._textures[number] = None
                 continue
             except BadInput as error:
-                raise Unusable(f"The model's texture {name} is damaged. ({tidy(error)})", remedy=REMEDY) from error
+                raise Unusable(f"The model's texture {name} is damaged. ({tidy(error)})", remedy=AGAIN) from error
             room -= picture.width * picture.height / 1e6
             self._textures[number] = rgba(picture)
 
@@ -437,7 +437,7 @@ def _chunks(data: bytes) -> tuple[bytes, bytes | None]:
     if version != 2:
         raise CantCheck(f"The model is in version {version} of glTF; version 2 can be read here.")
     if length > len(data):
-        raise Unusable(f"The model is cut off after {100 * len(data) // length} %.", remedy=REMEDY)
+        raise Unusable(f"The model is cut off after {100 * len(data) // length} %.", remedy=AGAIN)
     found: dict[bytes, bytes] = {}
     at = 12
     while at + 8 <= length:

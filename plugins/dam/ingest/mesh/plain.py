@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dam.ingest.damage import REMEDY
+from dam.ingest.damage import AGAIN
 from dam.ingest.inspection import Unusable
 from dam.ingest.mesh import Material, Model, Piece, linear
 from dam.ingest.mesh.gltf import too_many
@@ -52,7 +52,7 @@ def read(data: bytes, kind: str, model: Model, limits: dict[str, Any]) -> None:
                 raise too_many(faces, limits)
             model.pieces.append(piece)
     if not model.pieces:
-        raise Unusable("The model is empty: there is no shape in it.", remedy=REMEDY)
+        raise Unusable("The model is empty: there is no shape in it.", remedy=AGAIN)
     model.up = {"obj": "y", "stl": "z"}.get(kind) or _stands_on(model)
     model.technical |= {"meshes": len(model.pieces), "unit": "not told"}
     _say(data, kind, model)
@@ -67,9 +67,9 @@ def _whole_stl(data: bytes, limits: dict[str, Any]) -> None:
             raise too_many(count, limits)
     elif data[:512].lstrip()[:5].lower() == b"solid" and b"\0" not in data[:512]:
         if not re.search(rb"endsolid[^\r\n]*\s*\Z", data[-512:], re.IGNORECASE):
-            raise Unusable("The model is cut off: its end mark is missing.", remedy=REMEDY)
+            raise Unusable("The model is cut off: its end mark is missing.", remedy=AGAIN)
     elif len(data) < expected:
-        raise Unusable(f"The model is cut off after {100 * len(data) // expected} %.", remedy=REMEDY)
+        raise Unusable(f"The model is cut off after {100 * len(data) // expected} %.", remedy=AGAIN)
 
 
 def _whole_obj(data: bytes) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from dam.errors import BadInput
 from dam.ingest import inner
-from dam.ingest.damage import REMEDY, tidy
+from dam.ingest.damage import AGAIN, tidy
 from dam.ingest.inspection import Unusable
 from dam.ingest.mesh import Model
 from dam.ingest.packed import Packed
@@ -34,9 +34,9 @@ def read(packed: Packed, model: Model, limits: dict[str, Any]) -> None:
         raise Unusable("The model does not begin with its scene.", remedy="Ask for one that was exported as USDZ.")
     scene = packed.read(first)
     if not scene.startswith((_BINARY, _TEXT)):
-        raise Unusable(f"The model's scene {first} is damaged: it does not begin as one.", remedy=REMEDY)
+        raise Unusable(f"The model's scene {first} is damaged: it does not begin as one.", remedy=AGAIN)
     if scene.startswith(_BINARY) and int.from_bytes(scene[16:24], "little") >= len(scene):
-        raise Unusable(f"The model's scene {first} is cut off: its table of contents is missing.", remedy=REMEDY)
+        raise Unusable(f"The model's scene {first} is cut off: its table of contents is missing.", remedy=AGAIN)
     _plain(packed, model)
     textures = [name for name in packed.names if name.lower().endswith(_PICTURES)]
     for name in textures:
@@ -70,7 +70,7 @@ def _texture(packed: Packed, name: str, model: Model, limits: dict[str, Any]) ->
     except BadInput as error:
         if isinstance(error, Unusable):
             raise
-        raise Unusable(f"The model's texture {name} is damaged. ({tidy(error)})", remedy=REMEDY) from error
+        raise Unusable(f"The model's texture {name} is damaged. ({tidy(error)})", remedy=AGAIN) from error
 
 
 def _said(scene: bytes) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dam.ingest import markup
-from dam.ingest.damage import REMEDY, locked
+from dam.ingest.damage import AGAIN, locked
 from dam.ingest.inspection import Unusable
 from dam.ingest.office import Document
 from dam.ingest.packed import Packed
@@ -138,5 +138,5 @@ def is_one(packed: Packed) -> bool:
     """Tell whether a container is an OpenDocument. :raises Unusable: it says so and lacks its content."""
     claims = "mimetype" in packed and packed.read("mimetype").startswith(_MIMETYPE.encode())
     if claims and "content.xml" not in packed:
-        raise Unusable("The document lacks its part content.xml.", remedy=REMEDY)
+        raise Unusable("The document lacks its part content.xml.", remedy=AGAIN)
     return claims or "content.xml" in packed

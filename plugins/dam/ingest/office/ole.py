@@ -14,7 +14,7 @@ from typing import Any
 
 import olefile
 
-from dam.ingest.damage import REMEDY, locked, refused, unusable
+from dam.ingest.damage import AGAIN, locked, refused, unusable
 from dam.ingest.inspection import CantCheck, Unusable
 from dam.ingest.office import Document
 
@@ -88,7 +88,7 @@ def _word(container: Any, name: str, document: Document) -> None:
     """Read the text of a Word document by its pieces (MS-DOC 2.4.1)."""
     data = _stream(container, name)
     if len(data) < _CLX + 8 or data[:2] != b"\xec\xa5":
-        raise Unusable("The document's header is damaged.", remedy=REMEDY)
+        raise Unusable("The document's header is damaged.", remedy=AGAIN)
     (flags,) = struct.unpack_from("<H", data, 10)
     if flags & _FIB_LOCKED:
         raise locked("The document")

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from dam.ingest import markup
-from dam.ingest.damage import REMEDY
+from dam.ingest.damage import AGAIN
 from dam.ingest.inspection import CantCheck, Unusable
 from dam.ingest.office import SHOWN_LINES, Document
 from dam.ingest.packed import Packed
@@ -39,7 +39,7 @@ def read(packed: Packed, document: Document) -> None:
     top = _relations(packed, "")
     main = next((target for kind, target in top.values() if kind == "officeDocument"), None)
     if main is None:
-        raise Unusable("The document lacks its main part.", remedy=REMEDY)
+        raise Unusable("The document lacks its main part.", remedy=AGAIN)
     for name in packed.names:
         if name.endswith(".rels"):
             _relations(packed, name)
@@ -82,7 +82,7 @@ def _relations(packed: Packed, name: str) -> Relations:
         markup.Reader(start).read(stream)
     for kind, target in found.values():
         if kind in _NEEDED and target not in packed:
-            raise Unusable(f"The document lacks its part {target}.", remedy=REMEDY)
+            raise Unusable(f"The document lacks its part {target}.", remedy=AGAIN)
     return found
 
 
@@ -112,7 +112,7 @@ def _listed(packed: Packed, main: str, element: str) -> list[tuple[str, str]]:
 
 
 #: What says again what is said beside it: the reading aid of Japanese, and what old programs show instead.
-_AGAIN = ("rPh", "Fallback")
+_TWICE = ("rPh", "Fallback")
 
 
 class _Text:
@@ -134,14 +134,14 @@ class _Text:
 
     def _start(self, name: str, attributes: Mapping[str, str]) -> None:  # noqa: ARG002
         kind = markup.local(name)
-        self._again += kind in _AGAIN
+        self._again += kind in _TWICE
         self._inside = kind == "t" and not self._again
         if kind in ("tab", "br", "cr"):
             self._line.append(" ")
 
     def _end(self, name: str) -> None:
         kind = markup.local(name)
-        self._again -= kind in _AGAIN
+        self._again -= kind in _TWICE
         self._inside = False
         if kind in ("p", "si"):
             self._say("".join(self._line))

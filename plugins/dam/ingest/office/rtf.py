@@ -6,7 +6,7 @@ import codecs
 import re
 from typing import Any
 
-from dam.ingest.damage import REMEDY
+from dam.ingest.damage import AGAIN
 from dam.ingest.inspection import Unusable
 from dam.ingest.office import Document
 
@@ -34,19 +34,19 @@ _TOKEN = re.compile(
 def read(data: bytes, document: Document) -> None:
     """Read a document. :raises Unusable: it is cut off, or nested beyond measure."""
     if not data.startswith(b"{\\rtf"):
-        raise Unusable("The document does not begin as Rich Text does.", remedy=REMEDY)
+        raise Unusable("The document does not begin as Rich Text does.", remedy=AGAIN)
     reader = _Reader()
     at, end = 0, len(data)
     while at < end:
         match = _TOKEN.match(data, at)
         if match is None:
-            raise Unusable(f"The document is damaged: there is a stray sign at byte {at:,}.", remedy=REMEDY)
+            raise Unusable(f"The document is damaged: there is a stray sign at byte {at:,}.", remedy=AGAIN)
         at = match.end()
         at += reader.token(match)
         if reader.ended:
             break
     if not reader.ended:
-        raise Unusable("The document is cut off: its groups are not closed.", remedy=REMEDY)
+        raise Unusable("The document is cut off: its groups are not closed.", remedy=AGAIN)
     for line in "".join(reader.text).split("\n"):
         document.say(line)
     document.embedded |= reader.told
@@ -112,7 +112,7 @@ class _Reader:
         if brace == b"{":
             self._groups.append(self._here)
             if len(self._groups) > _DEEPEST:
-                raise Unusable(f"The document has more than {_DEEPEST} groups within each other.", remedy=REMEDY)
+                raise Unusable(f"The document has more than {_DEEPEST} groups within each other.", remedy=AGAIN)
             return
         destination = self._here[0]
         if destination in _MOMENTS and len(self._moment) >= 3:

@@ -10,8 +10,8 @@ import io
 import logging
 import re
 import zipfile
-import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,8 +19,10 @@ import olefile
 from defusedxml import ElementTree
 from defusedxml.common import DefusedXmlException
 
+from dam.errors import DamError
 from dam.ingest import archives
 from dam.ingest.content import Content
+from dam.ingest.damage import AGAIN
 from dam.ingest.formats import Format, known
 from dam.ingest.formats import text as texts
 from dam.ingest.inspection import Unusable
@@ -47,8 +49,17 @@ def check(content: Content, found: Format, limits: dict[str, Any]) -> list[str]:
     return _package(content.path, 0)
 
 
-def _damaged() -> Unusable:
-    return Unusable("The document is damaged: its parts can't be read.", remedy="Ask the sender for it again.")
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Turn whatever damaged parts make their readers raise into a refusal."""
+    try:
+        yield
+    except (DamError, MemoryError):
+        raise
+    except DefusedXmlException as error:
+        raise Unusable("The document declares entities, which office programs never do.", remedy=REMEDY) from error
+    except Exception as error:  # over foreign bytes a parser may raise anything
+        raise Unusable("The document is damaged: its parts can't be read.", remedy=AGAIN) from error
 
 
 def _locked() -> Unusable:
@@ -59,20 +70,13 @@ def _locked() -> Unusable:
 
 
 def _package(source: Path | BinaryIO, depth: int) -> list[str]:
-    try:
-        with zipfile.ZipFile(source) as opened:
-            notes: list[str] = []
-            for entry in opened.infolist():
-                if entry.flag_bits & 1:
-                    raise _locked()
-                notes += _part(opened, entry, depth)
-            return list(dict.fromkeys(notes))
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, LookupError) as error:
-        raise _damaged() from error
-    except (AttributeError, OverflowError, RuntimeError, ElementTree.ParseError) as error:
-        raise _damaged() from error
-    except DefusedXmlException as error:
-        raise Unusable("The document declares entities, which office programs never do.", remedy=REMEDY) from error
+    with _readable(), zipfile.ZipFile(source) as opened:
+        notes: list[str] = []
+        for entry in opened.infolist():
+            if entry.flag_bits & 1:
+                raise _locked()
+            notes += _part(opened, entry, depth)
+        return list(dict.fromkeys(notes))
 
 
 _MACROS = re.compile(r"vbaproject|vbadata|macrosheets?/|(^|/)basic/.+\.x(ml|lb)$|^scripts/.+", re.IGNORECASE)
@@ -195,15 +199,11 @@ def _fields(name: str, fields: str) -> None:
 
 def _compound(source: Path | BinaryIO, where: str = "") -> None:
     """Judge a compound file: an old document, or an object in a new one."""
-    try:
+    with _readable():
         with olefile.OleFileIO(str(source) if isinstance(source, Path) else source) as opened:
             names = ["/".join(path) for path in opened.listdir(streams=True, storages=True)]
             _streams(opened, names, where)
         _oletools(source, where)
-    except (OSError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged() from error
-    except (OverflowError, RecursionError, RuntimeError, ArithmeticError) as error:
-        raise _damaged() from error
 
 
 def _streams(opened: Any, names: list[str], where: str) -> None:
@@ -259,10 +259,10 @@ def _oletools(source: Path | BinaryIO, where: str) -> None:
             parser.close()
     except Unusable:
         raise
-    except Exception as error:  # it raises whatever a damaged file makes happen
+    except Exception:  # it raises whatever a damaged file makes happen
         if where:
             return  # an object of another kind
-        raise _damaged() from error
+        raise
     if macros:
         raise Unusable(f"The document holds macros{where}.", remedy=REMEDY)
 
@@ -300,10 +300,8 @@ def _rtf_objects(data: bytes) -> Iterator[str]:
     from oletools.rtfobj import RtfObjParser
 
     parser = RtfObjParser(data)
-    try:
+    with _readable():
         parser.parse()
-    except Exception as error:  # it raises whatever a damaged file makes happen
-        raise _damaged() from error
     for each in parser.objects:
         if each.is_package:
             yield f"a file as an object: {each.filename or 'without a name'}"

@@ -8,6 +8,7 @@ from typing import Any
 import pikepdf
 
 from dam.ingest.content import Content
+from dam.ingest.damage import AGAIN
 from dam.ingest.inspection import Unusable
 from dam.ingest.safety.programs import is_program
 
@@ -52,12 +53,10 @@ def check(content: Content) -> list[str]:
     except (pikepdf.PdfError, pikepdf.ForeignObjectError, pikepdf.DeletedObjectError) as error:
         raise Unusable(
             f"The PDF is damaged: its structure can't be read ({_plain(error)}).",
-            remedy="Ask the sender for it again.",
+            remedy=AGAIN,
         ) from error
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, OverflowError, RecursionError) as error:
-        raise Unusable(
-            "The PDF is damaged: its structure contradicts itself.", remedy="Ask the sender for it again."
-        ) from error
+        raise Unusable("The PDF is damaged: its structure contradicts itself.", remedy=AGAIN) from error
 
 
 def _plain(error: Exception) -> str:

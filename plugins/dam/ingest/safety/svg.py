@@ -18,10 +18,10 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.expatreader import DefusedExpatParser
 
 from dam.ingest.content import Content
+from dam.ingest.damage import AGAIN
 from dam.ingest.inspection import Unusable
 
 REMEDY = "Ask for it saved as plain SVG, with pictures and fonts embedded and without scripts."
-_AGAIN = "Ask the sender for it again."
 SVG, XLINK, XML = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink", "http://www.w3.org/XML/1998/namespace"
 #: Drawings of editors that keep their own data beside the drawing.
 _EDITORS = ("http://ns.adobe.com/",)
@@ -65,7 +65,7 @@ def check(content: Content, most_bytes: int) -> list[str]:
         try:
             _parse(stream, 0)
         except (zlib.error, EOFError, gzip.BadGzipFile) as error:
-            raise Unusable("The packed drawing is damaged or cut off.", remedy=_AGAIN) from error
+            raise Unusable("The packed drawing is damaged or cut off.", remedy=AGAIN) from error
     return []
 
 
@@ -112,10 +112,10 @@ def _parse(stream: BinaryIO, depth: int, where: str = "") -> None:
     except SAXParseException as error:
         raise Unusable(
             f"The drawing is damaged: {error.getMessage()} (line {error.getLineNumber()}{where}).",
-            remedy=_AGAIN,
+            remedy=AGAIN,
         ) from error
     except (SAXException, ValueError, LookupError, UnicodeError) as error:
-        raise Unusable(f"The drawing can't be read as XML: {error}.", remedy=_AGAIN) from error
+        raise Unusable(f"The drawing can't be read as XML: {error}.", remedy=AGAIN) from error
 
 
 class _Drawing(ContentHandler):
