@@ -17,12 +17,9 @@ from urllib.parse import unquote, unquote_to_bytes
 import numpy as np
 import pyvips
 
-from dam.errors import BadInput
-from dam.ingest import inner
-from dam.ingest.damage import AGAIN, tidy
+from dam.ingest.damage import AGAIN
 from dam.ingest.inspection import CantCheck, Unusable
-from dam.ingest.mesh import Material, Model, Piece
-from dam.renditions import pictures
+from dam.ingest.mesh import Material, Model, Piece, textures
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -195,16 +192,10 @@ class _Reader:
         for number, said in enumerate(self._all("images")):
             data = _data_url(said["uri"]) if "uri" in said else self._bytes(said["bufferView"])
             name = said.get("name") or f"number {number + 1}"
-            try:
-                picture = inner.picture(data, room)
-            except pictures.NoDecoder:
-                self._model.notes.append(f"The texture {name} can't be shown: nothing here decodes it.")
-                self._textures[number] = None
-                continue
-            except BadInput as error:
-                raise Unusable(f"The model's texture {name} is damaged. ({tidy(error)})", remedy=AGAIN) from error
-            room -= picture.width * picture.height / 1e6
-            self._textures[number] = rgba(picture)
+            picture = textures.decode(self._model.notes, name, data, room)
+            if picture is not None:
+                room -= picture.width * picture.height / 1e6
+            self._textures[number] = None if picture is None else rgba(picture)
 
     def _bytes(self, view: Any) -> bytes:
         buffer, start, length, _ = self._view(view)

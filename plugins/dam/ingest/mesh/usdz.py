@@ -10,13 +10,10 @@ import re
 import zipfile
 from typing import Any
 
-from dam.errors import BadInput
-from dam.ingest import inner
-from dam.ingest.damage import AGAIN, tidy
+from dam.ingest.damage import AGAIN
 from dam.ingest.inspection import Unusable
-from dam.ingest.mesh import Model
+from dam.ingest.mesh import Model, textures
 from dam.ingest.packed import Packed
-from dam.renditions import pictures
 
 _SCENES = (".usdc", ".usda", ".usd")
 _PICTURES = (".png", ".jpg", ".jpeg", ".exr", ".avif", ".webp")
@@ -38,10 +35,12 @@ def read(packed: Packed, model: Model, limits: dict[str, Any]) -> None:
     if scene.startswith(_BINARY) and int.from_bytes(scene[16:24], "little") >= len(scene):
         raise Unusable(f"The model's scene {first} is cut off: its table of contents is missing.", remedy=AGAIN)
     _plain(packed, model)
-    textures = [name for name in packed.names if name.lower().endswith(_PICTURES)]
-    for name in textures:
-        _texture(packed, name, model, limits)
-    model.technical |= {"parts": packed.names[:200], "textures": len(textures), "scene": first}
+    names = [name for name in packed.names if name.lower().endswith(_PICTURES)]
+    for name in names:
+        picture = textures.decode(model.notes, name, packed.read(name), float(limits["max_megapixels"]))
+        if picture is not None:
+            model.textures.append(picture)
+    model.technical |= {"parts": packed.names[:200], "textures": len(names), "scene": first}
     if scene.startswith(_TEXT):
         model.technical |= _said(scene)
     model.notes.append("Its shape is not shown, as nothing here reads USD scenes.")
@@ -60,17 +59,6 @@ def _plain(packed: Packed, model: Model) -> None:
     ]  # fmt: skip
     if shifted:
         model.notes.append("Its parts are not aligned to 64 bytes: viewers on phones may refuse it.")
-
-
-def _texture(packed: Packed, name: str, model: Model, limits: dict[str, Any]) -> None:
-    try:
-        model.textures.append(inner.picture(packed.read(name), float(limits["max_megapixels"])))
-    except pictures.NoDecoder:
-        model.notes.append(f"The texture {name} can't be shown: nothing here decodes it.")
-    except BadInput as error:
-        if isinstance(error, Unusable):
-            raise
-        raise Unusable(f"The model's texture {name} is damaged. ({tidy(error)})", remedy=AGAIN) from error
 
 
 def _said(scene: bytes) -> dict[str, Any]:
