@@ -25,11 +25,12 @@ reset: down     ## stop everything and remove all state
 test: .venv/.installed   ## everything: unit, property, DAGs, S3, migrations, scheduler, Celery, browser
 	@sh runtime/test_tools.sh
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
-	@$(PY) -m pytest -n 2 --dist loadfile -m "not slow"
+	@# a worker that dies ends the run: with another in its place, pytest-xdist waits for ever
+	@$(PY) -m pytest -n 2 --dist loadfile --max-worker-restart 0 -m "not slow"
 	@$(PY) -m pytest -m slow
 
 test-fast: .venv/.installed   ## the quick tests only, in less than a minute
-	@$(PY) -m pytest -q -n 2 --dist loadfile -m "not slow and not thorough"
+	@$(PY) -m pytest -q -n 2 --dist loadfile --max-worker-restart 0 -m "not slow and not thorough"
 
 lint: .venv/.installed   ## ruff and mypy
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy

@@ -256,7 +256,9 @@ class Stack:
 
     def _end_left_over(self, name: str, port: int) -> None:
         """End what a killed process of ours left listening: a log server outlives its scheduler."""
-        session = self._pids().get(name, [0])[0]
+        if name not in self._pids():
+            return  # never started by us. No session must stand for it: strangers' may be 0, in a container
+        session = self._pids()[name][0]
         for found in psutil.net_connections("tcp"):
             if found.status == psutil.CONN_LISTEN and found.laddr and found.laddr.port == port and found.pid:
                 with contextlib.suppress(ProcessLookupError):

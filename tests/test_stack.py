@@ -50,6 +50,22 @@ def test_a_port_that_is_taken_is_named(stack, name, beside):
     assert not (stack.state / "env").exists()
 
 
+def test_a_program_whose_session_began_outside_the_container_is_left_alone(stack, monkeypatch):
+    """The kernel says 0 for such a session; a process that we never started has none either."""
+    stranger = subprocess.Popen(
+        [sys.executable, "-c", f"import socket, time; s = socket.create_server(('127.0.0.1', {stack.port}));"
+                               " print('listening', flush=True); time.sleep(60)"],
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    stranger.stdout.readline()
+    monkeypatch.setattr(os, "getsid", lambda _: 0)
+    with pytest.raises(BadInput, match=f"api-server: port {stack.port} is taken by another program"):
+        stack.start(say=print)
+    assert stranger.poll() is None
+    stranger.kill()
+    stranger.wait()
+
+
 def test_what_a_killed_scheduler_left_listening_is_ended(stack, monkeypatch):
     """A log server outlives its scheduler, and would keep the next one from starting."""
     serve = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import socket
 import tempfile
@@ -17,23 +18,29 @@ from runtime.demo import play
 from runtime.stack import Stack
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_port(beside: tuple[int, ...] = ()) -> int:
+    """Return a port that nobody has now, nor those so far above it.
+
+    It lies below the ports that the kernel gives to outgoing connections: one of those would take it again.
+    """
+    ports = (random.randrange(12_000, 30_000) for _ in range(1_000))
+    return next(port for port in ports if all(is_free(port + above) for above in (0, *beside)))
 
 
 def is_free(port: int) -> bool:
-    """Return whether nobody listens on a port."""
+    """Return whether a server could listen on a port."""
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("0.0.0.0", port))
+        except OSError:
+            return False
+        return True
 
 
 def airflow_port() -> int:
     """Return a free port whose log-server neighbours are free as well."""
-    ports = (port for port in (free_port() for _ in range(100)) if port < 60000)
-    return next(port for port in ports if is_free(port + 713) and is_free(port + 714))
+    return free_port(beside=(713, 714))
 
 
 @pytest.fixture(scope="session")
