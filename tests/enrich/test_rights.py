@@ -130,9 +130,9 @@ def test_no_later_word_allows_what_an_earlier_one_did_not(services, tmp_path, fi
         for grant in session.scalars(select(Grant)):
             session.delete(grant)
         session.flush()
-        rights._grant_or_narrow(session, asset_id, CARD | first, "batch")
+        rights._grant_or_narrow(session, asset_id, rights._grants(session, asset_id), CARD | first, "batch")
         before = allowed(session)
-        rights._grant_or_narrow(session, asset_id, CARD | second, "batch")
+        rights._grant_or_narrow(session, asset_id, rights._grants(session, asset_id), CARD | second, "batch")
         assert before or not allowed(session)
         session.rollback()
 

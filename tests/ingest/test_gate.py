@@ -181,14 +181,13 @@ def test_two_alike_at_the_same_moment_are_linked(services, tmp_path, monkeypatch
     two = tmp_path / "TWO_ACME_20270301_v01.jpg"
     Image.open(one).save(two, quality=60)
     batch_id = world.drop(services, "drops/a", [one, two])
-    together, insert = threading.Barrier(2, timeout=20), gate._insert
+    together, link = threading.Barrier(2, timeout=20), gate._link_near
 
-    def inserted(session, version):
-        made = insert(session, version)
+    def inserted(*args):
         together.wait()
-        return made
+        link(*args)
 
-    monkeypatch.setattr(gate, "_insert", inserted)
+    monkeypatch.setattr(gate, "_link_near", inserted)
     [chunk] = batches.plan_chunks(services, batch_id=batch_id)
     known = {"services": services, "batch_id": batch_id}
     workers = [threading.Thread(target=gate.ingest_chunk, kwargs=known | {"file_ids": [file_id]}) for file_id in chunk]
@@ -200,7 +199,7 @@ def test_two_alike_at_the_same_moment_are_linked(services, tmp_path, monkeypatch
     assert count(services, NearDuplicate) == 1
 
 
-@pytest.mark.parametrize("step", ["_asset", "_insert", "_link_near", "_look", "change_state"])
+@pytest.mark.parametrize("step", ["_asset", "_write_down", "_link_near", "_look", "change_state"])
 def test_killed_at_any_step_and_run_again_ends_the_same(services, tmp_path, monkeypatch, step):
     path = world.picture(tmp_path, "A_ACME_20270301_v01.jpg")
     batch_id = world.drop(services, "drops/a", [path])

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 PERMISSIONS = ("distribute", "modify", "derive")
 #: ODRL duties: to credit, to tell the holder of each use, to pay for each use, to ask before each use.
 DUTIES = ("attribute", "inform", "compensate", "obtainConsent")
+#: What has no first day holds from here on.
+_ALWAYS = date(1970, 1, 1)
 #: PLUS vocabulary of releases (useplus.org, as IPTC embeds it) by its last letters.
 _PLUS = {
     "MR-NON": "missing", "MR-NAP": "not_needed", "MR-UMR": "signed", "MR-LMR": "missing",
@@ -51,14 +53,14 @@ def note(
 
     :param path: of the file in its batch.
     """
-    known = session.scalars(select(Grant).where(Grant.asset_id == version.asset_id)).all()
+    known = _grants(session, str(version.asset_id))
     said = next(_said(services, session, version, batch, path), None)
     if said is None or (known and said[1] in ("brief", "sender")):
         return []
     terms, source = said
     terms = _releases(version) | terms
     try:
-        remarks = _grant_or_narrow(session, str(version.asset_id), terms, source)
+        remarks = _grant_or_narrow(session, str(version.asset_id), known, terms, source)
     except BadInput as fault:
         return [f"The rights in the {_NAMES[source]} can't be used: {fault}"]
     audit.record(
@@ -139,17 +141,25 @@ def _terms(known: dict[str, Any]) -> dict[str, Any]:
     return {"licence": known["reference"], **{name: known[name] for name in same}}
 
 
-def _grant_or_narrow(session: Session, asset_id: str, terms: dict[str, Any], source: str) -> list[str]:
-    """Grant, or narrow the grant there is under the same licence; return remarks on what became narrower."""
+def _grants(session: Session, asset_id: str) -> dict[str, Grant]:
+    """Return an asset's grants by their licences' references; nobody else writes one until the transaction ends."""
     session.execute(select(Asset.id).where(Asset.id == asset_id).with_for_update()).one()
-    grant = session.scalar(
-        select(Grant)
+    rows = session.execute(
+        select(Licence.reference, Grant)
         .join(Licence, Licence.id == Grant.licence_id)
-        .where(Grant.asset_id == asset_id, Licence.reference == terms.get("licence"))
+        .where(Grant.asset_id == asset_id)
+        .execution_options(populate_existing=True)
     )
+    return dict(rows.all())
+
+
+def _grant_or_narrow(
+    session: Session, asset_id: str, known: dict[str, Grant], terms: dict[str, Any], source: str
+) -> list[str]:
+    """Grant, or narrow the grant there is under the same licence; return remarks on what became narrower."""
+    grant = known.get(str(terms.get("licence")))
     if grant is None:
-        with session.begin_nested():  # terms that can't be read leave nothing behind
-            grant_asset(session, asset_id=asset_id, terms=terms, source=source)
+        _grant(session, asset_id, None, terms, source)
         return []
     before = of(grant)
     both = together(before, before | _read(terms))
@@ -171,9 +181,34 @@ def grant_asset(session: Session, *, asset_id: str, terms: dict[str, Any], sourc
         ``ends_on`` (ISO dates), ``model_release``, ``property_release``.
     :raises BadInput: a field is missing or can't be read.
     """
+    _grant(session, asset_id, _grants(session, asset_id).get(str(terms.get("licence"))), terms, source)
+
+
+def _grant(session: Session, asset_id: str, grant: Grant | None, terms: dict[str, Any], source: str) -> None:
+    """Write a grant, once its terms were read; ``grant`` is the one there is under that licence."""
     for needed in ("licence", "holder"):
         if not terms.get(needed):
             raise BadInput("is missing", where=f"rights.{needed}", remedy=f"Fill in the {needed}.")
+    read = _read(terms)
+    first = read.get("starts_on", grant.starts_on if grant else _ALWAYS)
+    last = read.get("ends_on", grant.ends_on if grant else None)
+    if last and last < first:
+        raise BadInput("is before starts_on", where="rights.ends_on", remedy="Put the last day after the first.")
+    if grant is None:
+        grant = Grant(asset_id=asset_id, licence_id=_licence(session, terms), starts_on=_ALWAYS)
+        grant.territories, grant.channels, grant.permissions, grant.duties = ["*"], ["*"], ["*"], []
+        session.add(grant)
+    for name, value in read.items():
+        setattr(grant, name, value)
+    grant.source = source
+    session.flush()
+
+
+def _licence(session: Session, terms: dict[str, Any]) -> str:
+    """Return the id of a licence by its reference; one that nobody knows yet is made."""
+    asked = select(Licence.id).where(Licence.reference == terms["licence"])
+    if known := session.scalar(asked):
+        return known
     session.execute(
         insert(Licence)
         .values(
@@ -186,19 +221,7 @@ def grant_asset(session: Session, *, asset_id: str, terms: dict[str, Any], sourc
         )
         .on_conflict_do_nothing(index_elements=["reference"])
     )
-    licence_id = session.scalars(select(Licence.id).where(Licence.reference == terms["licence"])).one()
-    session.execute(select(Asset.id).where(Asset.id == asset_id).with_for_update()).one()
-    grant = session.scalar(select(Grant).where(Grant.asset_id == asset_id, Grant.licence_id == licence_id))
-    if grant is None:
-        grant = Grant(asset_id=asset_id, licence_id=licence_id, starts_on=date(1970, 1, 1))
-        grant.territories, grant.channels, grant.permissions, grant.duties = ["*"], ["*"], ["*"], []
-        session.add(grant)
-    for name, value in _read(terms).items():
-        setattr(grant, name, value)
-    if grant.ends_on and grant.ends_on < grant.starts_on:
-        raise BadInput("is before starts_on", where="rights.ends_on", remedy="Put the last day after the first.")
-    grant.source = source
-    session.flush()
+    return session.scalars(asked).one()
 
 
 #: What terms may say; see :func:`grant_asset`. ``except`` names files of a batch that they do not cover.
@@ -230,7 +253,7 @@ def _read(terms: dict[str, Any]) -> dict[str, Any]:
         "permissions": partial(_words, known=(*PERMISSIONS, "*")),
         "duties": partial(_words, known=DUTIES, empty=True),
         "max_count": lambda _, value: _count(value),
-        "starts_on": lambda name, value: _day(name, value) or date(1970, 1, 1),
+        "starts_on": lambda name, value: _day(name, value) or _ALWAYS,
         "ends_on": _day,
         "model_release": _release,
         "property_release": _release,

@@ -54,29 +54,6 @@ def tag_versions(services: Services, *, version_ids: list[str], run: str | None 
     return added
 
 
-def tag(services: Services, session: Session, version: Version, *, run: str | None = None) -> int:
-    """Ask the taggers of the gate about a version, in ``session``.
-
-    A tag below its tagger's threshold is a suggestion. Tags that are there already, a person's among them, stay.
-
-    :returns: how many tags were added.
-    """
-    rows = []
-    people = _people(session, version.id)
-    for tagger in services.taggers:
-        if taggers.afterwards(tagger) or tagger.unready() is not None:
-            continue
-        try:
-            said = list(tagger.say(session, version, services.taxonomy))
-        except SQLAlchemyError:
-            raise
-        except Exception:
-            log.exception("%s failed at %s", tagger.name, version.id)  # the file goes on without its word
-            continue
-        rows += rows_of(services, tagger, version, said, people)
-    return _add(session, version, rows, run)
-
-
 @dataclass(frozen=True, slots=True)
 class People:
     """What people said of a version: whether anybody tagged it, and the terms they decided on."""
@@ -89,6 +66,36 @@ class People:
     def decided(self) -> frozenset[str]:
         """Terms that a person decided on, either way."""
         return self.refused | self.applied
+
+
+#: What people said of a version that is new.
+NOBODY = People(False, frozenset(), frozenset())
+
+
+def tag(
+    services: Services, session: Session, version: Version, *, people: People | None = None, run: str | None = None
+) -> int:
+    """Ask the taggers of the gate about a version, in ``session``.
+
+    A tag below its tagger's threshold is a suggestion. Tags that are there already, a person's among them, stay.
+
+    :param people: what people said of it, where that is known.
+    :returns: how many tags were added.
+    """
+    rows = []
+    people = people or _people(session, version.id)
+    for tagger in services.taggers:
+        if taggers.afterwards(tagger) or tagger.unready() is not None:
+            continue
+        try:
+            said = list(tagger.say(session, version, services.taxonomy))
+        except SQLAlchemyError:
+            raise
+        except Exception:
+            log.exception("%s failed at %s", tagger.name, version.id)  # the file goes on without its word
+            continue
+        rows += rows_of(services, tagger, version, said, people)
+    return _add(session, version, rows, run)
 
 
 def _people(session: Session, version_id: str) -> People:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,12 +12,16 @@ from typing import Any
 
 import pyexiv2
 
+from dam.ingest.content import Content
+from dam.ingest.safety import ends
 from dam.taxonomy import FieldData, MetadataSchema
 
 pyexiv2.set_log_level(4)  # complaints about odd tags are of no use to anybody here
 
 #: Longer values (thumbnails, maker notes) are not kept.
 LONGEST = 4000
+#: Photoshop's image resources are looked for in so many bytes of the beginning.
+_FAR = 4_000_000
 #: Of our own: whether somebody changed IPTC-IIM after the XMP was written, by the digest Photoshop leaves.
 IIM_IS_NEWER = "Iptc.Digest.Changed"
 _UTF8 = "\x1b%G"  # ISO 2022: what IIM's CodedCharacterSet says for UTF-8
@@ -92,22 +95,21 @@ def _iim_is_newer(path: Path) -> bool:
     Photoshop's image resource 0x0425 keeps the MD5 of the IIM block (resource 0x0404) as its writer left it;
     a program that knows IIM alone leaves it behind (Metadata Working Group, Guidelines 2.0, section 2.3.2).
     """
-    if path.stat().st_size == 0:
-        return False
-    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        digest, block = (_resource(data, number) for number in (0x0425, 0x0404))
+    with Content(path) as content:
+        data = content.read(0, min(ends.of_front(content), _FAR))
+    digest, block = (_resource(data, number) for number in (0x0425, 0x0404))
     return digest is not None and block is not None and digest != md5(block, usedforsecurity=False).digest()
 
 
-def _resource(data: mmap.mmap, number: int) -> bytes | None:
+def _resource(data: bytes, number: int) -> bytes | None:
     """Return one of Photoshop's image resources, wherever the container keeps them."""
-    at = data.find(b"8BIM" + number.to_bytes(2, "big"), 0, 4_000_000)
+    at = data.find(b"8BIM" + number.to_bytes(2, "big"))
     if at < 0:
         return None
     name = data[at + 6] + 1
     start = at + 6 + name + name % 2
     length = int.from_bytes(data[start : start + 4], "big")
-    return bytes(data[start + 4 : start + 4 + length]) if length < 1_000_000 else None
+    return data[start + 4 : start + 4 + length] if length < 1_000_000 else None
 
 
 def without_place(raw: dict[str, Any]) -> dict[str, Any]:

@@ -13,10 +13,11 @@ import hashlib
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -136,14 +137,8 @@ def ingest_chunk(
     """
     _get_ready(services)
     twins = _twins(services, batch_id)
-    counts: Counter[str] = Counter()
-    for file_id in file_ids:
-        outcome = _ingest_file(services, batch_id, file_id, twins, run)
-        if outcome:
-            counts[outcome] += 1
-        if told:
-            told(file_id)
-    return dict(counts)
+    files = [(batch_id, file_id, twins) for file_id in file_ids]
+    return _take_in(services, files, run, told=told)
 
 
 def scan_again(services: Services, *, run: str | None = None) -> dict[str, int]:
@@ -162,10 +157,8 @@ def scan_again(services: Services, *, run: str | None = None) -> dict[str, int]:
             .order_by(Version.created_at, BatchFile.id)
         ).all()
     twins = {batch_id: _twins(services, batch_id) for batch_id in {batch_id for batch_id, _ in waiting}}
-    outcomes = [
-        _ingest_file(services, batch_id, file_id, twins[batch_id], run, again=True) for batch_id, file_id in waiting
-    ]
-    return dict(Counter(outcome for outcome in outcomes if outcome))
+    files = [(batch_id, file_id, twins[batch_id]) for batch_id, file_id in waiting]
+    return _take_in(services, files, run, again=True)
 
 
 def _get_ready(services: Services) -> None:
@@ -191,29 +184,109 @@ def _twins(services: Services, batch_id: str) -> frozenset[str]:
         )
 
 
-def _ingest_file(
-    services: Services, batch_id: str, file_id: str, twins: frozenset[str], run: str | None, *, again: bool = False
-) -> str | None:
-    """Take one file through; whatever about it can't be handled sets it aside, and it alone.
+def _take_in(
+    services: Services,
+    files: list[tuple[str, str, frozenset[str]]],
+    run: str | None,
+    *,
+    again: bool = False,
+    told: Callable[[str], None] | None = None,
+) -> dict[str, int]:
+    """Take files through in their order: while one is written down, the next is read and looked into.
 
-    :param again: it is in quarantine, where it waits for the scanner.
+    :param files: batch id, file id and the names that several files of the batch have.
+    :param again: they are in quarantine, where they wait for the scanner.
+    :returns: counts by outcome.
     """
-    try:
-        return _attempt(services, batch_id, file_id, twins, run, again)
-    except (BadInput, UnicodeError, ValueError) as error:
-        with services.session() as session:
-            row = _pending(session, file_id)
-            if row is None:
-                return None
-            row.outcome, row.reason = FileOutcome.OPAQUE, f"It could not be taken in: {error} It stays in the inbox."
-            row.done_at = utcnow()
-            _record(session, row, run)
-            return str(row.outcome)
+    counts: Counter[str] = Counter()
+    with ThreadPoolExecutor(1, "dam-look") as ahead:
+        attempts = [_Attempt(services, *file, run, again) for file in files]
+        coming = ahead.submit(attempts[0].look) if attempts else None
+        try:
+            for number, attempt in enumerate(attempts):
+                assert coming is not None
+                coming.result()
+                coming = ahead.submit(attempts[number + 1].look) if number + 1 < len(attempts) else None
+                if outcome := attempt.finish():
+                    counts[outcome] += 1
+                if told:
+                    told(attempt.file_id)
+        except BaseException:
+            sandbox.shared().interrupt()  # nobody waits for what is looked into now
+            ahead.shutdown()
+            sandbox.shared().stop()
+            raise
+        finally:
+            ahead.shutdown()
+            for attempt in attempts:
+                attempt.give_up()
+    return dict(counts)
+
+
+class _Attempt:
+    """One file's transaction, in two parts: a look, in whatever thread, and the end of it.
+
+    Whatever about the file can't be handled sets it aside, and it alone.
+    """
+
+    def __init__(
+        self, services: Services, batch_id: str, file_id: str, twins: frozenset[str], run: str | None, again: bool
+    ) -> None:
+        self.file_id = file_id
+        self._services, self._run = services, run
+        self._begin = partial(_attempt, services, batch_id, file_id, twins, run, again)
+        self._parts: Generator[None, None, str | None] | None = None
+        self._fault: Exception | None = None
+        self._outcome: str | None = None
+
+    def look(self) -> None:
+        """Read the file and look into it; its row stays locked."""
+        self._parts = self._begin()
+        self._go_on()
+
+    def finish(self) -> str | None:
+        """Write down what became of the file. :returns: its outcome; None when another worker has it in hand."""
+        try:
+            self._go_on()
+        except IntegrityError as error:
+            if "uq_versions_sha256_kept" not in str(error.orig):
+                raise
+            self.look()  # the same bytes arrived meanwhile: they are in the library now
+            self._go_on()
+        if self._fault is not None:
+            return _could_not(self._services, self.file_id, self._fault, self._run)
+        return self._outcome
+
+    def give_up(self) -> None:
+        """Undo a look whose end never came."""
+        if self._parts is not None:
+            self._parts.close()
+
+    def _go_on(self) -> None:
+        try:
+            next(self._parts or iter(()))
+        except StopIteration as end:
+            self._outcome = end.value if self._parts else self._outcome
+            self._parts = None
+        except (BadInput, UnicodeError, ValueError) as fault:
+            self._fault, self._parts = fault, None
+
+
+def _could_not(services: Services, file_id: str, fault: Exception, run: str | None) -> str | None:
+    with services.session() as session:
+        row = _pending(session, file_id)
+        if row is None:
+            return None
+        row.outcome, row.reason = FileOutcome.OPAQUE, f"It could not be taken in: {fault} It stays in the inbox."
+        row.done_at = utcnow()
+        _record(session, row, run)
+        return str(row.outcome)
 
 
 def _attempt(
     services: Services, batch_id: str, file_id: str, twins: frozenset[str], run: str | None, again: bool
-) -> str | None:
+) -> Generator[None, None, str | None]:
+    """Take one file through, in one transaction; pauses once it was looked into."""
     begun = time.monotonic()
     with services.session() as session:
         row = _pending(session, file_id, FileOutcome.QUARANTINED if again else FileOutcome.PENDING)
@@ -224,13 +297,18 @@ def _attempt(
         if again and row.version:
             store, key = services.storage.resolve(row.version.storage_uri)
         try:
-            with _read_once(store, key, set(row.promised)) as (path, digests):
+            with _read_once(store, key, set(row.promised)) as (path, digests), sandbox.scratch() as scratch:
                 row.sha256, row.bytes = digests["sha256"], path.stat().st_size
-                with sandbox.scratch() as scratch:
-                    _through(services, session, _File(row, batch, path, digests, twins, list(row.notes)), scratch, run)
+                file = _File(row, batch, path, digests, twins, list(row.notes))
+                found = _look_into(services, session, file, scratch)
+                looked = time.monotonic()
+                yield
+                waited = time.monotonic() - looked
+                _write_down(services, session, file, found, run)
         except NotFound:
+            waited = 0.0
             row.outcome, row.reason = FileOutcome.OPAQUE, "The file vanished from the inbox before it was read."
-        row.seconds, row.done_at = round(time.monotonic() - begun, 3), utcnow()
+        row.seconds, row.done_at = round(time.monotonic() - begun - waited, 3), utcnow()
         _record(session, row, run)
         return str(row.outcome)
 
@@ -284,30 +362,44 @@ def _read_once(store: Store, key: str, promised: set[str]) -> Iterator[tuple[Pat
         yield Path(f"/proc/{os.getpid()}/fd/{memory.fileno()}"), found
 
 
-def _through(services: Services, session: Session, file: _File, scratch: Path, run: str | None) -> None:
-    """Take one file through; whatever is wrong with it ends in quarantine with its reason."""
-    broken = _broken_promise(file)
-    known = session.scalar(
-        select(Version).where(Version.sha256 == file.sha256, Version.state != VersionState.DESTROYED)
-    )
+def _look_into(services: Services, session: Session, file: _File, scratch: Path) -> Version | _Refusal | _Seen:
+    """Find out what a file is: bytes that are known, something to set aside with its reason, or an asset."""
+    known = _known(session, file)
     if known is not None and known.scan == AWAITED:
         session.refresh(known, with_for_update={"of": Version})  # another worker may have it in hand
         file.waiting = known if known.scan == AWAITED else None
     if known is not None and file.waiting is None:
-        _join(session, file, known)
-        if broken:
-            file.row.outcome, file.row.reason = FileOutcome.QUARANTINED, f"{broken} {file.row.reason}"
-        return
+        return known
     try:
-        if broken:
+        if broken := _broken_promise(file):
             raise _Refusal(broken)
         _check_bytes(services, file)
         seen = _look(services, file, scratch)
         _read_sidecars(services, file, seen)
     except _Refusal as refusal:
-        _set_aside(services, session, file, refusal, run)
-        return
-    _accept(services, session, file, seen, run)
+        return refusal
+    return seen
+
+
+def _known(session: Session, file: _File) -> Version | None:
+    with session.no_autoflush:
+        return session.scalar(
+            select(Version).where(Version.sha256 == file.sha256, Version.state != VersionState.DESTROYED)
+        )
+
+
+def _write_down(
+    services: Services, session: Session, file: _File, found: Version | _Refusal | _Seen, run: str | None
+) -> None:
+    match found:
+        case Version():
+            _join(session, file, found)
+            if broken := _broken_promise(file):
+                file.row.outcome, file.row.reason = FileOutcome.QUARANTINED, f"{broken} {file.row.reason}"
+        case _Refusal():
+            _set_aside(services, session, file, found, run)
+        case _Seen():
+            _accept(services, session, file, found, run)
 
 
 def _broken_promise(file: _File) -> str | None:
@@ -412,27 +504,22 @@ def _set_aside(services: Services, session: Session, file: _File, refusal: _Refu
         file.waiting.state_reason, file.waiting.media_type = reason, refusal.media_type
         return
     stored = services.storage.quarantine.put_content(file.path, sha256=file.sha256)
-    version = _insert(
-        session,
-        Version(
-            asset_id=None,
-            number=None,
-            batch_id=file.batch.id,
-            filename=basename(file.row.path),
-            sha256=file.sha256,
-            bytes=file.row.bytes,
-            media_type=refusal.media_type,
-            storage_uri=stored.uri,
-            tier=Tier.QUARANTINE,
-            scan=file.scan.state,
-            scan_note=file.scan.note,
-            made_by=file.batch.sent_by,
-        ),
+    version = Version(
+        asset_id=None,
+        number=None,
+        batch_id=file.batch.id,
+        filename=basename(file.row.path),
+        sha256=file.sha256,
+        bytes=file.row.bytes,
+        media_type=refusal.media_type,
+        storage_uri=stored.uri,
+        tier=Tier.QUARANTINE,
+        scan=file.scan.state,
+        scan_note=file.scan.note,
+        made_by=file.batch.sent_by,
     )
-    if version is None:  # the same bad bytes arrived through another worker at the same moment
-        known = session.scalars(select(Version).where(Version.sha256 == file.sha256)).one()
-        _join(session, file, known)
-        return
+    session.add(version)
+    session.flush()
     change_state(session, version, VersionState.QUARANTINED, actor="airflow", why=reason, run=run)
     file.row.version_id = version.id
 
@@ -444,27 +531,25 @@ def _accept(services: Services, session: Session, file: _File, seen: _Seen, run:
 
     name, filename, claimed = _names(file, seen)
     stored = services.storage.vault.put_content(file.path, sha256=file.sha256)
-    asset, is_new = _asset(session, file.batch, name, seen.kind)
+    asset, number = _asset(session, file.batch, name, seen.kind)
     if asset.kind != seen.kind:
         # a film of that name is no version of a picture: another contract holds, and another eye reviews it
         own = f"{name}-{seen.kind.upper()}"
         file.notes.append(f"{name} is of the kind {asset.kind} and this is {seen.kind}, so it is kept as {own}.")
-        asset, is_new = _asset(session, file.batch, own, seen.kind)
-    number = (session.scalar(select(func.max(Version.number)).where(Version.asset_id == asset.id)) or 0) + 1
+        asset, number = _asset(session, file.batch, own, seen.kind)
     if claimed not in (None, number):
         file.notes.append(f"Its name claims version {claimed}; the next one of {asset.name} here is version {number}.")
-    made = _version(file, seen, asset, number, filename, stored.uri)
-    version = _released(file.waiting, made) if file.waiting else _insert(session, made)
-    if version is None:
-        _join(session, file, session.scalars(select(Version).where(Version.sha256 == file.sha256)).one())
-        return
-    file.row.version_id, file.row.reason = version.id, None
-    file.row.outcome = FileOutcome.INGESTED if is_new else FileOutcome.NEW_VERSION
     described = embedded.describe(seen.told.embedded, services.taxonomy.metadata)
-    session.add(_description(version.id, described.fields))
-    render.keep_proofs(services, session, version, seen.told.proofs, seen.scratch)
+    version = _version(file, seen, asset, number, filename, stored.uri)
+    if file.waiting:
+        version = _released(file.waiting, version)
+    version.description = _description(described.fields)
+    session.add(version)
+    file.row.version_id, file.row.reason = version.id, None
+    file.row.outcome = FileOutcome.INGESTED if number == 1 else FileOutcome.NEW_VERSION
     session.flush()
-    tags.tag(services, session, version, run=run)
+    render.keep_proofs(services, session, version, seen.told.proofs, seen.scratch)
+    tags.tag(services, session, version, people=tags.NOBODY, run=run)
     remarks = rights.note(services, session, version, file.batch, file.row.path, run=run)
     file.row.notes = [*file.notes, *described.remarks, *remarks]
     change_state(
@@ -474,17 +559,18 @@ def _accept(services: Services, session: Session, file: _File, seen: _Seen, run:
         _link_near(services, session, version)
 
 
-def _description(version_id: str, fields: dict[str, Any]) -> Description:
+def _description(fields: dict[str, Any]) -> Description:
     """Return a description; what has no column of its own is kept as ``custom``."""
     columns = {name: value for name, value in fields.items() if name in Description.__table__.columns}
     custom = {name: value for name, value in fields.items() if name not in columns}
-    return Description(version_id=version_id, updated_by="airflow", custom=custom, **columns)
+    return Description(updated_by="airflow", custom=custom, **columns)
 
 
 def _version(file: _File, seen: _Seen, asset: Asset, number: int, filename: str, uri: str) -> Version:
     told = seen.told
     fingerprints: dict[str, Any] = {"key_frames": told.key_frames, "chromaprint": told.chromaprint}
     return Version(
+        id=new_id("ver"),
         asset_id=asset.id,
         number=number,
         batch_id=file.batch.id,
@@ -512,22 +598,9 @@ def _version(file: _File, seen: _Seen, asset: Asset, number: int, filename: str,
 def _released(waiting: Version, made: Version) -> Version:
     """Fill the version that waited in quarantine with what is known now. Its bytes stay there, too."""
     for column in Version.__mapper__.column_attrs:
-        if column.key in made.__dict__:
+        if column.key in made.__dict__ and column.key != "id":
             setattr(waiting, column.key, getattr(made, column.key))
     return waiting
-
-
-def _insert(session: Session, version: Version) -> Version | None:
-    """Insert a version; None when another worker inserted the same bytes at the same moment."""
-    try:
-        with session.begin_nested():
-            session.add(version)
-            session.flush()
-    except IntegrityError as error:
-        if "uq_versions_sha256_kept" not in str(error.orig):
-            raise
-        return None
-    return version
 
 
 def _names(file: _File, found: _Seen) -> tuple[str, str, int | None]:
@@ -549,33 +622,37 @@ def _names(file: _File, found: _Seen) -> tuple[str, str, int | None]:
         return naming.asset_name(file.row.path, sha256=file.sha256, twins=file.twins), filename, None
 
 
-def _asset(session: Session, batch: Batch, name: str, kind: str) -> tuple[Asset, bool]:
-    """Return the asset of that name, its row locked, and whether it is new."""
-    deliverable = session.scalar(
-        select(Deliverable)
-        .join(Campaign, Campaign.id == Deliverable.campaign_id)
-        .where(Deliverable.campaign_id == batch.campaign_id)
-        .where(func.concat(Deliverable.project, "_", Campaign.client) == name)
-    )
-    made = session.execute(
+def _asset(session: Session, batch: Batch, name: str, kind: str) -> tuple[Asset, int]:
+    """Return the asset of that name, its row locked, and the number of its next version."""
+    deliverable_id = None
+    if batch.campaign_id is not None:
+        deliverable_id = session.scalar(
+            select(Deliverable.id)
+            .join(Campaign, Campaign.id == Deliverable.campaign_id)
+            .where(Deliverable.campaign_id == batch.campaign_id)
+            .where(func.concat(Deliverable.project, "_", Campaign.client) == name)
+        )
+    made = session.scalars(
         insert(Asset)
         .values(
             id=new_id("ast"),
             campaign_id=batch.campaign_id,
-            deliverable_id=deliverable.id if deliverable else None,
+            deliverable_id=deliverable_id,
             name=name,
             kind=kind,
             created_at=utcnow(),
         )
         .on_conflict_do_nothing()
-        .returning(Asset.id)
-    ).scalar()
+        .returning(Asset)
+    ).one_or_none()
+    if made is not None:
+        return made, 1
     asset = session.scalars(
         select(Asset)
         .where(Asset.name == name, Asset.campaign_id.is_not_distinct_from(batch.campaign_id))
         .with_for_update(of=Asset)
     ).one()
-    return asset, made is not None
+    return asset, (session.scalar(select(func.max(Version.number)).where(Version.asset_id == asset.id)) or 0) + 1
 
 
 def _link_near(services: Services, session: Session, version: Version) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-import mmap
+import re
 from pathlib import Path
 from typing import Any
 
+from dam.ingest.content import Content
+from dam.ingest.safety import ends
+
 #: The UUID of a C2PA manifest store in its JUMBF box: whoever carries one carries these bytes.
-_MARK = bytes.fromhex("63327061 0011 0010 8000 00AA00389B71")
+_MARK = re.compile(re.escape(bytes.fromhex("63327061 0011 0010 8000 00AA00389B71")))
 
 
 def read(path: Path, media_type: str) -> dict[str, Any] | None:
@@ -20,10 +23,8 @@ def read(path: Path, media_type: str) -> dict[str, Any] | None:
         "ingredients", "problems"}``. ``state`` is ``trusted`` (valid, by a signer on the trust list), ``valid``
         (the bytes are those that were signed), ``invalid`` (they are not) or ``unreadable``.
     """
-    if path.stat().st_size == 0:
-        return None
-    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        if data.find(_MARK) < 0:
+    with Content(path) as content:
+        if content.search(_MARK, 0, ends.of_front(content)) is None:
             return None
     import c2pa
 

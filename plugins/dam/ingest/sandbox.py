@@ -116,6 +116,12 @@ class Sandbox:
             return f"The decoder crashed on it ({name}): it is damaged, or made to harm."
         return "The decoder gave up on it: it is damaged, or made to harm."
 
+    def interrupt(self) -> None:
+        """End what it looks into now, from another thread: who waits for that is told that it gave up."""
+        process = self._process
+        if process is not None:
+            process.kill()
+
     def stop(self) -> None:
         """End the process, at once."""
         if self._socket is not None:

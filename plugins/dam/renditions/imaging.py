@@ -4,8 +4,8 @@ What is made depends on the source's bytes, the recipe and :func:`imaging_versio
 other recipes are asked for at the same time, nor on the machine's cores. Where the time goes, and why it is
 done this way, is measured in ``benchmarks/bench_renditions.py``:
 
-- a JPEG or WebP is decoded at the smallest of 1/1, 1/2, 1/4, 1/8 that serves a recipe, once for all recipes
-  that need this scale;
+- a JPEG or WebP is decoded at the smallest of 8, 4, 2 and 1 eighths that serves a recipe (a JPEG at 3, too),
+  once for all recipes that need this scale;
 - small recipes are made from another recipe's pixels (``from``);
 - a crop is cut before it is resized, and colour is converted after;
 - libvips keeps no operation cache and one thread, because workers are processes, one a core.
@@ -30,7 +30,7 @@ from dam.errors import BadInput
 from dam.renditions import pictures
 from dam.renditions.recipes import Avif, Jpeg, Recipe, Webp
 
-_OWN_VERSION = 2  # raise it when this module makes other bytes than before
+_OWN_VERSION = 3  # raise it when this module makes other bytes than before
 _KEEP = pyvips.enums.ForeignKeep.XMP | pyvips.enums.ForeignKeep.ICC
 _HEADS = 0.28  # of the height from the top: where heads are in upright pictures
 _FOCUS_SIDE = 320  # attention is looked for in a picture of this size, as it hardly changes above
@@ -86,61 +86,68 @@ class Source:
     """One source file: its upright decodes by scale, point of attention, pictures, rights metadata.
 
     :param path: of the file. :param decoded: its picture where it was decoded before (a video's poster, a page).
+    :param header: the file's picture, opened by the caller.
     """
 
-    def __init__(self, path: Path, decoded: Any = None) -> None:
+    def __init__(self, path: Path, decoded: Any = None, header: Any = None) -> None:
         self._path = path
         self._decoded = decoded
-        header = self.open() if decoded is None else decoded
+        self._jpeg = pictures.plain_jpeg(path) if decoded is None else None
+        if header is None:
+            header = self.open() if decoded is None else decoded
         sideways = header.get_typeof("orientation") != 0 and header.get("orientation") >= 5
         self.width, self.height = (header.height, header.width) if sideways else (header.width, header.height)
         self._levels: dict[int, Any] = {}
         self._focus: dict[int, tuple[float, float]] = {}
         self._pictures: dict[str, Any] = {}
 
-    def open(self, scale: int = 1) -> Any:
-        """Open the picture, decoded at 1/``scale`` where its decoder can do so."""
-        return pictures.open_picture(self._path, shrink=scale)
+    def open(self, eighths: int = 8) -> Any:
+        """Open the picture, decoded at so many eighths of its size where its decoder can do so."""
+        return pictures.open_picture(self._path, shrink=8 // (4 if eighths == 3 else eighths))
 
     def make(self, wanted: Iterable[str], recipes: Mapping[str, Recipe]) -> dict[str, Made]:
         """Make renditions by recipe name. :raises pyvips.Error: the file can't be decoded."""
         return {name: _encode(self.picture(name, recipes), recipes[name], self.rights) for name in wanted}
 
-    def scale_for(self, recipe: Recipe) -> int:
-        """Return 1, 2, 4 or 8: how far the source may be shrunk while decoding."""
+    def eighths_for(self, recipe: Recipe) -> int:
+        """Return of how many eighths of its size the source must be decoded: 8, 4, 2, 1, or a JPEG 3."""
         across, down = self.width / recipe.width, self.height / recipe.height
         spare = max(across, down) if recipe.fit == "inside" else min(across, down)
         spare = min(spare, self.width, self.height)  # a line of one pixel can't be shrunk
-        return next(scale for scale in (8, 4, 2, 1) if spare >= scale or scale == 1)
+        return next(
+            eighths
+            for eighths in ((1, 2, 3, 4, 8) if self._jpeg else (1, 2, 4, 8))
+            if spare * eighths >= 8 or eighths == 8
+        )
 
-    def level(self, scale: int) -> Any:
-        """Return the upright picture at 1/``scale``, in memory, alpha premultiplied."""
-        if scale not in self._levels:
-            image = self.decode(scale)
+    def level(self, eighths: int) -> Any:
+        """Return the upright picture at so many eighths of its size, in memory, alpha premultiplied."""
+        if eighths not in self._levels:
+            image = self.decode(eighths)
             turned = image.get_typeof("orientation") != 0 and image.get("orientation") > 1
-            self._levels[scale] = in_memory(image.autorot()) if turned else image
-        return self._levels[scale]
+            self._levels[eighths] = in_memory(image.autorot()) if turned else image
+        return self._levels[eighths]
 
-    def decode(self, scale: int) -> Any:
-        """Return the picture at 1/``scale`` in memory, alpha premultiplied, not upright yet."""
-        pixels = pictures.jpeg_pixels(self._path, shrink=scale) if self._decoded is None else None
+    def decode(self, eighths: int) -> Any:
+        """Return the picture at so many eighths in memory, alpha premultiplied, not upright yet."""
+        pixels = self._jpeg.pixels(eighths) if self._jpeg else None
         if pixels is not None:
             return in_memory(self.open(), pixels, pixels.shape[1], pixels.shape[0])
-        image = self.open(scale) if self._decoded is None else self._decoded
+        image = self.open(eighths) if self._decoded is None else self._decoded
         at_once = self._decoded is None and pictures.shrinks_on_load(self._path)
-        return in_memory(shrunk(image, 1 if at_once else scale))
+        return in_memory(shrunk(image, 1 if at_once else 8 // eighths))
 
-    def focus(self, scale: int) -> tuple[float, float]:
+    def focus(self, eighths: int) -> tuple[float, float]:
         """Return the point of attention as fractions of width and height."""
-        if scale not in self._focus:
-            level = self.level(scale)
+        if eighths not in self._focus:
+            level = self.level(eighths)
             small = _to_srgb(level.resize(min(1.0, _FOCUS_SIDE / max(level.width, level.height))))
             side = min(small.width, small.height)
             _, found = small.smartcrop(side, side, interesting="attention", attention_x=True, attention_y=True)
             x, y = found["attention_x"] / small.width, found["attention_y"] / small.height
             # a bright coat outshines a face
-            self._focus[scale] = (x, min(y, _HEADS) if small.height > small.width else y)
-        return self._focus[scale]
+            self._focus[eighths] = (x, min(y, _HEADS) if small.height > small.width else y)
+        return self._focus[eighths]
 
     def picture(self, name: str, recipes: Mapping[str, Recipe]) -> Any:
         """Return a recipe's pixels, made once."""
@@ -183,10 +190,10 @@ def in_memory(image: Any, data: Any = None, width: int = 0, height: int = 0) -> 
 
 def _picture(source: Source, recipe: Recipe, parent: Any) -> Any:
     """Return the recipe's pixels: sRGB, 8 bits, alpha (if any) not premultiplied, in memory."""
-    scale = source.scale_for(recipe)
-    image = source.level(scale) if parent is None else parent
+    eighths = source.eighths_for(recipe)
+    image = source.level(eighths) if parent is None else parent
     if recipe.fit == "crop":
-        focus = source.focus(scale) if recipe.focus == "attention" else recipe.focus
+        focus = source.focus(eighths) if recipe.focus == "attention" else recipe.focus
         image = _crop(image, recipe.width / recipe.height, focus if isinstance(focus, tuple) else (0.5, 0.5))
     # a crop has the box's shape already, but for less than a pixel
     shrink = min(1.0, recipe.width / image.width, recipe.height / image.height)

@@ -103,21 +103,22 @@ class _Proved(imaging.Source):
         _limit(self.header.width, self.header.height, self.pages, max_megapixels)
         progress.height = self.header.height
         self.orientation = self.header.get("orientation") if self.header.get_typeof("orientation") else 1
-        super().__init__(path, self.header)
+        super().__init__(path, header=self.header)
 
-    def decode(self, scale: int) -> Any:
+    def decode(self, eighths: int) -> Any:
         """Decode the whole picture and hash its pixels on the way."""
-        pixels = pictures.jpeg_pixels(self._path, shrink=scale)
+        pixels = self._jpeg.pixels(eighths) if self._jpeg else None
         if pixels is not None:
-            self.pixel_hash = _hash(self.header, pixels, scale).hexdigest()
+            self.pixel_hash = _hash(self.header, pixels, eighths).hexdigest()
             return imaging.in_memory(self.header, pixels, pixels.shape[1], pixels.shape[0])
+        scale = 8 // (4 if eighths == 3 else eighths)
         if self._at_once:
             image = pictures.open_picture(self._path, fail_on="warning", shrink=scale)
             data = image.write_to_memory()
-            self.pixel_hash = _hash(image, data, scale).hexdigest()
+            self.pixel_hash = _hash(image, data, eighths).hexdigest()
             return imaging.shrunk(imaging.in_memory(image, data, image.width, image.height), 1)
         image = self.header
-        digest, parts = _hash(image, b"", 1), []
+        digest, parts = _hash(image, b"", 8), []
         rows = max(scale, STRIP // scale * scale)
         region = pyvips.Region.new(image)
         for top in range(0, image.height, rows):
@@ -132,8 +133,8 @@ class _Proved(imaging.Source):
         return _stacked(parts, image)
 
 
-def _hash(image: Any, data: Any, scale: int) -> Any:
-    shape = f"{image.width}x{image.height}x{image.bands}:{image.format}:{scale}:"
+def _hash(image: Any, data: Any, eighths: int) -> Any:
+    shape = f"{image.width}x{image.height}x{image.bands}:{image.format}:{eighths}:"
     digest = xxhash.xxh3_128(shape.encode())
     digest.update(data)
     return digest

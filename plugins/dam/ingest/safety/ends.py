@@ -39,6 +39,16 @@ def of_jpeg(content: Content, at: int = 0) -> int | None:
     return None
 
 
+def of_front(content: Content) -> int:
+    """Return where the part of a file that can hold metadata ends: a JPEG's before its first scan, else the file's."""
+    if content.head[:2] != b"\xff\xd8":
+        return content.size
+    at = 2
+    while (head := content.read(at, 4)) and head[0] == 0xFF and head[1] not in (_SOS, _EOI):
+        at += 2 + int.from_bytes(head[2:], "big") if len(head) == 4 and head[1] != 0xFF else 1
+    return min(at, content.size) if head and head[0] == 0xFF else content.size
+
+
 def of_png(content: Content, at: int = 0) -> int | None:
     """Return where a PNG ends: behind its chunk IEND."""
     at += 8
