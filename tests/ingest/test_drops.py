@@ -343,7 +343,9 @@ def test_a_batch_of_many_files_is_planned(services):
     for number in range(10_000):
         (root / f"{number:05d}.jpg").write_bytes(b"x")
     batch_id = batches.register(services, location="drops/big", source="inbox", sent_by="north")
-    assert sum(map(len, batches.plan_chunks(services, batch_id=batch_id))) == 10_000
+    chunks = batches.plan_chunks(services, batch_id=batch_id)
+    assert sum(map(len, chunks)) == 10_000
+    assert max(map(len, chunks)) <= 1_024
 
 
 # ------------------------------------------------------------------------------------------- camera cards

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from dam import audit
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 #: How many chunks a batch is cut into at least, as far as none falls below so many bytes.
 SPREAD, LEAST_CHUNK = 4, 64_000_000
+#: A file costs at least as much as so many bytes of a photograph, however small it is.
+LEAST_FILE = 500_000
+_CLOSING = 7_316_421  # first half of pg_advisory_xact_lock: who closes a batch; the second half is the batch
 #: So many rows go to the database in one statement.
 _ROWS = 1000
 OVERWRITTEN = "The file in the inbox is another one by now: it was overwritten after it was ingested, and stays there."
@@ -96,8 +99,9 @@ def register(
 def plan_chunks(services: Services, *, batch_id: str, max_bytes: int = 512_000_000) -> list[list[str]]:
     """List a batch's files and return chunks of pending file ids, each of at most ``max_bytes``.
 
-    A batch too small to fill several chunks is shared among :data:`SPREAD` all the same, so that workers
-    share it, but not into chunks so small that starting a task costs more than the work in it.
+    A small file counts as :data:`LEAST_FILE`, so that thousands of them are shared, too. A batch too small to fill
+    several chunks is shared among :data:`SPREAD` all the same, so that workers share it, but not into chunks so
+    small that starting a task costs more than the work in it.
 
     Archives are unpacked, promised checksums and sidecars noted with their files; what was promised and is not
     there is noted with the batch (:mod:`dam.ingest.contents`). Planned again, only what is still pending is in a
@@ -114,15 +118,16 @@ def plan_chunks(services: Services, *, batch_id: str, max_bytes: int = 512_000_0
             .where(BatchFile.batch_id == batch_id, BatchFile.outcome == FileOutcome.PENDING)
             .order_by(BatchFile.path)
         ).all()
-    share = min(max_bytes, max(LEAST_CHUNK, -(-sum(row.bytes for row in pending) // SPREAD)))
+    costs = {file_id: max(length, LEAST_FILE) for file_id, length in pending}
+    share = min(max_bytes, max(LEAST_CHUNK, -(-sum(costs.values()) // SPREAD)))
     chunks: list[list[str]] = []
     room = 0
-    for file_id, length in pending:
-        if not chunks or length > room:
+    for file_id, cost in costs.items():
+        if not chunks or cost > room:
             chunks.append([])
             room = share
         chunks[-1].append(file_id)
-        room -= length
+        room -= cost
     return chunks
 
 
@@ -176,6 +181,14 @@ def close(services: Services, *, batch_id: str, run: str | None = None) -> dict[
     :raises BadInput: files are still pending; plan and ingest them first.
     :raises Corrupt: a copy in the library is not what was ingested; the batch stays open, and all files stay.
     """
+    with services.session() as turn:  # another worker that closes it waits, and finds nothing left to do
+        turn.execute(
+            text("SELECT pg_advisory_xact_lock(:lock, hashtext(:batch))"), {"lock": _CLOSING, "batch": batch_id}
+        )
+        return _close(services, batch_id, run)
+
+
+def _close(services: Services, batch_id: str, run: str | None) -> dict[str, int]:
     with services.session() as session:
         batch = _batch(session, batch_id)
         rows = session.scalars(select(BatchFile).where(BatchFile.batch_id == batch_id).order_by(BatchFile.path)).all()

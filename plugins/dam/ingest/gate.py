@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import joinedload
 
 from dam import audit
 from dam.catalog.lifecycle import change_state
@@ -137,7 +138,7 @@ def ingest_chunk(
     """
     _get_ready(services)
     twins = _twins(services, batch_id)
-    files = [(batch_id, file_id, twins) for file_id in file_ids]
+    files = [(file_id, twins) for file_id in file_ids]
     return _take_in(services, files, run, told=told)
 
 
@@ -157,7 +158,7 @@ def scan_again(services: Services, *, run: str | None = None) -> dict[str, int]:
             .order_by(Version.created_at, BatchFile.id)
         ).all()
     twins = {batch_id: _twins(services, batch_id) for batch_id in {batch_id for batch_id, _ in waiting}}
-    files = [(batch_id, file_id, twins[batch_id]) for batch_id, file_id in waiting]
+    files = [(file_id, twins[batch_id]) for batch_id, file_id in waiting]
     return _take_in(services, files, run, again=True)
 
 
@@ -186,7 +187,7 @@ def _twins(services: Services, batch_id: str) -> frozenset[str]:
 
 def _take_in(
     services: Services,
-    files: list[tuple[str, str, frozenset[str]]],
+    files: list[tuple[str, frozenset[str]]],
     run: str | None,
     *,
     again: bool = False,
@@ -194,7 +195,7 @@ def _take_in(
 ) -> dict[str, int]:
     """Take files through in their order: while one is written down, the next is read and looked into.
 
-    :param files: batch id, file id and the names that several files of the batch have.
+    :param files: ids, and the names that several files of the batch have.
     :param again: they are in quarantine, where they wait for the scanner.
     :returns: counts by outcome.
     """
@@ -229,12 +230,10 @@ class _Attempt:
     Whatever about the file can't be handled sets it aside, and it alone.
     """
 
-    def __init__(
-        self, services: Services, batch_id: str, file_id: str, twins: frozenset[str], run: str | None, again: bool
-    ) -> None:
+    def __init__(self, services: Services, file_id: str, twins: frozenset[str], run: str | None, again: bool) -> None:
         self.file_id = file_id
         self._services, self._run = services, run
-        self._begin = partial(_attempt, services, batch_id, file_id, twins, run, again)
+        self._begin = partial(_attempt, services, file_id, twins, run, again)
         self._parts: Generator[None, None, str | None] | None = None
         self._fault: Exception | None = None
         self._outcome: str | None = None
@@ -284,7 +283,7 @@ def _could_not(services: Services, file_id: str, fault: Exception, run: str | No
 
 
 def _attempt(
-    services: Services, batch_id: str, file_id: str, twins: frozenset[str], run: str | None, again: bool
+    services: Services, file_id: str, twins: frozenset[str], run: str | None, again: bool
 ) -> Generator[None, None, str | None]:
     """Take one file through, in one transaction; pauses once it was looked into."""
     begun = time.monotonic()
@@ -292,7 +291,7 @@ def _attempt(
         row = _pending(session, file_id, FileOutcome.QUARANTINED if again else FileOutcome.PENDING)
         if row is None:
             return None
-        batch = session.get_one(Batch, batch_id)
+        batch = row.batch
         store, key = services.storage.inbox, key_of(batch, row)
         if again and row.version:
             store, key = services.storage.resolve(row.version.storage_uri)
@@ -317,6 +316,7 @@ def _pending(session: Session, file_id: str, outcome: str = FileOutcome.PENDING)
     return session.scalar(
         select(BatchFile)
         .where(BatchFile.id == file_id, BatchFile.outcome == outcome)
+        .options(joinedload(BatchFile.batch, innerjoin=True))
         .with_for_update(skip_locked=True, of=BatchFile)
     )
 
@@ -624,6 +624,11 @@ def _names(file: _File, found: _Seen) -> tuple[str, str, int | None]:
 
 def _asset(session: Session, batch: Batch, name: str, kind: str) -> tuple[Asset, int]:
     """Return the asset of that name, its row locked, and the number of its next version."""
+    with session.no_autoflush:
+        return _named(session, batch, name, kind)
+
+
+def _named(session: Session, batch: Batch, name: str, kind: str) -> tuple[Asset, int]:
     deliverable_id = None
     if batch.campaign_id is not None:
         deliverable_id = session.scalar(
