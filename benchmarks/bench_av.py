@@ -31,9 +31,9 @@ import numpy as np
 
 from dam.ingest import look
 from dam.ingest.inspection import Job
+from dam.load import load
 from dam.settings import PROJECT
 from dam.taxonomy import Limits
-from dam.taxonomy.load import load
 
 WIDTH, HEIGHT, RATE, SOUND = 1920, 1080, 25, 48_000
 

@@ -24,12 +24,12 @@ from dam.ingest import batches, gate, inspectors, sandbox
 from dam.ingest import look as looking
 from dam.ingest.formats import Format
 from dam.ingest.inspection import Inspection, Job, Proof
+from dam.load import load
 from dam.plan import briefs
 from dam.review import packages, seats
 from dam.services import Services
 from dam.settings import PROJECT
 from dam.taxonomy import Limits
-from dam.taxonomy.load import load
 
 TODAY = date.today()
 METADATA = {

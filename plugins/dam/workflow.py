@@ -13,13 +13,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dam.errors import BadInput
-from dam.taxonomy.load import fault, line_of
+from dam.load import fault, line_of
 
 Role = Annotated[str, Field(pattern=r"^[a-z]+(_[a-z]+)*$")]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # every DAG file imports this when it is parsed: the models are built once, as parts of the one that is used
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Person(_Strict):

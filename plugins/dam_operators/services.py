@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.bases.hook import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from dam.services import Services
-from dam.settings import Settings
+if TYPE_CHECKING:
+    from dam.services import Services
 
 
 def _uri_of(connection_id: str) -> str | None:
@@ -33,4 +33,7 @@ def _aws(service: str) -> Any:
 @cache
 def get_services() -> Services:
     """Return this process's services; connections ``dam_catalog`` and ``dam_storage`` win over ``DAM_*``."""
+    from dam.services import Services
+    from dam.settings import Settings
+
     return Services(Settings.from_connections(_uri_of), aws=_aws)

@@ -9,8 +9,8 @@ from typing import Any
 
 from airflow.sdk import Param
 
+from dam import PROJECT
 from dam.errors import BadInput
-from dam.settings import PROJECT
 from dam.workflow import Workflow
 
 #: Params of a stage that is started by an event, for a run that a person starts by hand.

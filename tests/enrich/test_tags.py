@@ -23,8 +23,8 @@ from dam.catalog.models import AuditEvent, Tag, TaggerLook, TaggerSpend, Version
 from dam.enrich import budget, contracts, tags
 from dam.enrich.taggers import Said, Tagger, detected, make, onnx, words
 from dam.errors import BadInput
+from dam.load import load
 from dam.services import Services
-from dam.taxonomy.load import load
 from dam.taxonomy.taggers import TaggerData, TaggersData
 
 KEYS = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}

@@ -21,9 +21,9 @@ from dam.catalog.models import Batch, Version
 from dam.errors import BadInput
 from dam.ingest import archives, batches, contents
 from dam.ingest.inspection import CantCheck, Unusable
+from dam.load import load
 from dam.settings import PROJECT
 from dam.taxonomy import Limits
-from dam.taxonomy.load import load
 
 LIMITS = load(PROJECT / "include" / "taxonomy" / "limits.yaml", Limits).model_dump()
 FILES = {"a.txt": b"first", "folder/b.bin": bytes(range(256)) * 40, "folder/deep/ü.txt": b"third"}

@@ -21,9 +21,9 @@ from dam.ingest.content import Content
 from dam.ingest.formats import known
 from dam.ingest.inspection import CantCheck, Job, Unusable
 from dam.ingest.safety import ends
+from dam.load import load
 from dam.settings import PROJECT
 from dam.taxonomy import Limits
-from dam.taxonomy.load import load
 
 LIMITS = load(PROJECT / "include" / "taxonomy" / "limits.yaml", Limits).model_dump()
 FUZZ = settings(

@@ -11,9 +11,9 @@ import pytest
 
 import world
 from dam.ingest import sandbox
+from dam.load import load
 from dam.settings import PROJECT
 from dam.taxonomy import Limits
-from dam.taxonomy.load import load
 
 LIMITS = load(PROJECT / "include" / "taxonomy" / "limits.yaml", Limits).model_dump()
 RECIPES = PROJECT / "include" / "templates" / "recipes.yaml"

@@ -13,10 +13,10 @@ from sqlalchemy import event, select, text
 
 from dam.catalog.models import Term, VocabularyMirror
 from dam.errors import BadInput
+from dam.load import Mistake
 from dam.services import Services
 from dam.settings import PROJECT
 from dam.taxonomy import Taxonomy, files, languages, sync_terms
-from dam.taxonomy.load import Mistake
 from dam.taxonomy.mirror import mirrored
 from dam.taxonomy.vocabulary import Vocabulary
 from dam.taxonomy.words import forms, tokens

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
 
 from dam.catalog.models import VersionState
+from dam.load import load
 from dam.rights.policy import day
-from dam.taxonomy.load import load
 
 if TYPE_CHECKING:
     from typing import Self

@@ -9,10 +9,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator
 
+from dam.load import load
 from dam.taxonomy import contracts as contract_files
 from dam.taxonomy import files
 from dam.taxonomy.contracts import Contract
-from dam.taxonomy.load import load
 from dam.taxonomy.mirror import sync_terms
 from dam.taxonomy.taggers import TaggersData
 from dam.taxonomy.vocabulary import Language, TermData, Vocabulary

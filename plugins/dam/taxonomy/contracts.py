@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from dam.errors import BadInput
-from dam.taxonomy.load import line_of, load
+from dam.load import line_of, load
 
 if TYPE_CHECKING:
     from dam.taxonomy import MetadataSchema, Vocabulary

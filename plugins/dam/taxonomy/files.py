@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from dam.errors import BadInput
-from dam.taxonomy.load import line_of, load
+from dam.load import line_of, load
 from dam.taxonomy.vocabulary import FacetData, Slug, Strict, TermData, Uri, Vocabulary, problems
 
 

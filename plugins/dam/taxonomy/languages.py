@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
-from dam.taxonomy.load import Mistake
+from dam.load import Mistake
 
 #: Tags for what is in no language, in several, or in one that nobody determined.
 SPECIAL = frozenset({"mul", "und", "zxx"})

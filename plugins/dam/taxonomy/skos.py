@@ -21,8 +21,8 @@ from rdflib import DCTERMS, OWL, RDF, RDFS, SH, SKOS, Graph, Literal, URIRef
 from rdflib.term import Node
 
 from dam.errors import BadInput
+from dam.load import Mistake
 from dam.taxonomy import languages
-from dam.taxonomy.load import Mistake
 from dam.taxonomy.vocabulary import Vocabulary, from_contents, problems
 
 FORMATS = {"turtle": "turtle", "json-ld": "json-ld"}

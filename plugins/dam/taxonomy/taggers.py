@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from dam.taxonomy.load import Mistake
+from dam.load import Mistake
 from dam.taxonomy.vocabulary import Strict
 
 Money = Annotated[Decimal, Field(ge=0, max_digits=14, decimal_places=6)]

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from dam.load import Mistake
 from dam.taxonomy import languages
-from dam.taxonomy.load import Mistake
 
 if TYPE_CHECKING:
     from dam.taxonomy.words import Matcher
