@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plugins"))
 
 import psycopg
 
-from runtime.stack import PROJECT, Stack
+from runtime.stack import OF_PROCESS, PROJECT, Stack
 
 TRIVIAL = '''"""A trivial DAG."""
 
@@ -112,6 +112,7 @@ def main() -> None:
         add_plain(state / "dags", env)
         (state / "dags" / "trivial.py").write_text(TRIVIAL)
         with (state / "dag-processor.log").open("wb") as log:
+            env |= OF_PROCESS["dag-processor"]
             processor = subprocess.Popen([*airflow, "dag-processor"], env=env, stdout=log, stderr=log)
         files = len(list((state / "dags").glob("*.py")))
         found = parsed(uri.replace("/postgres?", "/airflow?"), given.rounds, files)

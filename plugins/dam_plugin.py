@@ -7,6 +7,8 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
+import dam_operators.groups  # noqa: F401 - a dag-processor that loads plugins at its start has all operators then
+
 
 class DamPlugin(AirflowPlugin):
     """DAM's pages and API."""

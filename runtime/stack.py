@@ -37,6 +37,11 @@ class StartFailed(DamError):
     """A process of the stack did not come up; the message carries the end of its log."""
 
 
+#: What only one of the processes is told. The dag-processor loads our operators once, with the plugin, and hands them
+#: to every process it forks to parse a file.
+OF_PROCESS = {"dag-processor": {"AIRFLOW__CORE__LAZY_LOAD_PLUGINS": "False"}}
+
+
 @dataclass
 class Stack:
     """One machine's stack.
@@ -335,7 +340,7 @@ class Stack:
             since = time.time() if clock == "off" else since  # nothing must start meanwhile
         for name in ("api-server", "scheduler", "dag-processor", "triggerer"):
             started_with = self._ports[name][0] if name in self._ports else clock
-            self._spawn(name, [*airflow, name], env, started_with=started_with)
+            self._spawn(name, [*airflow, name], env | OF_PROCESS.get(name, {}), started_with=started_with)
         self._wait("origin", lambda: self._answers(f"http://127.0.0.1:{self.origin_port}/"), 30)
         self._wait("api-server", self._healthy, 300)
         self._wait("dag-processor", lambda: self._parsed(since), 300)

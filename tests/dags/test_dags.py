@@ -179,6 +179,17 @@ def test_parsing_imports_nothing_heavy():
     assert re.search(r"\[\]\s*$", done.stdout), done.stdout
 
 
+def test_the_plugin_brings_the_operators_and_nothing_that_people_edit():
+    """The dag-processor loads it before it forks: what was read then would never be read again."""
+    code = (
+        "import sys, airflow.sdk, dam_plugin\n"
+        "from dam_operators import stage\n"
+        "print('dam_operators.groups' in sys.modules, stage.workflow.cache_info().currsize)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert re.search(r"True 0\s*$", done.stdout), done.stdout
+
+
 def test_a_partner_drop_takes_both_its_packages_to_the_cms(bag):
     dag = bag.dags["partner_drop"]
     assert dag.get_task("claim").drop == "partners"
