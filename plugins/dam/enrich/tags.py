@@ -158,7 +158,7 @@ def rows_of(
 def _add(session: Session, version: Version, rows: list[dict[str, Any]], run: str | None) -> int:
     if not rows:
         return 0
-    made = session.scalars(insert(Tag).values(rows).on_conflict_do_nothing().returning(Tag.term_id)).all()
+    made = session.scalars(insert(Tag).on_conflict_do_nothing().returning(Tag.term_id), rows).all()
     if made:
         audit.record(
             session,
