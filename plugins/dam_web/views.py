@@ -165,6 +165,7 @@ def version_row(services: Services, version: Version, *, see_place: bool = False
             }
             for grant in (asset.grants if asset else [])
         ],
+        "lacks": contracts.lacking(session, stage="activate", version_ids=[version.id]).get(version.id, []),
         "near": [row for pair in near if (row := _near(services, pair, version.id))],
         "deliveries": duplicates.deliveries(session, version.id),
         "merged_into": _short(session, version.merged_into_id),

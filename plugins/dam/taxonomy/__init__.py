@@ -18,7 +18,7 @@ from dam.taxonomy.taggers import TaggersData
 from dam.taxonomy.vocabulary import Language, TermData, Vocabulary
 
 __all__ = [
-    "Contract", "FieldData", "LicenceData", "Limits", "MetadataSchema", "RightsData", "Rule", "TaggersData",
+    "Contract", "FieldData", "LicenceData", "Limits", "MetadataSchema", "RightsData", "TaggersData",
     "Taxonomy", "TermData", "Vocabulary", "sync_terms",
 ]  # fmt: skip
 
