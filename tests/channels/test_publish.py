@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -218,26 +219,69 @@ def test_what_lacks_an_alt_text_stays_in_and_its_sibling_goes_out(world):
         assert session.query(Publication).filter(Publication.version_id == found["BARE"]).count() == 0
 
     contracts.fill(world.services, version_id=found["BARE"], values={"alt_text": "Bluer"}, person="libby")
-    void = publish.plan(world.services, package_id=world.package_id)
-    assert void["void"]
-    for seat in packages.seats(world.services, package_id=void["next_package_id"]):
-        seats.decide(world.services, seat_id=seat["seat_id"], person=seat["eligible"][0], verdict="approve")
-    packages.verdict(world.services, package_id=void["next_package_id"])
-    answer = publish.plan(world.services, package_id=void["next_package_id"], channels=["web"])
+    _reviewed_again(world)
+    answer = publish.plan(world.services, package_id=world.package_id, channels=["web"])
     assert answer["refused"] == []
     [bare] = [row for row in answer["publications"] if row["version_id"] == found["BARE"]]
     assert world.publish(bare["publication_id"])["status"] == "live"
+
+
+def test_a_licence_that_forbids_cutting_keeps_a_picture_off_channels_that_cut_it(world, tmp_path):
+    include = tmp_path / "include"
+    shutil.copytree(world.services.settings.include, include)
+    (include / "templates/channels/gallery.yaml").write_text(
+        "name: gallery\ntitle: Gallery\nkind: origin\nrecipes: [webp, thumbnail]\n"
+    )
+    world.at(include=include)
+    found = world.beside(FREE={"alt_text": "Blue"}, WHOLE={"alt_text": "Blue"})
+    with world.services.session() as session:
+        session.query(Grant).filter(Grant.asset.has(name="WHOLE")).one().permissions = ["distribute"]
+    _reviewed_again(world)
+    answer = publish.plan(world.services, package_id=world.package_id, channels=["web", "cms", "gallery"])
+    assert [(row["asset"], row["channel"]) for row in answer["publications"]] == [
+        ("FREE", "web"), ("FREE", "cms"), ("FREE", "gallery"), ("WHOLE", "gallery"),
+    ]  # fmt: skip
+    licence = "The licence CC-ACME-014 from Northlight does not permit cutting or recolouring it"
+    assert [(row["channel"], row["explanation"]) for row in answer["refused"]] == [
+        ("web", f"{licence}, which the recipes portrait, landscape and square of web do."),
+        ("cms", f"{licence}, which the recipe landscape of cms does."),
+    ]
+    whole = [row for row in answer["publications"] if row["version_id"] == found["WHOLE"]]
+    assert world.publish(whole[0]["publication_id"])["status"] == "live"
+
+
+def test_a_recipe_that_cuts_is_asked_for_again_when_it_is_published(world, tmp_path):
+    include = tmp_path / "include"
+    shutil.copytree(world.services.settings.include, include)
+    gallery = include / "templates/channels/web.yaml"
+    gallery.write_text("name: web\ntitle: Gallery\nkind: origin\nrecipes: [webp]\n")
+    world.at(include=include)
+    world.beside(WHOLE={"alt_text": "Blue"})
+    with world.services.session() as session:
+        session.query(Grant).filter(Grant.asset.has(name="WHOLE")).one().permissions = ["distribute"]
+    _reviewed_again(world)
+    scheduled = world.planned("web")
+    gallery.write_text(gallery.read_text().replace("[webp]", "[webp, square]"))
+    with pytest.raises(Refused, match="which the recipe square of web does"):
+        world.publish(scheduled)
+    assert (world.publication(scheduled).status, world.files()) == ("failed", [])
+
+
+def _reviewed_again(world):
+    """Have the world's package, which is void, reviewed again."""
+    following = publish.plan(world.services, package_id=world.package_id)["next_package_id"]
+    for seat in packages.seats(world.services, package_id=following):
+        seats.decide(world.services, seat_id=seat["seat_id"], person=seat["eligible"][0], verdict="approve")
+    packages.verdict(world.services, package_id=following)
+    world.package_id = following
 
 
 def test_rights_and_contract_are_refused_in_one_answer(world):
     world.beside(BARE={})
     with world.services.session() as session:
         session.query(Grant).filter(Grant.asset.has(name="BARE")).one().duties = ["attribute"]
-    void = publish.plan(world.services, package_id=world.package_id)
-    for seat in packages.seats(world.services, package_id=void["next_package_id"]):
-        seats.decide(world.services, seat_id=seat["seat_id"], person=seat["eligible"][0], verdict="approve")
-    packages.verdict(world.services, package_id=void["next_package_id"])
-    [row] = publish.plan(world.services, package_id=void["next_package_id"], channels=["web"])["refused"]
+    _reviewed_again(world)
+    [row] = publish.plan(world.services, package_id=world.package_id, channels=["web"])["refused"]
     assert row["explanation"] == (
         "The licence CC-ACME-014 from Northlight asks for a credit, and BARE has neither credit line nor creator. "
         f"{NO_ALT_TEXT} Credit line is missing. Write the credit line: the licence demands that its maker is named."

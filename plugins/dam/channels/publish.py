@@ -33,7 +33,7 @@ from dam.catalog.models import (
     new_id,
     utcnow,
 )
-from dam.channels import JsonChannel, OriginChannel, Window, deliver
+from dam.channels import JsonChannel, OriginChannel, Window, deliver, recipes_of
 from dam.channels.wire import AGENT, ChannelRefused, Probe, Wait, probe_until
 from dam.enrich import contracts
 from dam.errors import DamError, NotFound, Refused
@@ -43,6 +43,7 @@ from dam.rights import policy, risk
 if TYPE_CHECKING:
     from sqlalchemy import Select
 
+    from dam.renditions.recipes import Recipe
     from dam.services import Services
     from dam.workflow import Risks
 
@@ -101,7 +102,7 @@ def plan(
     now = now or utcnow()
     if (next_id := _void(services, package_id, run)) is not None:
         return {"publications": [], "refused": [], "void": True, "next_package_id": next_id}
-    templates = _templates(services)
+    templates, recipes = _templates(services), recipes_of(services)
     lacks = _held_to_contract(services, package_id, now)
     rows: list[dict[str, Any]] = []
     with services.session() as session:
@@ -123,6 +124,7 @@ def plan(
                         channel=name,
                         territories=territories,
                         lacks=lacks.get(version.id, []),
+                        recipes=recipes.get(name, []),
                         starts_at=max(now, not_before or now),
                         rules=services.workflow.policy.risks,
                         run=run,
@@ -189,6 +191,7 @@ def _schedule(
     channel: str,
     territories: list[str],
     lacks: list[str],
+    recipes: list[Recipe],
     starts_at: datetime,
     rules: Risks,
     run: str | None,
@@ -209,7 +212,14 @@ def _schedule(
     if reason := _superseded(session, version, channel):
         return _row(version, asset, channel, reason, found)
     starts_at = max([starts_at, *_campaign_start(asset.campaign, template.window)])
-    answer = policy.ask(session, version_id=version.id, channel=channel, territories=territories, on=starts_at.date())
+    answer = policy.ask(
+        session,
+        version_id=version.id,
+        channel=channel,
+        territories=territories,
+        on=starts_at.date(),
+        recipes=recipes,
+    )
     ends_at = _end(answer, asset.campaign, template.window)
     if reasons := [*answer.reasons, *lacks]:
         return _row(version, asset, channel, " ".join(reasons), found)
@@ -586,6 +596,7 @@ def _cleared(services: Services, publication_id: str, *, now: datetime) -> Origi
             channel=name,
             territories=policy.destinations(asset)[1],
             on=now.date(),
+            recipes=recipes_of(services).get(name, []),
         )
         if not answer.allowed:
             raise Refused(answer.explanation, where=where, remedy="Renew or widen the licence, or let it go.")
