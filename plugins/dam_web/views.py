@@ -162,6 +162,9 @@ def version_row(services: Services, version: Version, *, see_place: bool = False
                 "ends_on": grant.ends_on.isoformat() if grant.ends_on else None,
                 "model_release": grant.model_release,
                 "property_release": grant.property_release,
+                "permissions": grant.permissions,
+                "duties": grant.duties,
+                "max_count": grant.max_count,
             }
             for grant in (asset.grants if asset else [])
         ],
@@ -244,6 +247,7 @@ def asset(services: Services, asset_id: str, *, see_place: bool = False) -> dict
                 for row in sorted(version.publications, key=lambda row: row.id)
             ],
             "requests": duplicates.requests(session, [version.id for version in counted]),
+            "places": policy.places(session, asset_id),
             "merges": [
                 duplicates.merge_row(session, row)
                 for row in session.scalars(

@@ -34,6 +34,8 @@ from dam.catalog.models import (
 from dam.errors import NotFound
 
 if TYPE_CHECKING:
+    from sqlalchemy import Select
+
     from dam.renditions.recipes import Recipe
     from dam.services import Services
 
@@ -126,18 +128,24 @@ def _cutting(version: Version, recipes: Iterable[Recipe]) -> list[str]:
     return [recipe.name for recipe in recipes if recipe.cuts(version.width, version.height)]
 
 
+def places(session: Session, asset_id: str) -> int:
+    """Count the places an asset is or was published at, each version's place on each channel one."""
+    return session.scalar(_places(asset_id)) or 0
+
+
+def _places(asset_id: str | None) -> Select[int]:
+    return (
+        select(func.count(Publication.id))
+        .join(Version, Version.id == Publication.version_id)
+        .where(Version.asset_id == asset_id)
+        .where(Publication.status.in_([PublicationStatus.LIVE, PublicationStatus.WITHDRAWN]))
+    )
+
+
 def _elsewhere(session: Session, version: Version, channel: str) -> int:
     """Count the places an asset is or was published at, this version's place on this channel left out."""
     here = (Publication.version_id == version.id) & (Publication.channel == channel)
-    return (
-        session.scalar(
-            select(func.count(Publication.id))
-            .join(Version, Version.id == Publication.version_id)
-            .where(Version.asset_id == version.asset_id, ~here)
-            .where(Publication.status.in_([PublicationStatus.LIVE, PublicationStatus.WITHDRAWN]))
-        )
-        or 0
-    )
+    return session.scalar(_places(version.asset_id).where(~here)) or 0
 
 
 @dataclass(frozen=True, slots=True)
