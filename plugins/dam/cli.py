@@ -309,9 +309,9 @@ def _known_login(services: Services) -> str:
 @plainly
 def rescan() -> None:
     """Scan what was set aside for want of a malware scanner, and take in what is clean."""
-    from dam.ingest import gate
+    from dam.ingest import local
 
-    counts = gate.scan_again(Services.from_env())
+    counts = local.rescan(Services.from_env())
     typer.echo(", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())) or "Nothing waits.")
 
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class RegisterDropsOperator(DamOperator):
     """Registers every complete drop of the inbox as a batch. One that can't be registered stops no other.
 
-    Names the batches as well that an earlier run registered but that no workflow has taken up since.
+    Names the batches as well that an earlier run registered but that no workflow has taken up since, and those of
+    which something was released from quarantine after they were checked.
 
     Returns ``{drop name: [batch id]}``: the name is the folder below ``drops/`` when ``workflow.yaml``
     lists it under ``drops``, else ``default``.
@@ -40,7 +41,7 @@ class RegisterDropsOperator(DamOperator):
             except DamError as error:  # it is looked for again, so nothing is lost
                 self.log.warning("%s was not registered: %s", location, error)
                 continue
-            name = location.split("/")[1]
+            name = location.split("/")[1] if location.startswith(drops.DROPS) else "default"
             told = by_name[name if name in workflow().drops else "default"]
             if batch_id not in told:
                 told.append(batch_id)
@@ -142,6 +143,8 @@ class TagOperator(DamOperator):
 class MetadataContractOperator(BatchOperator):
     """Holds a batch's versions to their metadata contract (Great Expectations), once for the batch.
 
+    A run that takes a batch up again, because something was released from quarantine later, checks that alone.
+
     Returns ``{"complete": [version id], "incomplete": {version id: [fault]}}``.
 
     :param batch_id: the batch (templated).
@@ -154,7 +157,7 @@ class MetadataContractOperator(BatchOperator):
         """Check the contract."""
         from dam.enrich import contracts
 
-        report = contracts.check(self.services, batch_id=self.batch_id, run=run_name(context))
+        report = contracts.hand_on(self.services, batch_id=self.batch_id, run=run_name(context))
         return {
             "complete": report.complete,
             "incomplete": {

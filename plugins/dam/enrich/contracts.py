@@ -31,6 +31,7 @@ from dam.catalog.models import (
 from dam.enrich import expectations, facts
 from dam.enrich.rights import grant_asset
 from dam.errors import BadInput, DamError, Fault, NotFound, Refused
+from dam.ingest import released
 from dam.taxonomy import sync_terms
 from dam.taxonomy.contracts import FACTS, Contract, Rule, choices, in_words, label
 from dam.taxonomy.vocabulary import shown
@@ -90,23 +91,50 @@ def check(
         waiting = [found for found in session.scalars(query) if versions is None or found in versions]
     report, results = _held_to(services, "ingest", waiting, date.today())
     with services.session() as session:
-        batch = session.get(Batch, batch_id, with_for_update={"of": Batch})
-        if batch is None:
-            raise NotFound("there is no such batch", where=batch_id)
+        batch = _locked(session, batch_id)
         session.add_all(results)
-        if versions is not None:
-            return report
-        if batch.status != "done":
-            batch.status = "waiting" if report.incomplete else "ingesting"
-        audit.record(
-            session,
-            actor="airflow",
-            action="batch.checked",
-            subject_id=batch_id,
-            data={"complete": len(report.complete), "incomplete": sorted(report.incomplete)},
-            run=run,
-        )
+        if versions is None:
+            _note_checked(session, batch, report, run)
     return report
+
+
+def hand_on(services: Services, *, batch_id: str, run: str | None = None) -> ContractReport:
+    """Hold to their contracts what a run is to hand on, for review or to the librarian.
+
+    The first run over a batch checks all of it, one after it only what was released from quarantine since
+    (:mod:`dam.ingest.released`), so that nothing is handed on twice.
+    """
+    with services.session() as session:
+        taken, late = released.take(session, _locked(session, batch_id), run)
+    report, results = _held_to(services, "ingest", taken, date.today())
+    with services.session() as session:
+        batch = _locked(session, batch_id)
+        session.add_all(results)
+        _note_checked(session, batch, report, run, late=late)
+    return report
+
+
+def _locked(session: Session, batch_id: str) -> Batch:
+    batch = session.get(Batch, batch_id, with_for_update={"of": Batch})
+    if batch is None:
+        raise NotFound("there is no such batch", where=batch_id)
+    return batch
+
+
+def _note_checked(
+    session: Session, batch: Batch, report: ContractReport, run: str | None, *, late: bool = False
+) -> None:
+    """Note what a check found. :param late: it was of late versions alone: others may wait for the librarian, too."""
+    if batch.status != "done" and (report.incomplete or not late):
+        batch.status = "waiting" if report.incomplete else "ingesting"
+    audit.record(
+        session,
+        actor="airflow",
+        action="batch.checked",
+        subject_id=batch.id,
+        data={"complete": len(report.complete), "incomplete": sorted(report.incomplete)},
+        run=run,
+    )
 
 
 def check_for(
