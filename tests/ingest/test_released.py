@@ -117,8 +117,10 @@ def test_a_closed_batch_is_taken_up_again_for_what_was_released(waiting, tmp_pat
         batches.close(waiting, batch_id=batch_id, run=SECOND)
         assert status(waiting, batch_id) == "done"
     assert (drops.discover(waiting), rescan(waiting, tmp_path)) == ([], {})
-    notes = [note for note in batches.card(waiting, batch_id=batch_id)["notes"] if note["kind"] == "released"]
-    assert {note["where"].partition("_")[0] for note in notes} == {"LATE", "LATEBARE"}
+    told = {row["asset"]: " ".join(row["notes"]) for row in batches.receipt(waiting, batch_id=batch_id)}
+    assert {name for name, notes in told.items() if "goes the way of the others" in notes} == {
+        "LATE_ACME", "LATEBARE_ACME",
+    }  # fmt: skip
 
 
 def names_of(session, name):

@@ -188,7 +188,7 @@ def close(services: Services, *, batch_id: str, run: str | None = None) -> dict[
                 remedy="Run the ingest again; it goes on where it stopped.",
             )
         kept = [(row, row.version.storage_uri) for row in rows if row.version and batch.done_at is None]
-        if batch.done_at is None and released.is_late(batch, run):
+        if batch.done_at is None and released.is_late(session, batch, run):
             _settle(services, batch_id, run)
             return {str(outcome): count for outcome, count in sorted(counts.items())}
     with services.storage.moving() as moving:
@@ -200,7 +200,7 @@ def close(services: Services, *, batch_id: str, run: str | None = None) -> dict[
 
 def _settle(services: Services, batch_id: str, run: str | None) -> None:
     with services.session() as session:
-        released.settle(_batch(session, batch_id, lock=True), run)
+        released.settle(session, _batch(session, batch_id, lock=True), run)
 
 
 def _leave(services: Services, moving: Moving, key: str, row: BatchFile, copy: str) -> bool:
@@ -225,7 +225,7 @@ def _note_closed(
         told["came_late"] = late
     with services.session() as session:
         batch = _batch(session, batch_id, lock=True)
-        released.settle(batch, run)
+        released.settle(session, batch, run)
         if batch.status == "done":
             return
         batch.done_at = batch.done_at or utcnow()
