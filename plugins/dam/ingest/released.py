@@ -71,12 +71,12 @@ def take(session: Session, batch: Batch, run: str | None) -> tuple[list[str], bo
     looked = literal(me) == any_(LateVersion.after)
     mine = _OPEN & (LateVersion.batch_id == batch.id) & ~looked & func.coalesce(LateVersion.run == me, true())
     taken = session.execute(update(LateVersion).where(mine).values(run=me).returning(LateVersion.after)).all()
-    is_late = any(after for (after,) in taken)
+    alone = any(after for (after,) in taken)
     query = select(Version.id).where(Version.batch_id == batch.id, Version.state == VersionState.INGESTED)
     late = select(LateVersion.version_id).where(_OPEN, LateVersion.batch_id == batch.id)
     of_me = late.where(~looked, LateVersion.run == me)
-    query = query.where(Version.id.in_(of_me) if is_late else Version.id.not_in(late.where(looked)))
-    return list(session.scalars(query.order_by(Version.id))), is_late
+    query = query.where(Version.id.in_(of_me) if alone else Version.id.not_in(late.where(looked)))
+    return list(session.scalars(query.order_by(Version.id))), alone
 
 
 def settle(session: Session, batch: Batch, run: str | None) -> None:
