@@ -4,7 +4,8 @@
 **Starts when** a package is approved. **Ends with** publications whose live URLs were probed and stored.
 
 **What it does.** Checks that the approval still belongs to the very bytes, metadata and rights; asks the
-rights policy for every version and channel; makes the channel's renditions by recipe; publishes with an
+rights policy for every version and channel, and of every version what must be known before it is published (the
+`activate` contracts in `include/taxonomy/contracts`); makes the channel's renditions by recipe; publishes with an
 idempotency key; probes every endpoint. An embargo is waited for without a worker slot.
 
 **What an earlier version of the same asset has live** on the channel is withdrawn once the new one is proved
@@ -15,8 +16,9 @@ to be live, with its own takedown proof.
 digital team is asked: *Publish* puts the person's name to it, *Hold back* keeps it in, and so does silence.
 Publications without a risk don't wait for the answer.
 
-**When something is refused** the preflight's log and the publication say why, in words: mend the rights
-in *DAM → Asset*, then clear `preflight`.
+**When something is refused** the preflight's log, the publication, *DAM → Asset* and the package's page say why,
+in words; everything else goes out. Mend the rights or fill in what is missing: that is reviewed again, and then goes
+out. A licence that was only renewed needs no review: clear `preflight`.
 
 **When the approval is void** nothing is published: `review_instead` sends the new package to review, and
 `review_again` does when the change came after the preflight.

@@ -10,6 +10,8 @@ Several drops at once are one run here and one run each from then on. Registerin
 drop's location, and a drop is told again every minute until a workflow has claimed its batch: an event told
 twice, or lost, neither doubles nor loses a batch.
 
+**Batches of which something was released** from quarantine after they were checked are told of in the same way.
+
 **Files that come late**, after their batch was done, are moved to a drop beside it (`<drop>~2`) and become a
 batch of their own under the same card. The receipt of the first one names them. Files that lie in no folder
 are a batch, too. What can't be taken up as it is, *DAM → Batches* names.

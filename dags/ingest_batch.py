@@ -15,6 +15,10 @@ once, what is not waits for the librarian.
 *DAM*. Their siblings are not held up. Deliverables among them are asked for again at once (`ask_again` starts
 `create_assets`, with the reasons as the tasks' notes).
 
+**Files that waited for the malware scanner** and are released by `./dam rescan` when their batch was checked or
+closed already are not left behind: the batch is told of again, and another run takes what was released, and that
+alone, through the contract to the librarian or to review.
+
 **When `librarian` waits** the librarian has the next move, in *DAM → Librarian*.
 
 Idempotent: a chunk run again skips what is done; the same drop is the same batch.

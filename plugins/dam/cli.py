@@ -155,13 +155,21 @@ def rights_ask(
     territory: Annotated[list[str], typer.Option(help="Country code; may be given several times.")],
     on: Annotated[str | None, typer.Option(help="Day of use, ISO date; today when left out.")] = None,
 ) -> None:
-    """Ask whether a version may be used; ends with 1 when it may not."""
+    """Ask whether a version may be used, cut as the channel's recipes cut it; ends with 1 when it may not."""
+    from dam import channels
     from dam.rights import policy
 
     services = Services.from_env()
     day = date.fromisoformat(on) if on else date.today()
     with services.session() as session:
-        answer = policy.ask(session, version_id=version, channel=channel, territories=territory, on=day)
+        answer = policy.ask(
+            session,
+            version_id=version,
+            channel=channel,
+            territories=territory,
+            on=day,
+            recipes=channels.recipes_of(services).get(channel, ()),
+        )
     typer.echo(answer.explanation)
     raise typer.Exit(0 if answer.allowed else 1)
 
@@ -301,9 +309,9 @@ def _known_login(services: Services) -> str:
 @plainly
 def rescan() -> None:
     """Scan what was set aside for want of a malware scanner, and take in what is clean."""
-    from dam.ingest import gate
+    from dam.ingest import local
 
-    counts = gate.scan_again(Services.from_env())
+    counts = local.rescan(Services.from_env())
     typer.echo(", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())) or "Nothing waits.")
 
 

@@ -26,7 +26,7 @@ FINAL = (BadInput, NotFound, Refused)
 
 
 class RightsPreflightOperator(DamOperator):
-    """Asks the rights policy for every approved version and channel of a package.
+    """Asks the rights policy for every approved version and channel of a package, and the ``activate`` contracts.
 
     Returns what may go out in chunks to map over: ``{"version_ids": […], "publication_ids": […]}``. Further
     XComs: ``risky`` (the ids of publications that the digital team must clear first), ``refused`` (each refusal

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class RegisterDropsOperator(DamOperator):
     """Registers every complete drop of the inbox as a batch. One that can't be registered stops no other.
 
-    Names the batches as well that an earlier run registered but that no workflow has taken up since.
+    Names the batches as well that an earlier run registered but that no workflow has taken up since, and those of
+    which something was released from quarantine after they were checked.
 
     Returns ``{drop name: [batch id]}``: the name is the folder below ``drops/`` when ``workflow.yaml``
     lists it under ``drops``, else ``default``.
@@ -40,25 +41,32 @@ class RegisterDropsOperator(DamOperator):
             except DamError as error:  # it is looked for again, so nothing is lost
                 self.log.warning("%s was not registered: %s", location, error)
                 continue
-            name = location.split("/")[1]
+            name = location.split("/")[1] if location.startswith(drops.DROPS) else "default"
             told = by_name[name if name in workflow().drops else "default"]
             if batch_id not in told:
                 told.append(batch_id)
         return by_name
 
 
-class PlanBatchOperator(DamOperator):
+class BatchOperator(DamOperator):
+    """Base of what does one thing to one batch. :param batch_id: the batch (templated)."""
+
+    template_fields: Sequence[str] = ("batch_id",)
+
+    def __init__(self, *, batch_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.batch_id = batch_id
+
+
+class PlanBatchOperator(BatchOperator):
     """Lists a batch's files and cuts them into chunks by bytes. Returns lists of file ids to map over.
 
     :param batch_id: the batch (templated).
     :param max_bytes: most bytes in a chunk; a larger file is a chunk of its own.
     """
 
-    template_fields: Sequence[str] = ("batch_id",)
-
-    def __init__(self, *, batch_id: str, max_bytes: int = 512_000_000, **kwargs: Any) -> None:
+    def __init__(self, *, max_bytes: int = 512_000_000, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.batch_id = batch_id
         self.max_bytes = max_bytes
 
     def work(self, context: Context) -> list[list[str]]:
@@ -93,19 +101,13 @@ class IngestChunkOperator(DamOperator):
         )
 
 
-class PlanTagsOperator(DamOperator):
+class PlanTagsOperator(BatchOperator):
     """Lists a batch's versions that slow or paid taggers are to look at, cut into chunks to map over.
 
     Where ``include/taxonomy/taggers.yaml`` switches none on, there is no chunk, and tagging ends here.
 
     :param batch_id: the batch (templated).
     """
-
-    template_fields: Sequence[str] = ("batch_id",)
-
-    def __init__(self, *, batch_id: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.batch_id = batch_id
 
     def work(self, context: Context) -> list[list[str]]:
         """Plan; a tagger that learns from the library does so here, at most daily."""
@@ -138,25 +140,24 @@ class TagOperator(DamOperator):
         return told
 
 
-class MetadataContractOperator(DamOperator):
+class MetadataContractOperator(BatchOperator):
     """Holds a batch's versions to their metadata contract (Great Expectations), once for the batch.
+
+    A run that takes a batch up again, because something was released from quarantine later, checks that alone.
 
     Returns ``{"complete": [version id], "incomplete": {version id: [fault]}}``.
 
     :param batch_id: the batch (templated).
     """
 
-    template_fields: Sequence[str] = ("batch_id",)
-
-    def __init__(self, *, batch_id: str, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(multiple_outputs=True, **kwargs)
-        self.batch_id = batch_id
 
     def work(self, context: Context) -> dict[str, Any]:
         """Check the contract."""
         from dam.enrich import contracts
 
-        report = contracts.check(self.services, batch_id=self.batch_id, run=run_name(context))
+        report = contracts.hand_on(self.services, batch_id=self.batch_id, run=run_name(context))
         return {
             "complete": report.complete,
             "incomplete": {
@@ -165,17 +166,11 @@ class MetadataContractOperator(DamOperator):
         }
 
 
-class CloseBatchOperator(DamOperator):
+class CloseBatchOperator(BatchOperator):
     """Closes a batch and returns counts of its files by outcome.
 
     :param batch_id: the batch (templated).
     """
-
-    template_fields: Sequence[str] = ("batch_id",)
-
-    def __init__(self, *, batch_id: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.batch_id = batch_id
 
     def work(self, context: Context) -> dict[str, int]:
         """Close the batch."""
@@ -184,19 +179,13 @@ class CloseBatchOperator(DamOperator):
         return dict(batches.close(self.services, batch_id=self.batch_id, run=run_name(context)))
 
 
-class RefusedDeliverablesOperator(DamOperator):
+class RefusedDeliverablesOperator(BatchOperator):
     """Says whether the gate refused files that answer creators' tasks. Returns the batch's id when it did.
 
     Announce it as a change request: the tasks are opened again, with the reasons. Skipped when nothing was refused.
 
     :param batch_id: the batch (templated).
     """
-
-    template_fields: Sequence[str] = ("batch_id",)
-
-    def __init__(self, *, batch_id: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.batch_id = batch_id
 
     def work(self, context: Context) -> str:
         """Look."""

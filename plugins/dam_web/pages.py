@@ -19,7 +19,7 @@ from dam.ingest.media import clock
 from dam.ingest.merges import MERGERS
 from dam.review import queries
 from dam.review.packages import REOPENERS, RETURNING
-from dam.rights.terms import RELEASES
+from dam.rights.terms import DEEDS, OWED, RELEASES
 from dam.taxonomy.contracts import label
 from dam.workflow import STAGES
 from dam_web import airflow_api, views
@@ -75,6 +75,11 @@ def _all(values: list[str], every: str) -> str:
     return every if "*" in values else ", ".join(values)
 
 
+def _told(words: list[str], known: dict[str, str], none: str) -> str:
+    """Return a licence's words as people read them, in the order they are known in."""
+    return ", ".join(told for word, told in known.items() if word in words) or none
+
+
 _environment = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
@@ -92,6 +97,8 @@ _environment.filters |= {
     "words": _words,
     "label": label,
     "all": _all,
+    "deeds": lambda words: "everything" if "*" in words else _told(words, DEEDS, "nothing"),
+    "owed": lambda words: _told(words, OWED, "none"),
     # markdown-it escapes HTML in its input, so its output is ours
     "markdown": lambda text: Markup(_markdown.render(text)),  # noqa: S704
 }

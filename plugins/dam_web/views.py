@@ -162,9 +162,13 @@ def version_row(services: Services, version: Version, *, see_place: bool = False
                 "ends_on": grant.ends_on.isoformat() if grant.ends_on else None,
                 "model_release": grant.model_release,
                 "property_release": grant.property_release,
+                "permissions": grant.permissions,
+                "duties": grant.duties,
+                "max_count": grant.max_count,
             }
             for grant in (asset.grants if asset else [])
         ],
+        "lacks": contracts.lacking(session, stage="activate", version_ids=[version.id]).get(version.id, []),
         "near": [row for pair in near if (row := _near(services, pair, version.id))],
         "deliveries": duplicates.deliveries(session, version.id),
         "merged_into": _short(session, version.merged_into_id),
@@ -243,6 +247,7 @@ def asset(services: Services, asset_id: str, *, see_place: bool = False) -> dict
                 for row in sorted(version.publications, key=lambda row: row.id)
             ],
             "requests": duplicates.requests(session, [version.id for version in counted]),
+            "places": policy.places(session, asset_id),
             "merges": [
                 duplicates.merge_row(session, row)
                 for row in session.scalars(

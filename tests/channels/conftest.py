@@ -169,10 +169,40 @@ class World:
                 made_by="dario",
             )
             bring_to(session, version, VersionState.INGESTED)
-            session.add(Description(version=version, title="Hero A", updated_by="libby"))
+            session.add(_described(version))
             session.flush()
             batch_id, self.version_id = version.batch_id, version.id
         self.package_id = approved(self.services, batch_id=batch_id, version_ids=[self.version_id])
+
+    def beside(self, **described: dict[str, Any]) -> dict[str, str]:
+        """Put pictures through the review as one package, from now on the world's; return version ids by asset name.
+
+        :param described: by asset name, what is known of each beside its title, e.g. an alt text.
+        """
+        found = {}
+        with self.services.session() as session:
+            campaign = session.get_one(Version, self.version_id).batch.campaign
+            batch = Batch(campaign=campaign, source="inbox", location="drops/beside", sent_by="dario")
+            for shade, (name, fields) in enumerate(described.items()):
+                picture = io.BytesIO()
+                Image.new("RGB", (640, 480), (shade, 90, 200)).save(picture, "JPEG")
+                stored = self.services.storage.vault.put_content(picture.getvalue(), suffix=".jpg")
+                version = Version(
+                    asset=Asset(campaign=campaign, name=name, kind="image"), number=1, batch=batch,
+                    filename=f"{name}.jpg", sha256=stored.sha256, bytes=stored.bytes, media_type="image/jpeg",
+                    storage_uri=stored.uri, width=640, height=480, made_by="dario",
+                )  # fmt: skip
+                bring_to(session, version, VersionState.INGESTED)
+                grant = Grant(
+                    asset=version.asset, licence=session.query(Licence).first(), territories=["*"], channels=["*"],
+                    starts_on=utcnow().date(),
+                )  # fmt: skip
+                session.add_all([grant, Description(version=version, title=name, updated_by="libby", **fields)])
+                session.flush()
+                found[name] = version.id
+            batch_id = batch.id
+        self.package_id = approved(self.services, batch_id=batch_id, version_ids=list(found.values()))
+        return found
 
     def review(self, content: bytes, *, filename: str, kind: str, media_type: str) -> None:
         """Put another file through the review: from now on the world's package and version."""
@@ -248,10 +278,14 @@ def _reviewed(services: Services, content: bytes, *, filename: str, kind: str, m
             starts_on=today - timedelta(30),
             ends_on=today + timedelta(60),
         )
-        session.add_all([version, grant, Description(version=version, title="Hero A", updated_by="libby")])
+        session.add_all([version, grant, _described(version)])
         session.flush()
         batch_id, version_id = batch.id, version.id
     return approved(services, batch_id=batch_id, version_ids=[version_id]), version_id
+
+
+def _described(version: Version) -> Description:
+    return Description(version=version, title="Hero A", alt_text="Grey, from dark to light", updated_by="libby")
 
 
 def approved(services: Services, *, batch_id: str, version_ids: list[str]) -> str:

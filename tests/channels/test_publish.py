@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ import pytest
 from dam.catalog.models import (
     Asset,
     Batch,
+    ContractResult,
     Grant,
     Package,
     PackageVersion,
@@ -30,6 +32,7 @@ from dam.retention import archive
 from dam.review import packages, seats
 from dam.rights import policy
 from dam.services import Services
+from dam.taxonomy.contracts import Rule
 from world import bring_to
 
 
@@ -195,6 +198,109 @@ def test_a_refusal_is_planned_as_a_sentence(world):
     late = datetime.combine(end + timedelta(1), clock.min, UTC)
     [refused] = publish.plan(world.services, package_id=world.package_id, channels=["cms"], now=late)["refused"]
     assert refused["explanation"].startswith("The licence CC-ACME-014 from Northlight ended on ")
+
+
+NO_ALT_TEXT = "Alt text is missing. Describe it for people who can't see it."
+
+
+def test_what_lacks_an_alt_text_stays_in_and_its_sibling_goes_out(world):
+    found = world.beside(BARE={}, WHOLE={"alt_text": "Blue"})
+    answer = publish.plan(world.services, package_id=world.package_id, channels=["web", "cms"])
+    assert {row["version_id"] for row in answer["publications"]} == {found["WHOLE"]}
+    assert [(row["asset"], row["channel"], row["explanation"]) for row in answer["refused"]] == [
+        ("BARE", "web", NO_ALT_TEXT),
+        ("BARE", "cms", NO_ALT_TEXT),
+    ]
+    for row in answer["publications"]:
+        assert world.publish(row["publication_id"])["status"] == "live"
+    with world.services.session() as session:
+        kept = session.query(ContractResult).filter(ContractResult.suite.startswith("activate/image@")).all()
+        assert {row.version_id: row.complete for row in kept} == {found["BARE"]: False, found["WHOLE"]: True}
+        assert session.query(Publication).filter(Publication.version_id == found["BARE"]).count() == 0
+
+    contracts.fill(world.services, version_id=found["BARE"], values={"alt_text": "Bluer"}, person="libby")
+    _reviewed_again(world)
+    answer = publish.plan(world.services, package_id=world.package_id, channels=["web"])
+    assert answer["refused"] == []
+    [bare] = [row for row in answer["publications"] if row["version_id"] == found["BARE"]]
+    assert world.publish(bare["publication_id"])["status"] == "live"
+
+
+def test_a_licence_that_forbids_cutting_keeps_a_picture_off_channels_that_cut_it(world, tmp_path):
+    include = tmp_path / "include"
+    shutil.copytree(world.services.settings.include, include)
+    (include / "templates/channels/gallery.yaml").write_text(
+        "name: gallery\ntitle: Gallery\nkind: origin\nrecipes: [webp, thumbnail]\n"
+    )
+    world.at(include=include)
+    found = world.beside(FREE={"alt_text": "Blue"}, WHOLE={"alt_text": "Blue"})
+    with world.services.session() as session:
+        session.query(Grant).filter(Grant.asset.has(name="WHOLE")).one().permissions = ["distribute"]
+    _reviewed_again(world)
+    answer = publish.plan(world.services, package_id=world.package_id, channels=["web", "cms", "gallery"])
+    assert [(row["asset"], row["channel"]) for row in answer["publications"]] == [
+        ("FREE", "web"), ("FREE", "cms"), ("FREE", "gallery"), ("WHOLE", "gallery"),
+    ]  # fmt: skip
+    licence = "The licence CC-ACME-014 from Northlight does not permit cutting or recolouring it"
+    assert [(row["channel"], row["explanation"]) for row in answer["refused"]] == [
+        ("web", f"{licence}, which the recipes portrait, landscape and square of web do."),
+        ("cms", f"{licence}, which the recipe landscape of cms does."),
+    ]
+    whole = [row for row in answer["publications"] if row["version_id"] == found["WHOLE"]]
+    assert world.publish(whole[0]["publication_id"])["status"] == "live"
+
+
+def test_a_recipe_that_cuts_is_asked_for_again_when_it_is_published(world, tmp_path):
+    include = tmp_path / "include"
+    shutil.copytree(world.services.settings.include, include)
+    gallery = include / "templates/channels/web.yaml"
+    gallery.write_text("name: web\ntitle: Gallery\nkind: origin\nrecipes: [webp]\n")
+    world.at(include=include)
+    world.beside(WHOLE={"alt_text": "Blue"})
+    with world.services.session() as session:
+        session.query(Grant).filter(Grant.asset.has(name="WHOLE")).one().permissions = ["distribute"]
+    _reviewed_again(world)
+    scheduled = world.planned("web")
+    gallery.write_text(gallery.read_text().replace("[webp]", "[webp, square]"))
+    with pytest.raises(Refused, match="which the recipe square of web does"):
+        world.publish(scheduled)
+    assert (world.publication(scheduled).status, world.files()) == ("failed", [])
+
+
+def _reviewed_again(world):
+    """Have the world's package, which is void, reviewed again."""
+    following = publish.plan(world.services, package_id=world.package_id)["next_package_id"]
+    for seat in packages.seats(world.services, package_id=following):
+        seats.decide(world.services, seat_id=seat["seat_id"], person=seat["eligible"][0], verdict="approve")
+    packages.verdict(world.services, package_id=following)
+    world.package_id = following
+
+
+def test_rights_and_contract_are_refused_in_one_answer(world):
+    world.beside(BARE={})
+    with world.services.session() as session:
+        session.query(Grant).filter(Grant.asset.has(name="BARE")).one().duties = ["attribute"]
+    _reviewed_again(world)
+    [row] = publish.plan(world.services, package_id=world.package_id, channels=["web"])["refused"]
+    assert row["explanation"] == (
+        "The licence CC-ACME-014 from Northlight asks for a credit, and BARE has neither credit line nor creator. "
+        f"{NO_ALT_TEXT} Credit line is missing. Write the credit line: the licence demands that its maker is named."
+    )
+
+
+def test_a_contract_made_stricter_stops_what_is_scheduled_already(world):
+    scheduled = world.planned("web")
+    contract = world.services.taxonomy.contracts["activate"]["image"]
+    stricter = {"field": "width", "rule": "at_least", "value": 1200, "remedy": "Ask for a larger file."}
+    rules = [*contract.rules, Rule.model_validate(stricter)]
+    world.services.taxonomy.contracts["activate"]["image"] = contract.model_copy(update={"rules": rules})
+    [row] = publish.plan(world.services, package_id=world.package_id, channels=["web"])["refused"]
+    assert (row["publication_id"], row["explanation"]) == (
+        scheduled, "Width is 640, less than 1200. Ask for a larger file.",
+    )  # fmt: skip
+    with pytest.raises(Refused, match="Width is 640, less than 1200"):
+        world.publish(scheduled)
+    assert (world.publication(scheduled).status, world.files()) == ("failed", [])
 
 
 def test_the_window_ends_with_the_last_day_of_the_licence(world):

@@ -214,3 +214,13 @@ def test_what_is_told_after_a_failure_does_not_hide_it(bag):
         assert not task.on_failure_fail_dagrun
         [publish] = task.upstream_list
         assert publish.task_id.startswith("publish")
+
+
+@pytest.mark.parametrize("dag_id", ["ingest_batch", "partner_drop"])
+def test_a_run_without_a_chunk_is_checked_and_closed_all_the_same(bag, dag_id):
+    """A batch that is taken up again has nothing for the gate: its chunks are skipped, and nothing may be with them."""
+    dag = bag.dags[dag_id]
+    for task_id in ("plan_tags", "metadata_contract", "close"):
+        task = dag.get_task(task_id)
+        assert task.trigger_rule == "none_failed_min_one_success"
+        assert "claim" in task.upstream_task_ids

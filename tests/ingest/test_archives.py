@@ -250,7 +250,7 @@ def test_a_high_ratio_is_refused_only_where_it_fills_disks(tmp_path):
 
 
 def test_too_many_files_are_refused(tmp_path):
-    refused(tmp_path, samples.zipped({f"{n}": b"" for n in range(30)}), "more than 20 files", archive_max_files=20)
+    refused(tmp_path, samples.zipped({f"{n}": b"" for n in range(30)}), "more than 20 files", max_unpacked_files=20)
 
 
 def test_overlapping_entries_are_refused(tmp_path):

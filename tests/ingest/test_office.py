@@ -250,13 +250,23 @@ def test_an_office_document_that_is_cut_off_is_refused(tmp_path, share):
         ({"../../evil.xml": "<a/>"}, "outside of it"),
         ({"C:/evil.xml": "<a/>"}, "outside of it"),
         ({"WORD/document.xml": "<a/>"}, "twice"),
-        ({"word/bomb.bin": bytes(60_000_000)}, "claims to grow from"),
+        ({"word/bomb.bin": bytes(3_000_000)}, "The document unpacks to more than 0.002 GB"),
         ({"word/laughs.xml": '<!DOCTYPE a [<!ENTITY b "c"><!ENTITY d "&b;&b;">]><a>&d;</a>'}, "refers to others"),
     ],
 )
 def test_what_is_made_to_harm_is_refused(tmp_path, parts, why):
     with pytest.raises(Unusable, match=why):
-        world.inspected(zipped(tmp_path, "evil.docx", docx() | parts), "office", max_unpacked_bytes=2_000_000_000)
+        world.inspected(zipped(tmp_path, "evil.docx", docx() | parts), "office", max_unpacked_bytes=2_000_000)
+
+
+def test_what_claims_to_grow_two_hundred_times_is_refused(tmp_path):
+    path = zipped(tmp_path, "evil.docx", docx() | {"word/bomb.bin": bytes(1_000_000)})
+    data = bytearray(path.read_bytes())
+    at = data.index(b"word/bomb.bin", data.index(b"PK\x01\x02")) - 46  # its entry of the table, ZIP's APPNOTE 4.3.12
+    data[at + 24 : at + 28] = struct.pack("<I", 300_000_000)
+    path.write_bytes(data)
+    with pytest.raises(Unusable, match="The document unpacks to more than 200 times its size"):
+        world.inspected(path, "office")
 
 
 def test_a_packed_file_of_another_kind_waits_for_a_person(tmp_path):

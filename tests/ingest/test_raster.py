@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pillow_heif
@@ -13,7 +14,7 @@ import pyvips
 import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms
+from PIL import ExifTags, Image, ImageCms
 
 import world
 from dam.renditions import imaging
@@ -164,6 +165,36 @@ def test_profiles_are_named_and_colours_shown_as_they_are(tmp_path):
     told = world.look(tmp_path / "red.jpg")["told"]
     assert told["technical"]["icc_name"].startswith("sRGB")
     assert told["colours"] == ["red"]
+
+
+def _exif(**words: Any) -> Image.Exif:
+    exif = Image.Exif()
+    for tag, value in words.items():
+        exif[getattr(ExifTags.Base, tag)] = value
+    return exif
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "dots"),
+    [
+        *((kind, {}, None) for kind in ("JPEG", "PNG", "TIFF", "WEBP", "GIF", "AVIF")),
+        *((kind, {"dpi": (300, 300)}, 300) for kind in ("JPEG", "PNG", "TIFF")),
+        ("JPEG", {"dpi": (72, 72)}, 72),
+        ("PNG", {"dpi": (72, 72)}, 72),
+        ("JPEG", {"exif": _exif(Make="ACME")}, None),
+        ("JPEG", {"exif": _exif(XResolution=1.0, YResolution=1.0, ResolutionUnit=1)}, None),  # a shape of pixels
+        *(
+            (kind, {"exif": _exif(XResolution=240.0, YResolution=240.0, ResolutionUnit=2)}, 240)
+            for kind in ("JPEG", "PNG", "WEBP", "AVIF")
+        ),
+        ("WEBP", {"exif": _exif(XResolution=100.0, YResolution=100.0, ResolutionUnit=3)}, 254),
+        ("JPEG", {"dpi": (300, 300), "exif": _exif(XResolution=240.0, YResolution=240.0, ResolutionUnit=2)}, 240),
+    ],
+)
+def test_a_resolution_is_told_only_where_the_file_states_one(tmp_path, kind, options, dots):
+    path = tmp_path / f"a.{kind.lower()}"
+    Image.fromarray(shapes()).save(path, kind, **options)
+    assert world.look(path)["told"]["technical"].get("dots_per_inch") == dots
 
 
 def test_absurd_sizes_are_refused_from_the_header(tmp_path):

@@ -560,8 +560,8 @@ def test_a_document_that_swells_is_refused(tmp_path):
     parts = {f"word/media/{n}.bmp": bytes(1_000_000) for n in range(8)}
     swelling = samples.office(parts=parts)
     assert checked(tmp_path, swelling) == []
-    refused(tmp_path, swelling, "unpacks to more than", archive_max_bytes=5_000_000)
-    refused(tmp_path, swelling, "more than 5 files", archive_max_files=5)
+    refused(tmp_path, swelling, "The document unpacks to more than 0.005 GB", max_unpacked_bytes=5_000_000)
+    refused(tmp_path, swelling, "The document holds more than 5 files", max_unpacked_files=5)
 
 
 def test_a_document_whose_parts_are_damaged_is_refused(tmp_path):

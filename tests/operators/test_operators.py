@@ -705,6 +705,47 @@ class TestRegisterDrops:
         assert second != first
         assert world.ingest(services, second) == {"ingested": 1}
 
+    def test_what_is_released_after_its_batch_was_closed_goes_to_review_by_a_run_of_its_own(
+        self, register, run, services, tmp_path
+    ):
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        from clamd import clamd
+        from dam.ingest import local
+        from dam.ingest.scanner import Scanner
+        from dam_operators.base import ClaimOperator
+        from dam_operators.ingest import (
+            CloseBatchOperator,
+            IngestChunkOperator,
+            MetadataContractOperator,
+            PlanBatchOperator,
+        )
+        from dam_operators.review import FreezePackageOperator
+
+        def worked(run_id):
+            key = ClaimOperator(task_id="claim", key=batch_id, take_over=False, drop="partners").execute(run(run_id))
+            chunks = PlanBatchOperator(task_id="plan", batch_id=key).execute(run(run_id))
+            for chunk in chunks:
+                IngestChunkOperator(task_id="chunk", batch_id=key, file_ids=chunk).execute(run(run_id))
+            checked = MetadataContractOperator(task_id="contract", batch_id=key).execute(run(run_id))
+            CloseBatchOperator(task_id="close", batch_id=key).execute(run(run_id))
+            return checked
+
+        world.limit(services, unscanned="block", settle_seconds=0)
+        services.__dict__["scanner"] = Scanner(f"unix:{tmp_path}/clamd.ctl")
+        batch_id = world.drop(services, "drops/partners/y", [world.picture(tmp_path, "A_ACME_20270301_v01.jpg")])
+        assert worked("r1") == {"complete": [], "incomplete": {}}
+        assert register() == {"default": [], "partners": []}
+        with clamd(tmp_path / "clamd.ctl"):
+            assert local.rescan(services) == {"ingested": 1}
+        assert register() == register() == {"default": [], "partners": [batch_id]}
+        [version_id] = worked("r2")["complete"]
+        freeze = FreezePackageOperator(task_id="freeze", batch_id=batch_id, version_ids=[version_id])
+        assert freeze.execute(run("r2")) == freeze.execute(run("r2"))
+        with pytest.raises(AirflowSkipException, match="belongs to d/r2"):
+            worked("r3")
+        assert register() == {"default": [], "partners": []}
+
     def test_one_that_can_not_be_registered_stops_no_other(self, register, services, monkeypatch):
         from dam.errors import BadInput
         from dam.ingest import batches

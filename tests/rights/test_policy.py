@@ -25,6 +25,7 @@ from dam.catalog.models import (
     VersionState,
 )
 from dam.errors import NotFound
+from dam.renditions.recipes import load
 from dam.rights import policy
 from dam.services import Services
 
@@ -148,6 +149,23 @@ def test_what_is_not_permitted_is_refused_in_words():
     assert _judge(_grant(permissions=["distribute"])).allowed
 
 
+def test_a_recipe_that_cuts_asks_for_more_and_is_named():
+    told = _judge(_grant(permissions=["distribute"]), cut_by=["square"])
+    assert told.explanation == (
+        "The licence CC-ACME-014 from Northlight does not permit cutting or recolouring it, which the recipe square of "
+        "web does."
+    )
+    told = _judge(_grant(permissions=["distribute", "derive"]), actions=("modify",), cut_by=["portrait", "square"])
+    assert told.reasons == [
+        "The licence CC-ACME-014 from Northlight does not permit cutting or recolouring it, which the recipes portrait "
+        "and square of web do."
+    ]
+    assert _judge(_grant(permissions=["distribute", "modify"]), cut_by=["square"]).allowed
+    assert _judge(_grant(permissions=["*"]), cut_by=["square"]).allowed
+    nothing = _judge(_grant(permissions=[]), cut_by=["square"])  # what two grants have in common may be nothing
+    assert len(nothing.reasons) == 2
+
+
 @pytest.mark.parametrize(("elsewhere", "allowed"), [(0, True), (1, True), (2, False), (9, False)])
 def test_a_licence_for_some_places_ends_with_the_last_of_them(elsewhere, allowed):
     answer = _judge(_grant(max_count=2), elsewhere=elsewhere)
@@ -207,6 +225,7 @@ uses = st.fixed_dictionaries(
         "actions": st.lists(st.sampled_from(_DEEDS[:3]), min_size=1, unique=True).map(tuple),
         "elsewhere": st.integers(0, 6),
         "credit": st.sampled_from(["", "Photo: Rachel"]),
+        "cut_by": st.sampled_from([(), ("square",), ("portrait", "square")]),
     }
 )
 
@@ -324,6 +343,25 @@ def test_a_package_is_answered_version_by_version(services: Services, package: d
     assert rows[0]["territories"] == ["DE"]
     assert "does not cover the channel social" in rows[1]["explanation"]
     assert "No licence is recorded for HERO-B_ACME" in rows[2]["explanation"]
+
+
+def test_only_what_the_channel_cuts_asks_for_modify(services: Services, package: dict[str, str]):
+    known = load(services)
+    version_id = package["HERO-A_ACME"]
+    with services.session() as session:
+        version = session.get_one(Version, version_id)
+        version.width, version.height = 3840, 2160
+        session.query(Grant).one().permissions = ["distribute"]
+    asked = {"version_id": version_id, "channel": "web", "territories": ["DE"], "on": TODAY}
+    whole = [known[name] for name in ("webp", "avif", "thumbnail", "landscape")]  # it is 16:9 already
+    with services.session() as session:
+        assert policy.ask(session, **asked, recipes=whole).allowed
+        told = policy.ask(session, **asked, recipes=[*whole, known["square"]])
+        assert "which the recipe square of web does" in told.explanation
+        session.get_one(Version, version_id).media_type = "video/mp4"  # goes out as it came
+        assert policy.ask(session, **asked, recipes=[known["square"]]).allowed
+    web = policy.ask_package(services, package_id=package["package"], on=TODAY)[0]
+    assert web["allowed"]  # still a film: nothing of it is cut
 
 
 def test_asking_for_what_is_not_there_raises(services: Services):

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import select, update
 
 import world
-from dam.catalog.models import Batch, Rendition, Version
+from dam.catalog.models import Batch, Rendition, Version, utcnow
 from dam.enrich import retag
 from dam.ingest import batches, uploads
 from dam.review import packages, remarks
@@ -317,6 +317,48 @@ def test_a_withdrawn_version_is_sent_to_review_again_and_that_starts_in_runs(sit
     assert packages.versions(services, package_id=told["package_id"]) == [package["version_id"]]
     assert [row["conf"] for row in runs.started] == [{"key": told["package_id"]}]
     assert site("maya").post(f"/api/versions/{package['version_id']}/review", json={}).json() == told
+
+
+def test_an_asset_shows_what_its_licences_permit_and_ask_for(site, services, package):
+    from dam.catalog.models import Grant, Publication
+    from dam.enrich.rights import grant_asset
+
+    terms = {
+        "licence": "FEW-1", "holder": "East", "permissions": ["modify", "distribute"], "max_count": 3,
+        "duties": ["compensate", "attribute"],
+    }  # fmt: skip
+    with services.session() as session:
+        free = session.query(Grant).filter(Grant.asset_id == package["asset_id"]).one().licence.reference
+        grant_asset(session, asset_id=package["asset_id"], terms=terms, source="person:libby")
+        for channel, status in (("web", "live"), ("cms", "withdrawn"), ("social", "scheduled")):
+            told = {"idempotency_key": channel, "starts_at": utcnow(), "endpoints": []}
+            if status != "scheduled":
+                told |= {"live_url": "https://x.example/a", "probed_at": utcnow()}
+            if status == "withdrawn":
+                told |= {"withdrawn_at": utcnow(), "takedown": {"endpoints": []}}
+            session.add(Publication(version_id=package["version_id"], channel=channel, status=status, **told))
+    page = site("vic").get(f"/assets/{package['asset_id']}").text
+    rows = {row.partition("<")[0]: row for row in page.partition("<h2>Rights</h2>")[2].split('<th scope="row">')[1:3]}
+    few, free_row = rows["FEW-1"], rows[free]
+    assert "<td>publish it, cut or recolour it</td><td>credit its maker, pay for each use</td><td>2 of 3</td>" in few
+    assert "<td>everything</td><td>none</td><td>2, no limit</td>" in free_row
+    told = site("vic").get(f"/api/assets/{package['asset_id']}").json()
+    assert told["places"] == 2
+    [grant] = [grant for grant in told["versions"][0]["grants"] if grant["licence"] == "FEW-1"]
+    assert (grant["permissions"], grant["max_count"]) == (["modify", "distribute"], 3)
+
+
+def test_what_was_not_let_out_says_so_on_its_pages(site, services, package):
+    from dam.enrich import contracts
+
+    contracts.fill(services, version_id=package["version_id"], values={"alt_text": ""}, person="libby")
+    contracts.check_for(services, stage="activate", version_ids=[package["version_id"]])
+    told = "did not let it out. Alt text is missing. Describe it for people who can&#39;t see it."
+    pages = (f"/assets/{package['asset_id']}", f"/packages/{package['package_id']}")
+    assert all(told in site("bea").get(page).text for page in pages)
+    contracts.fill(services, version_id=package["version_id"], values={"alt_text": "A cup"}, person="libby")
+    contracts.check_for(services, stage="activate", version_ids=[package["version_id"]])
+    assert not any("did not let it out" in site("bea").get(page).text for page in pages)
 
 
 @pytest.fixture

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 
 from dam.catalog.models import Batch, StageClaim
 from dam.errors import NotFound, Refused
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from dam.services import Services
+
+#: The stage that is told of a batch too, when creators must send a file again. It never takes the batch up.
+ASKING = "create_assets"
 
 
 def claim(services: Services, *, stage: str, key: str, run: str, take_over: bool = False) -> str:
@@ -36,6 +41,12 @@ def owner(services: Services, *, stage: str, key: str) -> str | None:
     """Return the run that claimed a stage's work on a key; None when nobody did."""
     with services.session() as session:
         return session.scalar(select(StageClaim.run).where(StageClaim.stage == stage, StageClaim.key == key))
+
+
+def let_go(session: Session, *, key: str) -> str | None:
+    """Let another run take up a batch; return the run that had it, None when nobody had."""
+    gone = delete(StageClaim).where(StageClaim.key == key, StageClaim.stage != ASKING).returning(StageClaim.run)
+    return session.scalars(gone).first()
 
 
 def check_drop(services: Services, *, batch_id: str, drop: str) -> None:

@@ -314,6 +314,23 @@ class BatchFile(Base):
     version: Mapped[Version | None] = relationship()
 
 
+class LateVersion(Base):
+    """A version that was released from quarantine by a later scan, until a run over its batch has handed it on."""
+
+    __tablename__ = "late_versions"
+    __table_args__ = (
+        CheckConstraint("closed_at IS NULL OR run IS NOT NULL", name="closed_by_a_run"),
+        Index("ix_late_versions_batch", "batch_id"),
+    )
+
+    version_id: Mapped[str] = mapped_column(ForeignKey("versions.id"), primary_key=True)
+    batch_id: Mapped[str] = mapped_column(ForeignKey("batches.id"))
+    after: Mapped[list[str]] = mapped_column(default=list)  # runs that had checked the batch; none: who has it will see
+    run: Mapped[str | None]  # the run that took it
+    released_at: Mapped[datetime] = mapped_column(default=utcnow)
+    closed_at: Mapped[datetime | None]
+
+
 class Asset(Base):
     """The thing with a name and a life. ``name`` is PROJECT_CLIENT of the naming convention."""
 

@@ -8,8 +8,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from dam.errors import BadInput
+from dam.renditions import recipes
 
 if TYPE_CHECKING:
+    from dam.renditions.recipes import Recipe
     from dam.services import Services
 
 
@@ -90,3 +92,17 @@ def load(services: Services) -> dict[str, OriginChannel | JsonChannel]:
             )
         channels[channel.name] = channel
     return channels
+
+
+def recipes_of(services: Services) -> dict[str, list[Recipe]]:
+    """Return by channel what its renditions are made by, which the rights policy must know.
+
+    A recipe that there is not is left out here; delivering says so.
+
+    :raises BadInput: a template or the recipes are wrong.
+    """
+    known = recipes.load(services)
+    return {
+        name: [known[recipe] for recipe in channel.recipes if recipe in known]
+        for name, channel in load(services).items()
+    }

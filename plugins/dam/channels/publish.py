@@ -33,8 +33,9 @@ from dam.catalog.models import (
     new_id,
     utcnow,
 )
-from dam.channels import JsonChannel, OriginChannel, Window, deliver
+from dam.channels import JsonChannel, OriginChannel, Window, deliver, recipes_of
 from dam.channels.wire import AGENT, ChannelRefused, Probe, Wait, probe_until
+from dam.enrich import contracts
 from dam.errors import DamError, NotFound, Refused
 from dam.review import packages
 from dam.rights import policy, risk
@@ -42,10 +43,12 @@ from dam.rights import policy, risk
 if TYPE_CHECKING:
     from sqlalchemy import Select
 
+    from dam.renditions.recipes import Recipe
     from dam.services import Services
     from dam.workflow import Risks
 
 ACTOR = "dam"  # who the audit trail names where no person acted
+CONTRACT = "activate"  # the stage whose contracts are asked before anything goes out
 
 
 class ApprovalVoid(Refused):
@@ -79,8 +82,9 @@ def plan(
     now: datetime | None = None,
     run: str | None = None,
 ) -> dict[str, Any]:
-    """Ask the rights policy for every approved version of a package and every channel it is meant for,
-    and schedule what is allowed. Run again, it answers the same publications.
+    """Ask the rights policy for every approved version of a package and every channel it is meant for, hold the
+    versions to their ``activate`` contract, and schedule what is allowed. Run again, it answers the same
+    publications.
 
     A version that another package's publication already brought to a channel keeps that publication.
 
@@ -98,7 +102,8 @@ def plan(
     now = now or utcnow()
     if (next_id := _void(services, package_id, run)) is not None:
         return {"publications": [], "refused": [], "void": True, "next_package_id": next_id}
-    templates = _templates(services)
+    templates, recipes = _templates(services), recipes_of(services)
+    lacks = _held_to_contract(services, package_id, now)
     rows: list[dict[str, Any]] = []
     with services.session() as session:
         own = session.get_one(Package, package_id).channels if channels is None else list(channels)
@@ -118,6 +123,8 @@ def plan(
                         template=templates.get(name),
                         channel=name,
                         territories=territories,
+                        lacks=lacks.get(version.id, []),
+                        recipes=recipes.get(name, []),
                         starts_at=max(now, not_before or now),
                         rules=services.workflow.policy.risks,
                         run=run,
@@ -129,6 +136,17 @@ def plan(
         "void": False,
         "next_package_id": None,
     }
+
+
+def _held_to_contract(services: Services, package_id: str, now: datetime) -> dict[str, list[str]]:
+    """Hold a package's versions to their ``activate`` contract, all at once; the result is kept row by row.
+
+    :returns: what is missing, as sentences by version id.
+    """
+    with services.session() as session:
+        version_ids = [version.id for version, _ in policy.package_versions(session, package_id)]
+    report = contracts.check_for(services, stage=CONTRACT, version_ids=version_ids, today=now.date())
+    return {version_id: [fault.sentences for fault in found] for version_id, found in report.incomplete.items()}
 
 
 def _templates(services: Services) -> dict[str, OriginChannel | JsonChannel]:
@@ -172,6 +190,8 @@ def _schedule(
     template: OriginChannel | JsonChannel | None,
     channel: str,
     territories: list[str],
+    lacks: list[str],
+    recipes: list[Recipe],
     starts_at: datetime,
     rules: Risks,
     run: str | None,
@@ -192,10 +212,17 @@ def _schedule(
     if reason := _superseded(session, version, channel):
         return _row(version, asset, channel, reason, found)
     starts_at = max([starts_at, *_campaign_start(asset.campaign, template.window)])
-    answer = policy.ask(session, version_id=version.id, channel=channel, territories=territories, on=starts_at.date())
+    answer = policy.ask(
+        session,
+        version_id=version.id,
+        channel=channel,
+        territories=territories,
+        on=starts_at.date(),
+        recipes=recipes,
+    )
     ends_at = _end(answer, asset.campaign, template.window)
-    if not answer.allowed:
-        return _row(version, asset, channel, answer.explanation, found)
+    if reasons := [*answer.reasons, *lacks]:
+        return _row(version, asset, channel, " ".join(reasons), found)
     if ends_at is not None and ends_at <= starts_at:
         return _row(version, asset, channel, f"The campaign was over on {policy.day(ends_at.date())}.", found)
     risks = risk.of(session, asset=asset, rules=rules, on=starts_at.date())
@@ -569,9 +596,13 @@ def _cleared(services: Services, publication_id: str, *, now: datetime) -> Origi
             channel=name,
             territories=policy.destinations(asset)[1],
             on=now.date(),
+            recipes=recipes_of(services).get(name, []),
         )
         if not answer.allowed:
             raise Refused(answer.explanation, where=where, remedy="Renew or widen the licence, or let it go.")
+        # the check that the newest plan made and kept: what was filled in since needs a new review, and so a new plan
+        if lacks := contracts.lacking(session, stage=CONTRACT, version_ids=[version.id]):
+            raise Refused(" ".join(lacks[version.id]), where=where, remedy="Then have it reviewed again.")
         ends_at = _end(answer, asset.campaign, channel.window)
         if publication.risks and publication.cleared_by is None:
             raise Refused(

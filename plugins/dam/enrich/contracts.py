@@ -31,8 +31,9 @@ from dam.catalog.models import (
 from dam.enrich import expectations, facts
 from dam.enrich.rights import grant_asset
 from dam.errors import BadInput, DamError, Fault, NotFound, Refused
+from dam.ingest import released
 from dam.taxonomy import sync_terms
-from dam.taxonomy.contracts import FACTS, Contract, Rule, choices, in_words
+from dam.taxonomy.contracts import FACTS, Contract, Rule, choices, in_words, label
 from dam.taxonomy.vocabulary import shown
 
 if TYPE_CHECKING:
@@ -52,6 +53,16 @@ class Finding(Fault):
 
     rule: str
     severity: str
+
+    @property
+    def sentences(self) -> str:
+        """What is wrong and how to mend it, as text for a person."""
+        return _sentences(self.as_dict())
+
+
+def _sentences(fault: dict[str, str]) -> str:
+    name = label(fault["field"])
+    return f"{name[0].upper()}{name[1:]} {fault['problem']} {fault['remedy']}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,45 +89,91 @@ def check(
     with services.session() as session:
         query = select(Version.id).where(Version.batch_id == batch_id, Version.state == VersionState.INGESTED)
         waiting = [found for found in session.scalars(query) if versions is None or found in versions]
-    report, results = _held_to(services, "ingest", waiting)
+    report, results = _held_to(services, "ingest", waiting, date.today())
     with services.session() as session:
-        batch = session.get(Batch, batch_id, with_for_update={"of": Batch})
-        if batch is None:
-            raise NotFound("there is no such batch", where=batch_id)
+        batch = _locked(session, batch_id)
         session.add_all(results)
-        if versions is not None:
-            return report
-        if batch.status != "done":
-            batch.status = "waiting" if report.incomplete else "ingesting"
-        audit.record(
-            session,
-            actor="airflow",
-            action="batch.checked",
-            subject_id=batch_id,
-            data={"complete": len(report.complete), "incomplete": sorted(report.incomplete)},
-            run=run,
-        )
+        if versions is None:
+            _note_checked(session, batch, report, run)
     return report
 
 
-def check_for(services: Services, *, stage: str, version_ids: Sequence[str], keep: bool = True) -> ContractReport:
+def hand_on(services: Services, *, batch_id: str, run: str | None = None) -> ContractReport:
+    """Hold to their contracts what a run is to hand on, for review or to the librarian.
+
+    The first run over a batch checks all of it, one after it only what was released from quarantine since
+    (:mod:`dam.ingest.released`), so that nothing is handed on twice.
+    """
+    with services.session() as session:
+        taken, late = released.take(session, _locked(session, batch_id), run)
+    report, results = _held_to(services, "ingest", taken, date.today())
+    with services.session() as session:
+        batch = _locked(session, batch_id)
+        session.add_all(results)
+        _note_checked(session, batch, report, run, late=late)
+    return report
+
+
+def _locked(session: Session, batch_id: str) -> Batch:
+    batch = session.get(Batch, batch_id, with_for_update={"of": Batch})
+    if batch is None:
+        raise NotFound("there is no such batch", where=batch_id)
+    return batch
+
+
+def _note_checked(
+    session: Session, batch: Batch, report: ContractReport, run: str | None, *, late: bool = False
+) -> None:
+    """Note what a check found. :param late: it was of late versions alone: others may wait for the librarian, too."""
+    if batch.status != "done" and (report.incomplete or not late):
+        batch.status = "waiting" if report.incomplete else "ingesting"
+    audit.record(
+        session,
+        actor="airflow",
+        action="batch.checked",
+        subject_id=batch.id,
+        data={"complete": len(report.complete), "incomplete": sorted(report.incomplete)},
+        run=run,
+    )
+
+
+def check_for(
+    services: Services, *, stage: str, version_ids: Sequence[str], keep: bool = True, today: date | None = None
+) -> ContractReport:
     """Hold any versions to the contracts of a stage, e.g. ``activate`` before anything of them is published.
 
     Versions of a kind that no contract of the stage names are complete.
 
-    :param keep: whether the result is kept row by row.
+    :param keep: whether the result is kept row by row. :param today: the day licences are counted from; the
+        default is today.
     """
-    report, results = _held_to(services, stage, version_ids)
+    report, results = _held_to(services, stage, version_ids, today or date.today())
     if keep:
         with services.session() as session:
             session.add_all(results)
     return report
 
 
-def _held_to(services: Services, stage: str, version_ids: Sequence[str]) -> tuple[ContractReport, list[ContractResult]]:
+def lacking(session: Session, *, stage: str, version_ids: Sequence[str]) -> dict[str, list[str]]:
+    """Return what the newest kept check of a stage found that holds versions up, as sentences by version id."""
+    newest = (
+        select(func.max(ContractResult.id))
+        .where(ContractResult.version_id.in_(version_ids), ContractResult.suite.startswith(f"{stage}/"))
+        .group_by(ContractResult.version_id)
+    )
+    results = select(ContractResult).where(ContractResult.id.in_(newest), ContractResult.complete.is_(False))
+    return {
+        result.version_id: [_sentences(fault) for fault in result.faults if fault["severity"] == "must"]
+        for result in session.scalars(results)
+    }
+
+
+def _held_to(
+    services: Services, stage: str, version_ids: Sequence[str], today: date
+) -> tuple[ContractReport, list[ContractResult]]:
     """Hold versions to the contracts of a stage; return the report, and a row to keep for each of them."""
     with services.session() as session:
-        rows = facts.rows(services, session, version_ids, today=date.today())
+        rows = facts.rows(services, session, version_ids, today=today)
         batches = dict(session.execute(select(Version.id, Version.batch_id).where(Version.id.in_(version_ids))).all())
     faults: dict[str, list[Finding]] = {row["version_id"]: [] for row in rows}
     suites: dict[str, str] = {}

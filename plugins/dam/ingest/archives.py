@@ -30,11 +30,10 @@ from dam.ingest import formats
 from dam.ingest.damage import AGAIN
 from dam.ingest.formats import Format, known
 from dam.ingest.inspection import CantCheck, Unusable
+from dam.ingest.unpacking import HARMLESS, Budget, TooMuch, check_overlap
 
 REMEDY = "Ask for the files themselves, or for a plain ZIP of them."
 _BLOCK = 1 << 20
-#: Highly packed is suspicious only beyond so many bytes: an empty picture packs well, too.
-_HARMLESS = 256 << 20
 #: What macOS and Windows leave in archives.
 _JUNK_FOLDERS, _JUNK = {"__MACOSX"}, {".DS_Store", "Thumbs.db", "desktop.ini"}
 
@@ -65,36 +64,14 @@ class Entry:
 
 
 @dataclass(slots=True)
-class _Budget:
-    """What unpacking may still cost, archives in archives included.
+class _Budget(Budget):
+    """What unpacking may still cost, archives in archives included. :param notes: for the batch's receipt."""
 
-    :param packed: length of the outermost archive in bytes.
-    """
-
-    limits: dict[str, Any]
-    packed: int
-    files: int = 0
-    bytes: int = 0
     notes: list[str] = field(default_factory=list)
 
-    def one_more(self) -> None:
-        """Count a file. :raises Unusable: there are too many."""
-        self.files += 1
-        if self.files > self.limits["archive_max_files"]:
-            _too_much(f"holds more than {self.limits['archive_max_files']:,} files")
 
-    def spend(self, count: int) -> None:
-        """Count unpacked bytes. :raises Unusable: there are too many, or too many for so small an archive."""
-        self.bytes += count
-        if self.bytes > self.limits["archive_max_bytes"]:
-            _too_much(f"unpacks to more than {self.limits['archive_max_bytes'] / 1e9:g} GB")
-        ratio = self.limits["archive_max_ratio"]
-        if self.bytes > _HARMLESS and self.bytes > ratio * self.packed:
-            _too_much(f"unpacks to more than {ratio:g} times its size: it is made to fill disks")
-
-
-class _TooMuch(Unusable):
-    """Not one bad file, but an archive made to fill disks: nothing of it is taken."""
+def _budget(path: Path, limits: dict[str, Any]) -> _Budget:
+    return _Budget(limits, path.stat().st_size, int(limits["archive_max_bytes"]), "The archive", REMEDY)
 
 
 def _refuse(what: str) -> None:
@@ -102,7 +79,7 @@ def _refuse(what: str) -> None:
 
 
 def _too_much(what: str) -> None:
-    raise _TooMuch(f"The archive {what}.", remedy=REMEDY)
+    raise TooMuch(f"The archive {what}.", remedy=REMEDY)
 
 
 @contextmanager
@@ -138,13 +115,13 @@ def entries(path: Path) -> list[Entry]:
 def check(path: Path, limits: dict[str, Any], name: str = "") -> list[str]:
     """Unpack an archive to nowhere, and archives in it as well.
 
-    :param limits: ``archive_max_files``, ``archive_max_bytes``, ``archive_max_ratio``, ``archive_max_depth``.
+    :param limits: ``archive_max_bytes``, ``archive_max_depth``, ``max_unpacked_files``, ``max_unpacked_ratio``.
     :param name: as it was sent.
     :returns: notes, e.g. what would be left out.
     :raises Unusable: it is a bomb, damaged, locked, or would write outside its folder.
     :raises CantCheck: nothing here opens this kind of archive.
     """
-    budget = _Budget(limits, path.stat().st_size)
+    budget = _budget(path, limits)
     _walk(path, name or path.name, budget, 1, None)
     return [f"{budget.files:,} files, {budget.bytes / 1e6:,.1f} MB unpacked.", *budget.notes]
 
@@ -165,7 +142,7 @@ def unpack(path: Path, folder: Path, limits: dict[str, Any], name: str = "") -> 
         fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name[:60]}-", dir=folder.parent))
         try:
             fresh.chmod(0o755)
-            _walk(path, name or path.name, _Budget(limits, path.stat().st_size), 1, fresh)
+            _walk(path, name or path.name, _budget(path, limits), 1, fresh)
             try:
                 fresh.rename(folder)
             except OSError:
@@ -174,21 +151,6 @@ def unpack(path: Path, folder: Path, limits: dict[str, Any], name: str = "") -> 
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     return sorted(file for file in folder.rglob("*") if file.is_file())
-
-
-def check_container(path: Path, limits: dict[str, Any]) -> None:
-    """Judge a ZIP that is a document by its table of contents: its parts are read one by one later.
-
-    No reader gets more out of an entry than the table says, so the table is enough.
-
-    :raises Unusable: its parts would take too much room.
-    """
-    with _plainly(), zipfile.ZipFile(path) as opened:
-        budget = _Budget(limits, path.stat().st_size)
-        _no_overlap(opened.infolist())
-        for entry in opened.infolist():
-            budget.one_more()
-            budget.spend(entry.file_size)
 
 
 # --------------------------------------------------------------------------------------------------- walk
@@ -200,7 +162,7 @@ def _walk(path: Path, name: str, budget: _Budget, depth: int, folder: Path | Non
         _too_much(f"holds archives in archives, {depth} deep")
     with _plainly():
         seen: set[str] = set()
-        most = budget.limits["archive_max_bytes"] + _HARMLESS
+        most = budget.most + HARMLESS
         for entry, opened in _open(path, formats.identify(path), name, most):
             if entry.kind == "folder":
                 budget.one_more()
@@ -240,7 +202,7 @@ def _take(stream: IO[bytes], entry: Entry, budget: _Budget, depth: int, folder: 
             return  # kept as it is: nothing here opens it
         try:
             _unpack_inner(target, entry.name, budget, depth + 1, folder is not None)
-        except _TooMuch:
+        except TooMuch:
             raise
         except BadInput as error:  # one bad file among others, whose turn at the gate comes
             budget.notes.append(f"“{entry.name}” was not unpacked: {error.what}")
@@ -310,7 +272,7 @@ def _open(path: Path, found: Format, name: str, most: int = _ENDLESS) -> _Opened
 def _zip(path: Path) -> _Opened:
     with zipfile.ZipFile(path) as opened:
         infos = opened.infolist()
-        _no_overlap(infos)
+        check_overlap(infos, what="The archive", remedy=REMEDY)
         for info in infos:
             if info.flag_bits & 1:
                 _refuse("is locked with a password")
@@ -321,15 +283,6 @@ def _zip(path: Path) -> _Opened:
             elif stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
                 kind = "device"
             yield Entry(_safe(_zip_name(info)), info.file_size, kind), cast("_Opener", partial(opened.open, info))
-
-
-def _no_overlap(infos: list[zipfile.ZipInfo]) -> None:
-    """Refuse entries that share their bytes, by which a small archive unpacks without end."""
-    end = 0
-    for info in sorted(infos, key=lambda info: info.header_offset):
-        if info.header_offset < end:
-            _too_much("has entries that overlap: it is made to fill disks")
-        end = info.header_offset + 30 + info.compress_size
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:

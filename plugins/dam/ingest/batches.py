@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from dam import audit
 from dam.catalog.models import Batch, BatchFile, Campaign, FileOutcome, new_id, utcnow
 from dam.errors import BadInput, NotFound
-from dam.ingest import cards, contents, drops, paperwork
+from dam.ingest import cards, contents, drops, paperwork, released
 from dam.ingest.contents import Contents
 
 if TYPE_CHECKING:
@@ -176,7 +176,8 @@ def close(services: Services, *, batch_id: str, run: str | None = None) -> dict[
     """Close a batch: its files leave the inbox once their copies were read back; return counts by outcome.
 
     A file that its sender overwrote after it was ingested is not the one in the library: it stays in the inbox,
-    with a note in the receipt.
+    with a note in the receipt. A run that took nothing but what was released late closes the batch only where the
+    run before it has done so; what was released since is left to the next one (:mod:`dam.ingest.released`).
 
     :raises BadInput: files are still pending; plan and ingest them first.
     :raises Corrupt: a copy in the library is not what was ingested; the batch stays open, and all files stay.
@@ -199,12 +200,20 @@ def _close(services: Services, batch_id: str, run: str | None) -> dict[str, int]
                 where=f"batch {batch_id}",
                 remedy="Run the ingest again; it goes on where it stopped.",
             )
-        kept = [(row, row.version.storage_uri) for row in rows if row.version]
+        kept = [(row, row.version.storage_uri) for row in rows if row.version and batch.done_at is None]
+        if batch.done_at is None and released.is_late(session, batch, run):
+            _settle(services, batch_id, run)
+            return {str(outcome): count for outcome, count in sorted(counts.items())}
     with services.storage.moving() as moving:
         stay = [row for row, copy in kept if not _leave(services, moving, contents.key_of(batch, row), row, copy)]
         _note_closed(services, batch_id, counts, stay, run)
     contents.file_away(services, batch_id=batch_id)
     return {str(outcome): count for outcome, count in sorted(counts.items())}
+
+
+def _settle(services: Services, batch_id: str, run: str | None) -> None:
+    with services.session() as session:
+        released.settle(session, _batch(session, batch_id, lock=True), run)
 
 
 def _leave(services: Services, moving: Moving, key: str, row: BatchFile, copy: str) -> bool:
@@ -229,9 +238,11 @@ def _note_closed(
         told["came_late"] = late
     with services.session() as session:
         batch = _batch(session, batch_id, lock=True)
+        released.settle(session, batch, run)
         if batch.status == "done":
             return
-        batch.status, batch.done_at = "done", utcnow()
+        batch.done_at = batch.done_at or utcnow()
+        released.close(session, batch, run)
         for row in session.scalars(select(BatchFile).where(BatchFile.id.in_([row.id for row in overwritten]))):
             row.notes = [*row.notes, OVERWRITTEN]
         audit.record(session, actor="airflow", action="batch.closed", subject_id=batch_id, data=told, run=run)

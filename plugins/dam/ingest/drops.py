@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from sqlalchemy import select
 
+from dam.catalog.claims import ASKING
 from dam.catalog.models import Batch, BatchFile, StageClaim, utcnow
 from dam.errors import BadInput, NotFound
-from dam.ingest import bags, checksums, paperwork
+from dam.ingest import bags, checksums, paperwork, released
 from dam.ingest.paperwork import BAG, BEGUN, CARD, MARKER, basename
 from dam.storage.keys import checked
 
@@ -44,7 +45,8 @@ def discover(services: Services) -> list[str]:
     """Return the drops in the inbox that wait for somebody to take them up, as locations.
 
     They are complete drops without a batch; drops whose batch no workflow has taken up, because whoever registered
-    it died before telling; and those with files to be set apart (:func:`set_apart`).
+    it died before telling; those with files to be set apart (:func:`set_apart`); and batches of which something was
+    released from quarantine since they were checked (:mod:`dam.ingest.released`), wherever they lie.
     """
     lying = _survey(services)
     with services.session() as session:
@@ -60,9 +62,8 @@ def discover(services: Services) -> list[str]:
         }
         untold = select(Batch.location).where(
             Batch.source != "cli",
-            Batch.status == "open",
-            Batch.location.startswith(DROPS, autoescape=True),
-            ~select(StageClaim.key).where(StageClaim.key == Batch.id).exists(),
+            ((Batch.status == "open") & Batch.location.startswith(DROPS, autoescape=True)) | released.untaken(),
+            ~select(StageClaim.key).where(StageClaim.key == Batch.id, StageClaim.stage != ASKING).exists(),
         )
         return sorted(found | set(session.scalars(untold)))
 

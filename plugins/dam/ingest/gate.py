@@ -45,7 +45,7 @@ from dam.catalog.models import (
     utcnow,
 )
 from dam.errors import BadInput, NotFound, Refused
-from dam.ingest import embedded, sandbox
+from dam.ingest import embedded, released, sandbox
 from dam.ingest.contents import key_of
 from dam.ingest.drops import filed_at
 from dam.ingest.inspection import Inspection
@@ -309,6 +309,8 @@ def _attempt(
             row.outcome, row.reason = FileOutcome.OPAQUE, "The file vanished from the inbox before it was read."
         row.seconds, row.done_at = round(time.monotonic() - begun - waited, 3), utcnow()
         _record(session, row, run)
+        if again and row.outcome in (FileOutcome.INGESTED, FileOutcome.NEW_VERSION):
+            released.note(session, row, run=run)
         return str(row.outcome)
 
 
@@ -529,6 +531,8 @@ def _accept(services: Services, session: Session, file: _File, seen: _Seen, run:
     from dam.enrich import rights, tags
     from dam.renditions import render
 
+    if file.waiting is not None:
+        released.lock(session, file.batch)
     name, filename, claimed = _names(file, seen)
     stored = services.storage.vault.put_content(file.path, sha256=file.sha256)
     asset, number = _asset(session, file.batch, name, seen.kind)

@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from dam.catalog.models import Batch, BatchFile, Campaign, FileOutcome, utcnow
 from dam.errors import BadInput
-from dam.ingest import batches, drops, gate, paperwork
+from dam.ingest import batches, drops, gate, paperwork, released
 from dam.ingest.drops import DROPS
 from dam.ingest.paperwork import BEGUN, CARD, MARKER, basename
 from dam.storage.folder import FolderStore
@@ -108,7 +108,7 @@ def take(services: Services, found: Found, sender: Sender, progress: Progress | 
 
     :raises BadInput: there is no such campaign, or no file can be read.
     """
-    from dam.enrich import contracts, tags
+    from dam.enrich import contracts
 
     progress = progress or Silent()
     _check_campaign(services, sender)
@@ -128,14 +128,44 @@ def take(services: Services, found: Found, sender: Sender, progress: Progress | 
         progress.begin("Through the gate", sum(map(len, chunks)))
         for chunk in chunks:
             gate.ingest_chunk(services, batch_id=batch_id, file_ids=chunk, told=lambda _file_id: progress.advance())
-        for chunk in tags.plan_later(services, batch_id=batch_id):
-            tags.tag_later(services, version_ids=chunk)
-        contracts.check(services, batch_id=batch_id)
-        batches.close(services, batch_id=batch_id)
+        _finish(services, batch_id)
+        _go_on(services)
     unreadable = [_unreadable(name, why) for name, why in found.unreadable.items()]
     rows = batches.receipt(services, batch_id=batch_id) + unreadable
     incomplete = len(contracts.missing(services, batch_id=batch_id))
     return Taken(batch_id, rows, incomplete, found.left_out)
+
+
+def _finish(services: Services, batch_id: str) -> None:
+    """Tag, check and close a batch that is through the gate."""
+    from dam.enrich import contracts, tags
+
+    for chunk in tags.plan_later(services, batch_id=batch_id):
+        tags.tag_later(services, version_ids=chunk)
+    contracts.hand_on(services, batch_id=batch_id)
+    batches.close(services, batch_id=batch_id)
+
+
+def rescan(services: Services) -> dict[str, int]:
+    """Scan what waits for that, and take in what is clean. What came through here is checked here, too.
+
+    Other batches are taken up again by their workflow.
+
+    :returns: counts by outcome. :raises Refused: the scanner does not answer.
+    """
+    try:
+        return gate.scan_again(services)
+    finally:
+        _go_on(services)
+
+
+def _go_on(services: Services) -> None:
+    """Finish batches of this machine again of which something was released since they were closed."""
+    query = select(Batch.id).where(Batch.source == "cli", Batch.done_at.is_not(None), released.waits())
+    with services.session() as session:
+        waiting = session.scalars(query.order_by(Batch.id)).all()
+    for batch_id in waiting:
+        _finish(services, batch_id)
 
 
 def watch(services: Services, folder: Path) -> Iterator[Found]:

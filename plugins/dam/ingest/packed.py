@@ -13,11 +13,8 @@ from typing import IO, Any
 
 from dam.ingest.damage import AGAIN, locked, refused, unusable
 from dam.ingest.inspection import Job, Unusable
+from dam.ingest.unpacking import check_table
 
-#: Most parts; real documents have some thousands.
-_PARTS = 100_000
-#: Below this size unpacked, a high ratio harms nobody.
-_HARMLESS = 50_000_000
 _BLOCK = 1 << 20
 #: A container may take so many seconds, and one more for so many bytes unpacked: its own size doesn't tell.
 _PATIENCE, _BYTES_A_SECOND = 60.0, 4_000_000
@@ -37,16 +34,7 @@ class Packed:
         self._check(archive.infolist(), job)
 
     def _check(self, infos: list[zipfile.ZipInfo], job: Job) -> None:
-        if len(infos) > _PARTS:
-            raise Unusable(f"{self.what} has {len(infos):,} parts.", remedy=f"At most {_PARTS:,} are accepted.")
-        total = sum(info.file_size for info in infos)
-        packed = max(1, sum(info.compress_size for info in infos))
-        most, ratio = int(job.limits["max_unpacked_bytes"]), float(job.limits["max_unpacked_ratio"])
-        if total > most or (total > _HARMLESS and total > ratio * packed):
-            raise Unusable(
-                f"{self.what} claims to grow from {packed:,} to {total:,} bytes when it is unpacked.",
-                remedy="It may be made to harm; ask for another one.",
-            )
+        total = check_table(infos, job.limits, packed=job.path.stat().st_size, what=self.what)
         job.more_time(_PATIENCE + total / _BYTES_A_SECOND)
         seen: set[str] = set()
         for info in infos:

@@ -81,6 +81,13 @@ class Recipe(_Data):
         """File name extension of what it makes, with its dot."""
         return ".jpg" if self.encode.format == "jpeg" else f".{self.encode.format}"
 
+    def cuts(self, width: int | None, height: int | None) -> bool:
+        """Return whether it leaves something of a picture of this shape out; a smaller one or another format doesn't.
+
+        :param width: of the upright picture in pixels; None when it isn't known, which counts as any shape.
+        """
+        return self.fit == "crop" and (not width or not height or width * self.height != height * self.width)
+
     def fingerprint(self, recipes: dict[str, Recipe]) -> dict[str, Any]:
         """Return everything that changes the bytes, as JSON-able data: not the name, not the title.
 

@@ -233,6 +233,7 @@ def _over(services: Services, session: Session, publication: Publication, today:
         channel=publication.channel,
         territories=policy.destinations(asset)[1],
         on=today,
+        recipes=channels.recipes_of(services).get(publication.channel, ()),
     )
     if not answer.allowed:
         return answer.explanation

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, selectinload
 
+from dam import channels
 from dam.catalog.models import (
     Asset,
     Campaign,
@@ -33,6 +34,9 @@ from dam.catalog.models import (
 from dam.errors import NotFound
 
 if TYPE_CHECKING:
+    from sqlalchemy import Select
+
+    from dam.renditions.recipes import Recipe
     from dam.services import Services
 
 ANYWHERE = "*"
@@ -80,6 +84,7 @@ def ask(
     territories: Sequence[str],
     on: date,
     actions: Sequence[str] = ("distribute",),
+    recipes: Iterable[Recipe] = (),
 ) -> Answer:
     """Ask whether a version may be used on a channel, in all of these territories, on a day.
 
@@ -88,6 +93,7 @@ def ask(
     :param on: the day of use.
     :param actions: what is to be done, in ODRL's words: ``distribute``; ``modify`` when it is cut or recoloured;
         ``derive`` when it becomes part of something else.
+    :param recipes: what the channel's renditions are made by; those that cut the picture ask for ``modify``, too.
     :raises NotFound: there is no such version.
     """
     version = session.get(Version, version_id)
@@ -108,24 +114,38 @@ def ask(
         territories=territories,
         on=on,
         actions=actions,
+        cut_by=_cutting(version, recipes),
         elsewhere=_elsewhere(session, version, channel) if any(grant.max_count for grant in grants) else 0,
         credit=(version.description and (version.description.credit_line or version.description.creator)) or "",
     )
     return judge(grants, use)
 
 
+def _cutting(version: Version, recipes: Iterable[Recipe]) -> list[str]:
+    """Return the names of the recipes that cut a version; what is no picture goes out as it is."""
+    if not version.media_type.startswith("image/"):
+        return []
+    return [recipe.name for recipe in recipes if recipe.cuts(version.width, version.height)]
+
+
+def places(session: Session, asset_id: str) -> int:
+    """Count the places an asset is or was published at, each version's place on each channel one."""
+    return session.scalar(_places(asset_id)) or 0
+
+
+def _places(asset_id: str | None) -> Select[int]:
+    return (
+        select(func.count(Publication.id))
+        .join(Version, Version.id == Publication.version_id)
+        .where(Version.asset_id == asset_id)
+        .where(Publication.status.in_([PublicationStatus.LIVE, PublicationStatus.WITHDRAWN]))
+    )
+
+
 def _elsewhere(session: Session, version: Version, channel: str) -> int:
     """Count the places an asset is or was published at, this version's place on this channel left out."""
     here = (Publication.version_id == version.id) & (Publication.channel == channel)
-    return (
-        session.scalar(
-            select(func.count(Publication.id))
-            .join(Version, Version.id == Publication.version_id)
-            .where(Version.asset_id == version.asset_id, ~here)
-            .where(Publication.status.in_([PublicationStatus.LIVE, PublicationStatus.WITHDRAWN]))
-        )
-        or 0
-    )
+    return session.scalar(_places(version.asset_id).where(~here)) or 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +153,8 @@ class Use:
     """One use that the policy is asked about; see :func:`ask`.
 
     :param name: the asset's, for the sentences. :param elsewhere: at how many other places it is or was published.
-    :param credit: the line it is credited with; empty when there is none.
+    :param credit: the line it is credited with; empty when there is none. :param cut_by: the recipes that cut it,
+        which asks for ``modify`` beside the actions.
     """
 
     name: str
@@ -143,6 +164,7 @@ class Use:
     actions: Sequence[str] = ("distribute",)
     elsewhere: int = 0
     credit: str = ""
+    cut_by: Sequence[str] = ()
 
 
 def judge(grants: Sequence[Grant], use: Use) -> Answer:
@@ -176,9 +198,9 @@ def _duties(grant: Grant, use: Use) -> Iterable[str]:
 def _refusals(grant: Grant, use: Use) -> Iterable[str]:
     yield from _bounds(grant, use)
     licence = f"The licence {grant.licence.reference} from {grant.licence.holder}"
-    for action in use.actions:
+    for action in dict.fromkeys([*use.actions, *(["modify"] if use.cut_by else [])]):
         if not {ANYWHERE, action} & set(grant.permissions):
-            yield f"{licence} does not permit {_DEEDS.get(action, action)}."
+            yield f"{licence} does not permit {_DEEDS.get(action, action)}{_cause(action, use)}."
     if grant.max_count is not None and use.elsewhere >= grant.max_count:
         places = "one place" if grant.max_count == 1 else f"{grant.max_count} places"
         yield f"{licence} is for {places}, and {use.name} is or was at {use.elsewhere}."
@@ -187,6 +209,14 @@ def _refusals(grant: Grant, use: Use) -> Iterable[str]:
     for release in ("model", "property"):
         if getattr(grant, f"{release}_release") not in ("signed", "not_needed"):
             yield f"The {release} release for {use.name} is missing under {licence[0].lower()}{licence[1:]}."
+
+
+def _cause(action: str, use: Use) -> str:
+    """Return which recipes of the channel make an action necessary, as the end of a sentence."""
+    if action != "modify" or not use.cut_by:
+        return ""
+    one = len(use.cut_by) == 1
+    return f", which the recipe{'' if one else 's'} {_listed(use.cut_by)} of {use.channel} {'does' if one else 'do'}"
 
 
 def _bounds(grant: Grant, use: Use) -> Iterable[str]:
@@ -213,6 +243,7 @@ def ask_package(services: Services, *, package_id: str, on: date | None = None) 
         ends_on}``, in the order of asset names and channels.
     :raises NotFound: there is no such package.
     """
+    recipes = channels.recipes_of(services)
     with services.session() as session:
         package = session.get(Package, package_id)
         if package is None:
@@ -227,6 +258,7 @@ def ask_package(services: Services, *, package_id: str, on: date | None = None) 
                     channel=channel,
                     territories=territories,
                     on=on or datetime.now(UTC).date(),
+                    recipes=recipes.get(channel, ()),
                 )
                 rows.append(
                     {

@@ -15,6 +15,12 @@ TERMS = (
 )  # fmt: skip
 #: States of a release, the strictest last.
 RELEASES = ("not_needed", "signed", "missing")
+#: What ODRL's permissions and duties say, in plain words.
+DEEDS = {"distribute": "publish it", "modify": "cut or recolour it", "derive": "make something else of it"}
+OWED = {
+    "attribute": "credit its maker", "inform": "tell the holder of each use", "compensate": "pay for each use",
+    "obtainConsent": "ask before each use",
+}  # fmt: skip
 
 
 def of(grant: Grant) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from dam.taxonomy.taggers import TaggersData
 from dam.taxonomy.vocabulary import Language, TermData, Vocabulary
 
 __all__ = [
-    "Contract", "FieldData", "LicenceData", "Limits", "MetadataSchema", "RightsData", "Rule", "TaggersData",
+    "Contract", "FieldData", "LicenceData", "Limits", "MetadataSchema", "RightsData", "TaggersData",
     "Taxonomy", "TermData", "Vocabulary", "sync_terms",
 ]  # fmt: skip
 
@@ -67,9 +67,7 @@ class Limits(_Strict):
     max_seconds: float = Field(gt=0)
     max_bytes: int = Field(gt=0)
     decoder_bytes: int = Field(gt=0)
-    archive_max_files: int = Field(gt=0)
     archive_max_bytes: int = Field(gt=0)
-    archive_max_ratio: float = Field(gt=1)
     archive_max_depth: int = Field(ge=1, le=10)
     unscanned: Literal["pass", "block"]
     scan_max_bytes: int = Field(ge=0)
@@ -78,6 +76,7 @@ class Limits(_Strict):
     max_text: int = Field(ge=0, le=300_000)
     max_drawing_bytes: int = Field(gt=0)
     max_drawing_px: float = Field(gt=0)
+    max_unpacked_files: int = Field(gt=0)
     max_unpacked_bytes: int = Field(gt=0)
     max_unpacked_ratio: float = Field(ge=1)
     max_faces: int = Field(gt=0)

@@ -11,8 +11,10 @@ checksum that the sender promised finds that.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,8 @@ def inspect(job: Job, found: Format) -> Inspection:
     told.pixel_hash = source.pixel_hash
     told.technical = _technical(source) | told.technical
     told.embedded = embedded.read(job.path)
+    if dots := _dots_per_inch(job.path, source.header, told.embedded):
+        told.technical["dots_per_inch"] = dots
     return told
 
 
@@ -195,7 +199,6 @@ def _technical(source: _Proved) -> dict[str, Any]:
         "bits": _DEPTHS.get(header.format, 0),
         "colour_space": header.interpretation,
         "has_alpha": bool(header.hasalpha()),
-        "dots_per_inch": round(header.xres * 25.4),
         "pages": source.pages,
         "orientation": source.orientation,
     }
@@ -204,6 +207,30 @@ def _technical(source: _Proved) -> dict[str, Any]:
         known["icc_sha256"] = hashlib.sha256(profile).hexdigest()
         known["icc_name"] = _icc_name(profile)
     return known
+
+
+#: EXIF's ResolutionUnit in inches: 2 is the inch, 3 the centimetre.
+_UNITS = {"2": 1.0, "3": 2.54}
+
+
+def _dots_per_inch(path: Path, header: pyvips.Image, said: dict[str, Any]) -> int | None:
+    """Return the resolution that a file states. Where it states none, libvips answers 72 or 25.4 all the same.
+
+    :param said: its embedded metadata; EXIF goes before the container, as everywhere.
+    """
+    unit = _UNITS.get(str(said.get("Exif.Image.ResolutionUnit")))
+    if unit is not None:
+        with contextlib.suppress(ValueError, ZeroDivisionError):
+            return round(float(Fraction(str(said.get("Exif.Image.XResolution")))) * unit) or None
+    loader = str(header.get("vips-loader")) if header.get_typeof("vips-loader") else ""
+    if header.get_typeof("resolution-unit") and loader.startswith(("jpeg", "tiff")):
+        return round(header.xres * 25.4) or None
+    if loader.startswith("png"):
+        from PIL import Image
+
+        with Image.open(path) as opened:
+            return round(opened.info.get("dpi", (0, 0))[0]) or None
+    return None
 
 
 def _icc_name(profile: bytes) -> str | None:

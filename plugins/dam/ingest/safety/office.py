@@ -20,13 +20,13 @@ from defusedxml import ElementTree
 from defusedxml.common import DefusedXmlException
 
 from dam.errors import DamError
-from dam.ingest import archives
 from dam.ingest.content import Content
 from dam.ingest.damage import AGAIN
 from dam.ingest.formats import Format, known
 from dam.ingest.formats import text as texts
 from dam.ingest.inspection import Unusable
 from dam.ingest.safety.programs import is_program
+from dam.ingest.unpacking import check_table
 
 REMEDY = "Ask for it without, or as a PDF."
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -45,7 +45,8 @@ def check(content: Content, found: Format, limits: dict[str, Any]) -> list[str]:
     if content.head.startswith(_OLE):
         _compound(content.path)
         return []
-    archives.check_container(content.path, limits)
+    with _readable(), zipfile.ZipFile(content.path) as opened:
+        check_table(opened.infolist(), limits, packed=content.path.stat().st_size, what="The document")
     return _package(content.path, 0)
 
 
