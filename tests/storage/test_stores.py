@@ -157,6 +157,23 @@ def test_a_put_that_dies_leaves_what_was_there(storage):
     assert [entry.key for entry in storage.reports.list()] == ["r.json"]
 
 
+def test_what_is_staged_is_kept_as_content_or_leaves_nothing(storage):
+    sha256 = hashlib.sha256(b"staged").hexdigest()
+    with storage.vault.staging() as staged:
+        staged.write(b"staged")
+        staged.flush()
+        assert Path(staged.name).read_bytes() == b"staged"
+        assert list(storage.vault.list()) == []
+    assert not Path(staged.name).exists()
+    for _ in range(2):  # the second finds it there
+        with storage.vault.staging() as staged:
+            staged.write(b"staged")
+            stored = storage.vault.keep(staged, sha256=sha256)
+        assert stored == storage.vault.put_content(b"staged")
+        assert not Path(staged.name).exists()
+    assert [entry.key for entry in storage.vault.list()] == [f"{sha256[:2]}/{sha256[2:4]}/{sha256}"]
+
+
 def test_content_that_rotted_where_it_is_kept_is_put_again(storage):
     stored = storage.vault.put_content(b"original")
     _, key = storage.resolve(stored.uri)

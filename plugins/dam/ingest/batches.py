@@ -200,12 +200,14 @@ def _close(services: Services, batch_id: str, run: str | None) -> dict[str, int]
                 where=f"batch {batch_id}",
                 remedy="Run the ingest again; it goes on where it stopped.",
             )
-        kept = [(row, row.version.storage_uri) for row in rows if row.version and batch.done_at is None]
+        kept = [(row, row.version.storage_uri) for row in rows if row.version]
         if batch.done_at is None and released.is_late(session, batch, run):
             _settle(services, batch_id, run)
             return {str(outcome): count for outcome, count in sorted(counts.items())}
     with services.storage.moving() as moving:
         stay = [row for row, copy in kept if not _leave(services, moving, contents.key_of(batch, row), row, copy)]
+        if batch.done_at is not None:
+            stay = []  # another file of that name came since: it is a batch of its own
         _note_closed(services, batch_id, counts, stay, run)
     contents.file_away(services, batch_id=batch_id)
     return {str(outcome): count for outcome, count in sorted(counts.items())}

@@ -10,7 +10,6 @@ one batch never take the same file.
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
@@ -61,8 +60,6 @@ if TYPE_CHECKING:
 
 
 _LOCK = 7_316_420_003  # pg_advisory_lock: one look for near-duplicates at a time
-#: Files up to so many bytes are read into memory once; larger ones are read from disk.
-IN_MEMORY = 256_000_000
 _BLOCK = 1 << 20
 #: A longer XMP sidecar is not read.
 SIDECAR = 16_000_000
@@ -79,19 +76,24 @@ _BEFORE = Scan(NOT_SCANNED, "set aside before it was scanned")
 class _File:
     """One file on its way through the gate.
 
-    :param path: of its bytes, valid until the gate is done with it. :param digests: hex, by algorithm.
+    :param staged: its bytes, on their way into the vault. :param digests: hex, by algorithm.
     :param waiting: the version of these bytes that was set aside until it is scanned.
     :param twins: names that several files of the batch have.
     """
 
     row: BatchFile
     batch: Batch
-    path: Path
+    staged: BinaryIO
     digests: dict[str, str]
     twins: frozenset[str] = frozenset()
     notes: list[str] = field(default_factory=list)
     scan: Scan = _BEFORE
     waiting: Version | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where its bytes are, until the gate is done with it."""
+        return Path(self.staged.name)
 
     @property
     def sha256(self) -> str:
@@ -296,9 +298,12 @@ def _attempt(
         if again and row.version:
             store, key = services.storage.resolve(row.version.storage_uri)
         try:
-            with _read_once(store, key, set(row.promised)) as (path, digests), sandbox.scratch() as scratch:
-                row.sha256, row.bytes = digests["sha256"], path.stat().st_size
-                file = _File(row, batch, path, digests, twins, list(row.notes))
+            with (
+                _read_once(services, store, key, set(row.promised)) as (staged, digests),
+                sandbox.scratch() as scratch,
+            ):
+                row.sha256, row.bytes = digests["sha256"], staged.tell()
+                file = _File(row, batch, staged, digests, twins, list(row.notes))
                 found = _look_into(services, session, file, scratch)
                 looked = time.monotonic()
                 yield
@@ -335,33 +340,22 @@ def _record(session: Session, row: BatchFile, run: str | None) -> None:
 
 
 @contextmanager
-def _read_once(store: Store, key: str, promised: set[str]) -> Iterator[tuple[Path, dict[str, str]]]:
-    """Read a file from its store, once, and give a path to its bytes and their digests by algorithm.
+def _read_once(
+    services: Services, store: Store, key: str, promised: set[str]
+) -> Iterator[tuple[BinaryIO, dict[str, str]]]:
+    """Read a file from its store, once, into the vault's antechamber; give it and its digests by algorithm.
 
     :param promised: algorithms beside SHA-256 that the sender promised a digest in.
     """
     digests = {name: hashlib.new(name, usedforsecurity=name.startswith("sha")) for name in {"sha256", *promised}}
-
-    def read(stream: BinaryIO, into: BinaryIO | None = None) -> dict[str, str]:
-        while block := stream.read(_BLOCK):
-            for digest in digests.values():
-                digest.update(block)
-            if into is not None:
-                into.write(block)
-        return {name: digest.hexdigest() for name, digest in digests.items()}
-
-    if store.size(key) > IN_MEMORY:
-        with store.local(key) as path:
-            with path.open("rb") as file:
-                found = read(file)
-            yield path, found
-        return
-    # a nameless file in memory: the decoding process opens it by our number of it, nothing is read again
-    with open(os.memfd_create("file"), "wb") as memory:  # noqa: PTH123 - it has no path of its own
+    with services.storage.vault.staging() as staged:
         with store.open(key) as stream:
-            found = read(stream, memory)
-        memory.flush()
-        yield Path(f"/proc/{os.getpid()}/fd/{memory.fileno()}"), found
+            while block := stream.read(_BLOCK):
+                for digest in digests.values():
+                    digest.update(block)
+                staged.write(block)
+        staged.flush()
+        yield staged, {name: digest.hexdigest() for name, digest in digests.items()}
 
 
 def _look_into(services: Services, session: Session, file: _File, scratch: Path) -> Version | _Refusal | _Seen:
@@ -534,7 +528,7 @@ def _accept(services: Services, session: Session, file: _File, seen: _Seen, run:
     if file.waiting is not None:
         released.lock(session, file.batch)
     name, filename, claimed = _names(file, seen)
-    stored = services.storage.vault.put_content(file.path, sha256=file.sha256)
+    stored = services.storage.vault.keep(file.staged, sha256=file.sha256)
     asset, number = _asset(session, file.batch, name, seen.kind)
     if asset.kind != seen.kind:
         # a film of that name is no version of a picture: another contract holds, and another eye reviews it

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from dam.errors import NotFound
 from dam.storage.keys import checked
-from dam.storage.store import CHUNK, Entry, Source, Store, Stored, reading
+from dam.storage.store import CHUNK, Entry, Source, Store, Stored, content_key, reading
 
 #: Begins the names of files that are still being written; never listed.
 PARTIAL = ".part-"
@@ -60,6 +60,33 @@ class FolderStore(Store):
         with contextlib.suppress(FileNotFoundError):  # deleted meanwhile, its folder too: nothing is left to sync
             _sync_folder(target.parent)
         return Stored(self.uri(key), digest.hexdigest(), length)
+
+    @contextmanager
+    def staging(self) -> Iterator[BinaryIO]:
+        """Give a file in the folder itself, so that no byte of it moves when it is kept."""
+        handle, scratch = _scratch(self.root)
+        try:
+            with open(scratch, "wb", opener=lambda *_: handle) as staged:
+                yield staged
+        finally:
+            Path(scratch).unlink(missing_ok=True)
+
+    def keep(self, staged: BinaryIO, *, sha256: str) -> Stored:
+        """Rename the file; what was written is what was hashed on the way, and is read back by whoever needs proof."""
+        key, length = content_key(sha256), staged.tell()
+        if self.holds(key, sha256):
+            return Stored(self.uri(key), sha256, length)
+        staged.flush()
+        os.fsync(staged.fileno())
+        os.fchmod(staged.fileno(), 0o644)
+        target = self._path(key)
+        for _ in range(TRIES):  # a delete may remove the folder while it is empty
+            with contextlib.suppress(FileNotFoundError):
+                _make(target.parent)
+                Path(staged.name).replace(target)
+                _sync_folder(target.parent)
+                return Stored(self.uri(key), sha256, length)
+        raise OSError(f"the folder {target.parent} is removed again and again")
 
     def open(self, key: str, *, start: int = 0) -> BinaryIO:
         """Open the file."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from dam.errors import DamError, NotFound
 
@@ -156,7 +157,7 @@ class Store(ABC):
             length = source.stat().st_size
         else:
             return self.put_content(source.read(), suffix=suffix, sha256=sha256)
-        key = f"{sha256[:2]}/{sha256[2:4]}/{sha256}{suffix}"
+        key = content_key(sha256) + suffix
         if self.holds(key, sha256):
             return Stored(self.uri(key), sha256, length)
         stored = self.put(key, source)
@@ -164,3 +165,22 @@ class Store(ABC):
             self.delete(key)
             raise Corrupt("the file changed while it was being stored", where=self.uri(key))
         return stored
+
+    @contextmanager
+    def staging(self) -> Iterator[BinaryIO]:
+        """Give a file, with a ``name``, that is filled on the way into this store; see :meth:`keep`."""
+        with tempfile.NamedTemporaryFile(prefix="dam-staged-") as staged:
+            yield cast(BinaryIO, staged)
+
+    def keep(self, staged: BinaryIO, *, sha256: str) -> Stored:
+        """Store what was written to a :meth:`staging` file, as :meth:`put_content` does; it is not to be used again.
+
+        :param sha256: of what was written, hex. :raises Corrupt: that is not what was written.
+        """
+        staged.flush()
+        return self.put_content(Path(staged.name), sha256=sha256)
+
+
+def content_key(sha256: str) -> str:
+    """Return the key of content: ``ab/cd/<sha256>``."""
+    return f"{sha256[:2]}/{sha256[2:4]}/{sha256}"
