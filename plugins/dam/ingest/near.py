@@ -224,9 +224,7 @@ def _link_fingerprints(session: Session, version: Version) -> None:
         return
     for other_id, alike in alike_prints(session, prints, mine, asset_id=str(version.asset_id), version_id=version.id):
         _keep(session, version, other_id, **alike)
-    session.execute(
-        insert(FingerprintMark).on_conflict_do_nothing(), [{"mark": mark, "version_id": version.id} for mark in mine]
-    )
+    keep_marks(session, version.id, mine)
 
 
 #: A mark that few have says more than one that many have.
@@ -262,6 +260,13 @@ def alike_prints(
     rows = session.execute(_CANDIDATES, asked).all()
     found = [(row.id, prints.like(Fingerprints.of(row.fingerprints, row.step))) for row in rows]
     return [(other_id, alike) for other_id, alike in found if alike is not None]
+
+
+def keep_marks(session: Session, version_id: str, mine: list[int]) -> None:
+    """Let a version be found by its marks."""
+    session.execute(
+        insert(FingerprintMark).on_conflict_do_nothing(), [{"mark": mark, "version_id": version_id} for mark in mine]
+    )
 
 
 def catch_up(services: Services, *, told: Callable[[int], None] | None = None) -> int:

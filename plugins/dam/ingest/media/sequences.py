@@ -68,7 +68,7 @@ def _shown(frames: NDArray[np.uint64], met: NDArray[np.bool_], every: int) -> tu
     return found
 
 
-def similarity(one: NDArray[Any], other: NDArray[Any], *, bits: int, blank: int | None = None) -> float:
+def similarity(one: NDArray[Any], other: NDArray[Any], *, bits: int, blank: int) -> float:
     """Return how alike two sequences are at the moment where they fit best, from 0 (unrelated) to 1 (the same).
 
     Unrelated items differ in half of their bits, so that is 0. What doesn't overlap counts as half unlike;
@@ -77,28 +77,29 @@ def similarity(one: NDArray[Any], other: NDArray[Any], *, bits: int, blank: int 
     :param one: unsigned integers. :param other: likewise. :param bits: of an item.
     :param blank: an item that stands for nothing; it matches no other and is not counted.
     """
-    if len(one) > len(other):
-        one, other = other, one
-    if min(_variety(one, blank), _variety(other, blank)) < FEWEST:
+    one, other = sorted((_told(one, blank), _told(other, blank)), key=len)
+    full = min(int((items != blank).sum()) for items in (one, other))
+    if min(len({*np.unique(items).tolist()} - {blank}) for items in (one, other)) < FEWEST:
         return 0.0
     least = (len(one) + 1) // 2
     shifts = range(least - len(one), len(other) - least + 1)
-    return max(_alike(one, other, shift, bits, blank) for shift in shifts)
+    return max(_alike(one, other, shift, full, bits, blank) for shift in shifts)
 
 
-def _variety(items: NDArray[Any], blank: int | None) -> int:
-    return len(set(np.unique(items).tolist()) - {blank})
+def _told(items: NDArray[Any], blank: int) -> NDArray[Any]:
+    """Return a sequence from the first to the last item that stands for something."""
+    told = np.flatnonzero(items != blank)
+    return items[told[0] : told[-1] + 1] if len(told) else items[:0]
 
 
-def _alike(one: NDArray[Any], other: NDArray[Any], shift: int, bits: int, blank: int | None) -> float:
-    """Compare with the first item of ``one`` laid on ``other[shift]``."""
+def _alike(one: NDArray[Any], other: NDArray[Any], shift: int, full: int, bits: int, blank: int) -> float:
+    """Compare with the first item of ``one`` laid on ``other[shift]``. :param full: so many items could tell most."""
     start, end = max(0, shift), min(len(other), shift + len(one))
     mine, theirs = one[start - shift : end - shift], other[start:end]
-    common = len(mine) / len(one)
-    if blank is not None:
-        told = (mine != blank) & (theirs != blank)
-        mine, theirs = mine[told], theirs[told]
-        if len(mine) < FEWEST:
-            return 0.0
+    told = (mine != blank) & (theirs != blank)
+    mine, theirs = mine[told], theirs[told]
+    common = len(mine) / full
+    if common < 0.5:
+        return 0.0
     wrong = float(np.bitwise_count(mine ^ theirs).mean()) / bits
     return max(0.0, 1 - 2 * wrong) * (1 + common) / 2
