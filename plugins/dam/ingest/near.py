@@ -9,7 +9,7 @@ Those that share most marks are compared in full.
 - Pictures are linked with pictures and with posters of films, by the picture.
 - Films are linked with films, by their key frames; never by poster or sound alone. Of two that are, it is told
   whether the sound is the same. Their cuts, and what is heard, help to find them.
-- Sounds are linked with sounds, by Chromaprint.
+- Sounds are linked with sounds, by Chromaprint; a film that is black all through counts as its sound.
 """
 
 from __future__ import annotations
@@ -134,8 +134,8 @@ def _masks(bits: int) -> list[int]:
 class Fingerprints:
     """What a film or a sound is found by.
 
-    :param key_frames: as ``Version.fingerprints`` keeps them; empty for a sound.
-    :param step: seconds from one to the next. :param cuts: likewise. :param chromaprint: likewise.
+    :param key_frames: as ``Version.fingerprints`` keeps them; empty for a sound. :param cuts: likewise.
+    :param step: seconds from one key frame to the next. :param chromaprint: as ``Version.fingerprints`` keeps it.
     """
 
     key_frames: Sequence[int] = ()
@@ -173,7 +173,7 @@ class Fingerprints:
         return shown
 
 
-_SPARSE = 1.0  # seconds between key frames: beyond, much may happen
+_SPARSE = 1.0  # seconds between key frames: when they stand further apart, much happens from one to the next
 # what a mark was made of; a film's sound finds films alone, or a song in many films would hide its own copies
 _FRAME, _SOUNDTRACK, _SOUND = 0, 1, 2
 _SAMPLE = {"key_frames": 32, "cuts": 64, "chromaprint": 64}  # marks of a version, at most
@@ -199,8 +199,7 @@ def marks(prints: Fingerprints) -> list[int]:
 
 def _pieces(hashes: Sequence[int]) -> NDArray[np.uint64]:
     """Return the thirds of hashes that show something, each with its place."""
-    array = np.array(hashes, np.int64).view(np.uint64)
-    array = array[array != sequences.BLANK]
+    array = sequences.seen(hashes)
     return np.concatenate(
         [
             (array >> np.uint64(shift)) & np.uint64((1 << width) - 1) | np.uint64(_FRAME << 40 | place << 32)

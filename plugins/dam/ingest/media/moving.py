@@ -171,7 +171,7 @@ class Shots:
     def begins(self, frame: VideoFrame) -> bool:
         """Tell whether a frame is the first one of another shot than the frame before; the very first is not."""
         plane = frame.planes[0]
-        rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
         luma, last = rows[::8, : plane.width : 8].astype(np.int16), self._last
         self._last = luma
         if last is None:

@@ -31,7 +31,7 @@ def of_key_frames(one: Sequence[int], other: Sequence[int], *, steps: tuple[floa
     :param one: perceptual hashes, as ``Version`` keeps them. :param other: likewise.
     :param steps: seconds from one key frame to the next, of each; of the denser film every nth is compared.
     """
-    first, second = (_seen(hashes) for hashes in (one, other))
+    first, second = (seen(hashes) for hashes in (one, other))
     if not len(first) or not len(second):
         return 0.0
     met = np.bitwise_count(first[:, None] ^ second[None, :]) <= ALIKE
@@ -44,10 +44,11 @@ def of_key_frames(one: Sequence[int], other: Sequence[int], *, steps: tuple[floa
     return min(shares)[0] if few else max(shares)[0]
 
 
-def _seen(hashes: Sequence[int]) -> NDArray[np.uint64]:
-    """Return the frames that show something."""
-    array = np.array(hashes, np.int64).view(np.uint64)
-    return array[array != BLANK]
+def seen(hashes: Sequence[int]) -> NDArray[np.uint64]:
+    """Return the perceptual hashes of frames that show something, unsigned."""
+    array: NDArray[np.uint64] = np.array(hashes, np.int64).view(np.uint64)
+    shown: NDArray[np.uint64] = array[array != BLANK]
+    return shown
 
 
 def _shown(frames: NDArray[np.uint64], met: NDArray[np.bool_], every: int) -> tuple[float, int]:
@@ -81,9 +82,13 @@ def similarity(one: NDArray[Any], other: NDArray[Any], *, bits: int, blank: int)
     full = min(int((items != blank).sum()) for items in (one, other))
     if min(len({*np.unique(items).tolist()} - {blank}) for items in (one, other)) < FEWEST:
         return 0.0
-    least = (len(one) + 1) // 2
-    shifts = range(least - len(one), len(other) - least + 1)
-    return max(_alike(one, other, shift, full, bits, blank) for shift in shifts)
+    told = (one != blank)[:, None] & (other != blank)[None, :]
+    counts = _diagonals(told)
+    wrong = _diagonals(np.where(told, np.bitwise_count(one[:, None] ^ other[None, :]), np.uint8(0)))
+    common = counts / full
+    alike = np.maximum(0, 1 - 2 * wrong / np.maximum(1, counts) / bits) * (1 + common) / 2
+    least = (len(one) + 1) // 2  # items that overlap, whether they tell something or not
+    return float(np.where(common >= 0.5, alike, 0)[least - 1 : len(alike) + 1 - least].max())
 
 
 def _told(items: NDArray[Any], blank: int) -> NDArray[Any]:
@@ -92,14 +97,12 @@ def _told(items: NDArray[Any], blank: int) -> NDArray[Any]:
     return items[told[0] : told[-1] + 1] if len(told) else items[:0]
 
 
-def _alike(one: NDArray[Any], other: NDArray[Any], shift: int, full: int, bits: int, blank: int) -> float:
-    """Compare with the first item of ``one`` laid on ``other[shift]``. :param full: so many items could tell most."""
-    start, end = max(0, shift), min(len(other), shift + len(one))
-    mine, theirs = one[start - shift : end - shift], other[start:end]
-    told = (mine != blank) & (theirs != blank)
-    mine, theirs = mine[told], theirs[told]
-    common = len(mine) / full
-    if common < 0.5:
-        return 0.0
-    wrong = float(np.bitwise_count(mine ^ theirs).mean()) / bits
-    return max(0.0, 1 - 2 * wrong) * (1 + common) / 2
+def _diagonals(matrix: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the sum of every diagonal, from the lower left corner on: one for every way to lay a row on a column."""
+    rows, columns = matrix.shape
+    wide = np.zeros((rows, rows + columns), matrix.dtype)
+    wide[:, :columns] = matrix[::-1]
+    # read with rows that are one shorter, each row begins one further to the right
+    slanted = wide.reshape(-1)[: rows * (rows + columns - 1)].reshape(rows, rows + columns - 1)
+    sums: NDArray[np.int64] = slanted.sum(axis=0, dtype=np.int64)
+    return sums
