@@ -166,7 +166,7 @@ class Shots:
 
     def __init__(self) -> None:
         self._last: NDArray[np.int16] | None = None
-        self._calm = 0.0
+        self._calm: float | None = None
 
     def begins(self, frame: VideoFrame) -> bool:
         """Tell whether a frame is the first one of another shot than the frame before; the very first is not."""
@@ -177,7 +177,8 @@ class Shots:
         if last is None:
             return False
         change = float(np.abs(luma - last).mean())
-        calm, self._calm = self._calm, 0.8 * self._calm + 0.2 * change
+        calm = change if self._calm is None else self._calm
+        self._calm = 0.8 * calm + 0.2 * change
         return change > max(_CUT, 3 * calm)
 
 
