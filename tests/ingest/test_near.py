@@ -19,6 +19,7 @@ import world
 from dam.catalog.models import FingerprintMark, NearDuplicate, Version
 from dam.cli import app
 from dam.ingest import batches, duplicates, gate, near
+from dam.ingest.media import sequences
 from dam.services import Services
 
 QUICK = {"deadline": "realtime", "cpu-used": "8"}
@@ -166,6 +167,19 @@ def test_a_picture_is_linked_with_the_poster_it_looks_like(services, tmp_path):
     [words] = found(services).values()
     assert words.startswith("same picture as the film's poster: ")
     assert not duplicates.pairs(services)["pairs"][0]["same_pixels"]
+
+
+def test_a_long_film_is_found_by_its_cuts_where_other_moments_of_it_are_kept(services, tmp_path):
+    """Key frames stand two seconds apart, and a copy that begins at another one shows no moment of the other's."""
+    film = films.write(tmp_path / "LONG_ACME_20270301_v01.mp4", seconds=262, size=(96, 54), rate=15, audio=None)
+    later = sliced(film, tmp_path / "LATER_ACME_20270301_v01.mkv", 1.5, size=(96, 54), rate=15)
+    world.ingest(services, world.drop(services, "drops/a", [film, later]))
+    with services.session() as session:
+        one, other = session.scalars(select(Version)).all()
+        assert one.technical["key_frame_seconds"] == other.technical["key_frame_seconds"] == 2
+        assert sequences.of_key_frames(one.fingerprints["key_frames"], other.fingerprints["key_frames"]) < 0.1
+    [words] = found(services).values()
+    assert words.startswith("same film: 9")
 
 
 def test_versions_of_one_asset_are_no_pair(services, made, tmp_path):

@@ -179,7 +179,7 @@ class Shots:
         change = float(np.abs(luma - last).mean())
         calm = change if self._calm is None else self._calm
         self._calm = 0.8 * calm + 0.2 * change
-        return change > max(_CUT, 3 * calm)
+        return change > max(_CUT, 2 * calm)
 
 
 class Film:
