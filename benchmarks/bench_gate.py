@@ -31,7 +31,7 @@ from sqlalchemy import text
 
 from dam.catalog import session as catalog
 from dam.demo import photos
-from dam.ingest import batches, gate
+from dam.ingest import batches, gate, near
 from dam.services import Services
 from dam.settings import Settings
 
@@ -107,15 +107,15 @@ def fill(services: Services, assets: int) -> None:
         connection.execute(text("VACUUM ANALYZE"))
 
 
-def near(services: Services, looked_up: int) -> float:
+def look_up(services: Services, count: int) -> float:
     """Return the seconds a file of looking up near-duplicates, in one batch."""
     with services.session() as session:
         hashes = session.execute(
-            text("SELECT id, asset_id, phash FROM versions WHERE id LIKE 'ver\\_%' LIMIT :n"), {"n": looked_up}
+            text("SELECT id, asset_id, phash FROM versions WHERE id LIKE 'ver\\_%' LIMIT :n"), {"n": count}
         ).all()
         began = time.perf_counter()
         for row in hashes:
-            gate.near_duplicates(session, phash=row.phash ^ 5, asset_id="none", version_id=row.id, bits=6)
+            near.near_duplicates(session, phash=row.phash ^ 5, asset_id="none", version_id=row.id, bits=6)
         return (time.perf_counter() - began) / len(hashes)
 
 
@@ -159,7 +159,7 @@ def main() -> None:
             full = [through_gate(services, files, f"full-{number}") for number in range(given.rounds)]
             slower = statistics.median(full) / statistics.median(ours)
             print(f"with {given.assets:,} assets more: {slower:.2f} x the time")
-            print(f"near-duplicates: {near(services, 200) * 1000:.2f} ms a file")
+            print(f"near-duplicates: {look_up(services, 200) * 1000:.2f} ms a file")
         services.engine.dispose()
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dam.commands import plainly, tags, taxonomy
+from dam.commands import duplicates, plainly, tags, taxonomy
 from dam.errors import BadInput, DamError, NotFound, Refused
 from dam.services import Services
 
@@ -29,6 +29,7 @@ rights_app = typer.Typer(no_args_is_help=True, help="What rights allow.")
 for name, part in (
     ("audit", audit_app),
     ("batch", batch_app),
+    ("duplicates", duplicates.app),
     ("hold", hold_app),
     ("rights", rights_app),
     ("tags", tags.app),

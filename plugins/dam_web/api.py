@@ -99,7 +99,7 @@ class Undo(BaseModel):
 
 
 class PairAnswer(BaseModel):
-    """What a librarian says of two versions that look alike; null asks again."""
+    """What a librarian says of two versions that are alike; null asks again."""
 
     answer: duplicates.Answer | None
 
@@ -147,7 +147,7 @@ def receipt(batch_id: str) -> list[dict[str, Any]]:
 def pairs(
     answered: bool = False, limit: Annotated[int, Field(ge=1, le=200)] = 25, offset: Annotated[int, Field(ge=0)] = 0
 ) -> dict[str, Any]:
-    """Return pairs that look alike."""
+    """Return pairs that look or sound alike."""
     return duplicates.pairs(services(), answered=answered, limit=limit, offset=offset)
 
 

@@ -187,7 +187,7 @@ def asset(request: Request, asset_id: str, person: Asking, merged: str = "") -> 
 
 @router.get("/duplicates")
 def all_duplicates(request: Request, person: Asking, answered: bool = False, page: int = 1) -> Response:
-    """Pairs that look alike, to be merged or told apart, and the newest merges."""
+    """Pairs that look or sound alike, to be merged or told apart, and the newest merges."""
     page = max(1, page)
     found = duplicates.pairs(services(), answered=answered, limit=PAIRS, offset=(page - 1) * PAIRS)
     return _page(

@@ -188,7 +188,7 @@ def _near(_services: Services, pair: NearDuplicate, own_id: str) -> dict[str, An
 
     session = object_session(pair)
     other_id = pair.other_id if pair.version_id == own_id else pair.version_id
-    other = session.get(Version, other_id) if session else None
+    other, own = (session.get(Version, version_id) if session else None for version_id in (other_id, own_id))
     if other is not None and other.merged_into_id is not None:
         return None
     return {
@@ -197,6 +197,8 @@ def _near(_services: Services, pair: NearDuplicate, own_id: str) -> dict[str, An
         "asset": other.asset.name if other and other.asset else None,
         "same_pixels": pair.same_pixels,
         "distance": pair.distance,
+        "by_sound": pair.distance is None and pair.key_frames is None,
+        "how": duplicates.how(pair, *(found.asset.kind for found in (other, own) if found and found.asset)),
     }
 
 

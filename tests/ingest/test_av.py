@@ -381,6 +381,26 @@ def test_the_same_film_encoded_again_is_found_by_its_key_frames(copies):
     assert alike("other") < 0.4
 
 
+def test_cuts_are_the_same_frames_wherever_a_film_begins(copies):
+    """A new picture every second: one cut each, and those of the trimmed film are among those of the whole."""
+    assert [len(copies[name]["cuts"]) for name in ("one", "again", "other", "trimmed")] == [11, 11, 11, 9]
+    for name in ("again", "trimmed"):
+        whole, part = sequences.seen(copies["one"]["cuts"]), sequences.seen(copies[name]["cuts"])
+        apart = np.bitwise_count(whole[-len(part) :] ^ part)
+        assert apart.max() <= 4, name
+    apart = np.bitwise_count(sequences.seen(copies["one"]["cuts"]) ^ sequences.seen(copies["other"]["cuts"]))
+    assert apart.min() > sequences.ALIKE
+
+
+def test_neither_noise_nor_a_fade_is_a_cut(tmp_path):
+    noise = [np.random.default_rng(at).integers(0, 255, (90, 160, 3), np.uint8) for at in range(50)]
+    [scene] = films.scenes(0.04, size=(160, 90))
+    fade = [np.uint8(scene * (at / 49)) for at in range(50)]
+    for name, frames in (("noise", noise), ("fade", fade)):
+        told = world.look(films.write(tmp_path / f"{name}.mp4", size=(160, 90), frames=frames))["told"]
+        assert told["cuts"] == [], name
+
+
 def test_the_same_sound_encoded_again_is_found_by_its_fingerprint(copies):
     def alike(name):
         return chromaprint.similarity(copies["one"]["chromaprint"], copies[name]["chromaprint"])

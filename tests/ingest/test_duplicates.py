@@ -817,6 +817,7 @@ def test_pairs_show_what_differs_the_same_pixels_first(services, tmp_path):
     assert told["total"] == 3
     top = told["pairs"][0]
     assert (top["same_pixels"], top["distance"], top["alike"]) == (True, 0, 1.0)
+    assert [pair["how"].partition(":")[0] for pair in told["pairs"]] == ["the same pixels", *["same picture"] * 2]
     assert [side["version_id"] for side in top["versions"]] == [first, second]
     differs = {row["field"]: row["values"] for row in top["differs"]}
     assert differs["title"] == ["A red cup", ""]
@@ -891,12 +892,19 @@ def test_another_kind_of_the_same_name_is_an_asset_of_its_own(services, tmp_path
     assert kinds == {"A_ACME": "video", "A_ACME-IMAGE": "image"}
 
 
-def test_how_alike_two_are_is_told_by_their_hashes():
-    one, other = Version(phash=-1), Version(phash=-2)
-    assert duplicates.alike(one, one) == 1
-    assert duplicates.alike(one, other) == 1 - 1 / 64
-    assert duplicates.alike(one, Version(phash=0)) == 0
-    assert duplicates.alike(one, Version()) is None
+def test_how_alike_two_are_is_told_by_what_they_have_most_in_common():
+    def told(*kinds, **known):
+        pair = NearDuplicate(**known)
+        return duplicates.alike(pair), duplicates.how(pair, *kinds)
+
+    assert told("image", "image", distance=0, same_pixels=True) == (1, "the same pixels")
+    assert told("image", "image", distance=1) == (1 - 1 / 64, "same picture: 1 of 64 bits differ")
+    assert told("video", "image", distance=2)[1] == "same picture as the film's poster: 2 of 64 bits differ"
+    assert told("video", "video", distance=2)[1] == "same poster: 2 of 64 bits differ"
+    assert told("video", "video", key_frames=0.949) == (0.949, "same film: 94 % of its key frames")
+    assert told("video", "video", key_frames=0.996, sound=0.97)[1].endswith(" 99 % of its key frames, same sound: 97 %")
+    assert told("video", "video", key_frames=1.0, sound=0.1) == (1, "same film: 100 % of its key frames, another sound")
+    assert told("audio", "audio", sound=0.97) == (0.97, "same sound: 97 %")
 
 
 def test_what_a_batch_waits_for_may_be_merged_away(services, tmp_path):

@@ -6,7 +6,7 @@ import itertools
 from contextlib import contextmanager
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
@@ -334,6 +334,7 @@ _STEPS = st.lists(
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=_STEPS, waits=st.booleans())
+@example(steps=[("take", 0), "release", "hear", ("close", 1), ("take", 0)], waits=True)
 def test_whatever_happens_when_each_version_is_handed_on_by_one_run(services, steps, waits):
     runs = _Runs(services, waits)
     for step in steps:

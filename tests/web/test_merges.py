@@ -7,6 +7,7 @@ import shutil
 import pyexiv2
 import pytest
 
+import films
 import world
 from dam.catalog.models import Publication, UsageFact, Version, utcnow
 from dam.ingest import batches
@@ -49,6 +50,25 @@ def test_the_page_shows_both_sides_and_what_differs(site, twins):
     assert not [
         word for word in ("data-keep", "data-answer", "data-undo") if word in site("vic").get("/duplicates").text
     ]
+
+
+def test_films_and_sounds_are_told_in_words(site, services, tmp_path):
+    song, name = films.music(6, seed=3), "{}_ACME_20270301_v01.{}"
+    first = films.write_wav(tmp_path / name.format("SONG", "wav"), song)
+    again = films.write(tmp_path / name.format("SONG-AGAIN", "mp3"), video=None, audio="libmp3lame", sound=song)
+    film = films.write(tmp_path / name.format("FILM", "mp4"), seconds=3)
+    small = films.reencoded(film, tmp_path / name.format("FILM-AGAIN", "webm"), scale=0.5)
+    batch_id = world.drop(services, "drops/a", [first, again, film, small])
+    world.ingest(services, batch_id)
+    page = site("libby").get("/duplicates").text
+    assert page.count('<article class="card pair"') == 2
+    assert '<span class="badge">same film: 100 % of its key frames, same sound: ' in page
+    assert '<span class="badge">same sound: ' in page
+    assert "None" not in page
+    assert "data-keep=" not in page, "nothing here can be merged without loss"
+    assets = {row["path"]: row["asset_id"] for row in batches.receipt(services, batch_id=batch_id)}
+    assert "Sounds like" in site("vic").get(f"/assets/{assets[first.name]}").text
+    assert "Looks like" in site("vic").get(f"/assets/{assets[small.name]}").text
 
 
 def test_a_merged_asset_leads_to_the_kept_one_which_says_so(site, twins):

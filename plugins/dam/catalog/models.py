@@ -389,7 +389,7 @@ class Version(Base):
                 text(f"((phash >> {shift}) & 65535)"),
                 postgresql_where=text("phash IS NOT NULL"),
             )
-            for shift in (0, 16, 32, 48)  # see dam.ingest.gate.near_duplicates
+            for shift in (0, 16, 32, 48)  # see dam.ingest.near.near_duplicates
         ),
         Index("ix_versions_state", "state", "state_changed_at"),
         Index("ix_versions_awaited", "created_at", postgresql_where=text("scan = 'awaited'")),
@@ -426,7 +426,7 @@ class Version(Base):
     seconds: Mapped[float | None]
     pixel_hash: Mapped[str | None] = mapped_column(String(32))  # XXH3 of the pixels: a hint, not an identity
     phash: Mapped[int | None] = mapped_column(BigInteger)  # 64 bits, signed as PostgreSQL stores it
-    fingerprints: Mapped[dict[str, Any]] = mapped_column(default=dict)  # key_frames, chromaprint
+    fingerprints: Mapped[dict[str, Any]] = mapped_column(default=dict)  # key_frames, cuts, chromaprint
     words: Mapped[str | None]  # text inside: pages, slides, drawings
     technical: Mapped[dict[str, Any]] = mapped_column(default=dict)
     embedded: Mapped[dict[str, Any]] = mapped_column(default=dict)
@@ -454,8 +454,20 @@ class LifecycleTransition(Base):
     to_state: Mapped[str] = mapped_column(primary_key=True)
 
 
+class FingerprintMark(Base):
+    """A number that a film's or a sound's fingerprints gave, by which its copies are found; see :mod:`dam.ingest.near`.
+
+    Versions that share some are candidates for near-duplicates, no more.
+    """
+
+    __tablename__ = "fingerprint_marks"
+
+    mark: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    version_id: Mapped[str] = mapped_column(ForeignKey("versions.id"), primary_key=True)
+
+
 class NearDuplicate(Base):
-    """Two versions that look alike: ``same_pixels`` or within ``distance`` bits of perceptual hash.
+    """Two versions that look or sound alike; ``distance``, ``key_frames`` and ``sound`` say how, None: not by that.
 
     ``answer`` is what a librarian said of them: ``different`` things, or ``both`` are kept. None: not asked yet.
     """
@@ -463,6 +475,8 @@ class NearDuplicate(Base):
     __tablename__ = "near_duplicates"
     __table_args__ = (
         CheckConstraint("version_id > other_id", name="ordered_pair"),
+        CheckConstraint("num_nonnulls(distance, key_frames, sound) > 0", name="alike_in_some_way"),
+        CheckConstraint("NOT same_pixels OR distance IS NOT NULL", name="same_pixels_have_a_distance"),
         CheckConstraint("answer IN ('different', 'both')", name="answer"),
         CheckConstraint(
             "(answer IS NULL) = (answered_by IS NULL) AND (answer IS NULL) = (answered_at IS NULL)",
@@ -472,8 +486,10 @@ class NearDuplicate(Base):
 
     version_id: Mapped[str] = mapped_column(ForeignKey("versions.id"), primary_key=True)
     other_id: Mapped[str] = mapped_column(ForeignKey("versions.id"), primary_key=True, index=True)
-    distance: Mapped[int]
+    distance: Mapped[int | None]  # bits of 64 in which the perceptual hashes differ; a film's is its poster's
     same_pixels: Mapped[bool] = mapped_column(default=False)
+    key_frames: Mapped[float | None]  # which part of a film's key frames the other one shows
+    sound: Mapped[float | None]  # how alike the sounds are, 1 the same
     found_at: Mapped[datetime] = mapped_column(default=utcnow)
     answer: Mapped[str | None]
     answered_by: Mapped[str | None]

@@ -1,4 +1,4 @@
-"""Pairs that look alike, for the librarian; and where a version's bytes came from, however often they came.
+"""Pairs that look or sound alike, for the librarian; and where a version's bytes came from, however often they came.
 
 The same bytes never make a second version: their provenance joins the first (:mod:`dam.ingest.gate`). The same
 pixels can be merged (:mod:`dam.ingest.merges`). What only looks alike is linked, and a librarian says whether both
@@ -7,6 +7,7 @@ are kept or whether they are different things; that answer is remembered.
 
 from __future__ import annotations
 
+from math import floor
 from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import Select, func, or_, select
@@ -27,7 +28,9 @@ from dam.catalog.models import (
     utcnow,
 )
 from dam.errors import BadInput, NotFound, Refused
+from dam.ingest.media import clock
 from dam.ingest.merges import MERGERS
+from dam.ingest.near import SAME_SOUND
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -39,27 +42,45 @@ ANSWERS: tuple[Answer, ...] = ("different", "both")
 _DESCRIBED = ("title", "description", "alt_text", "creator", "credit_line", "copyright_notice", "language")
 
 
-def alike(one: Version, other: Version) -> float | None:
-    """Return how alike two versions look, from 0 to 1, by their perceptual hashes; a video's is its poster's.
+def alike(pair: NearDuplicate) -> float:
+    """Return how alike two versions are, from 0 to 1, by that in which they are most."""
+    seen = None if pair.distance is None else 1 - pair.distance / 64
+    return max(share for share in (seen, pair.key_frames, pair.sound) if share is not None)
 
-    :returns: None where one has no such hash.
+
+def how(pair: NearDuplicate, *kinds: str) -> str:
+    """Return in words how two versions are alike, e.g. ``same film: 94 % of its key frames, same sound: 97 %``.
+
+    :param kinds: their assets' kinds.
     """
-    if one.phash is None or other.phash is None:
-        return None
-    return 1 - ((one.phash ^ other.phash) & (2**64 - 1)).bit_count() / 64
+    words = []
+    if pair.same_pixels:
+        words.append("the same pixels")
+    elif pair.distance is not None:
+        what = {0: "same picture", 1: "same picture as the film's poster"}.get(kinds.count("video"), "same poster")
+        words.append(f"{what}: {pair.distance} of 64 bits differ")
+    if pair.key_frames is not None:
+        words.append(f"same film: {_percent(pair.key_frames)} of its key frames")
+    if pair.sound is not None:
+        words.append(f"same sound: {_percent(pair.sound)}" if pair.sound >= SAME_SOUND else "another sound")
+    return ", ".join(words)
+
+
+def _percent(share: float) -> str:
+    return f"{floor(share * 100 + 1e-6)} %"  # 100 % is all of it
 
 
 # ------------------------------------------------------------------------------------------------- pairs
 
 
 def pairs(services: Services, *, answered: bool = False, limit: int = 25, offset: int = 0) -> dict[str, Any]:
-    """Return pairs that look alike: first those with the same pixels, then the nearest, then the newest.
+    """Return pairs that look or sound alike: first those with the same pixels, then the most alike, then the newest.
 
     A pair of which one is merged or destroyed is no pair any more.
 
     :param answered: those that a librarian answered, instead of those that wait.
     :returns: ``{"total", "pairs"}``; a pair is ``{"version_id", "other_id", "same_pixels", "distance", "alike",
-        "answer", "answered_by", "answered_at", "versions", "differs"}``; ``differs`` are rows of
+        "how", "answer", "answered_by", "answered_at", "versions", "differs"}``; ``differs`` are rows of
         ``{"field", "values"}``, in the order of ``versions``.
     """
     with services.session() as session:
@@ -68,7 +89,7 @@ def pairs(services: Services, *, answered: bool = False, limit: int = 25, offset
         found = session.scalars(
             query.order_by(
                 NearDuplicate.same_pixels.desc(),
-                NearDuplicate.distance,
+                func.greatest(1 - NearDuplicate.distance / 64.0, NearDuplicate.key_frames, NearDuplicate.sound).desc(),
                 NearDuplicate.found_at.desc(),
                 NearDuplicate.version_id,
                 NearDuplicate.other_id,
@@ -99,7 +120,8 @@ def _pair(session: Session, pair: NearDuplicate) -> dict[str, Any]:
         "other_id": pair.other_id,
         "same_pixels": pair.same_pixels,
         "distance": pair.distance,
-        "alike": alike(older, newer),
+        "alike": alike(pair),
+        "how": how(pair, *(version.asset.kind for version in (older, newer) if version.asset)),
         "answer": pair.answer,
         "answered_by": pair.answered_by,
         "answered_at": pair.answered_at.isoformat() if pair.answered_at else None,
@@ -122,7 +144,8 @@ def _side(session: Session, version: Version) -> dict[str, Any]:
         "campaign": (asset.campaign.name if asset and asset.campaign else "") or "none",
         "deliverable": (asset.deliverable.title if asset and asset.deliverable else "") or "none",
         "format": version.media_type,
-        "size": f"{version.width} × {version.height}, {version.bytes:,} bytes",
+        "size": (f"{version.width} × {version.height}, " if version.width else "") + f"{version.bytes:,} bytes",
+        "length": clock(version.seconds) if version.seconds else "",
         "colour": " ".join(
             str(version.technical[name]) for name in ("colour_space", "bits", "icc_name") if version.technical.get(name)
         ),

@@ -16,12 +16,11 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache, partial
-from itertools import combinations
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import joinedload
@@ -36,7 +35,6 @@ from dam.catalog.models import (
     Deliverable,
     Description,
     FileOutcome,
-    NearDuplicate,
     Tier,
     Version,
     VersionState,
@@ -44,7 +42,7 @@ from dam.catalog.models import (
     utcnow,
 )
 from dam.errors import BadInput, NotFound, Refused
-from dam.ingest import embedded, released, sandbox
+from dam.ingest import embedded, near, released, sandbox
 from dam.ingest.contents import key_of
 from dam.ingest.drops import filed_at
 from dam.ingest.inspection import Inspection
@@ -59,7 +57,6 @@ if TYPE_CHECKING:
     from dam.storage import Store
 
 
-_LOCK = 7_316_420_003  # pg_advisory_lock: one look for near-duplicates at a time
 _BLOCK = 1 << 20
 #: A longer XMP sidecar is not read.
 SIDECAR = 16_000_000
@@ -553,7 +550,7 @@ def _accept(services: Services, session: Session, file: _File, seen: _Seen, run:
     change_state(
         session, version, VersionState.INGESTED, actor="airflow", why=f"ingested from {file.row.path}", run=run
     )
-    if version.phash is not None:
+    if version.phash is not None or version.fingerprints:
         _link_near(services, session, version)
 
 
@@ -566,7 +563,9 @@ def _description(fields: dict[str, Any]) -> Description:
 
 def _version(file: _File, seen: _Seen, asset: Asset, number: int, filename: str, uri: str) -> Version:
     told = seen.told
-    fingerprints: dict[str, Any] = {"key_frames": told.key_frames, "chromaprint": told.chromaprint}
+    fingerprints: dict[str, Any] = {
+        "key_frames": told.key_frames, "cuts": told.cuts, "chromaprint": told.chromaprint,
+    }  # fmt: skip
     return Version(
         id=new_id("ver"),
         asset_id=asset.id,
@@ -659,60 +658,4 @@ def _named(session: Session, batch: Batch, name: str, kind: str) -> tuple[Asset,
 
 
 def _link_near(services: Services, session: Session, version: Version) -> None:
-    """Link a picture to those that look like it, other assets' only.
-
-    Workers take turns from here to the commit, so that of two alike at the same moment the second sees the
-    first.
-    """
-    session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-    found = near_duplicates(
-        session,
-        phash=int(version.phash or 0),
-        asset_id=str(version.asset_id),
-        version_id=version.id,
-        bits=services.taxonomy.limits.near_duplicate_bits,
-    )
-    for other, distance, other_hash in found:
-        later, earlier = max(version.id, other), min(version.id, other)
-        same = other_hash is not None and other_hash == version.pixel_hash
-        session.execute(
-            insert(NearDuplicate)
-            .values(version_id=later, other_id=earlier, distance=distance, same_pixels=same, found_at=utcnow())
-            .on_conflict_do_nothing()
-        )
-
-
-_NEAR = text("""
-    SELECT id, bit_count((phash # :phash)::bit(64)) AS distance, pixel_hash FROM versions
-    WHERE phash IS NOT NULL AND (
-        ((phash >> 0) & 65535) = ANY(:q0) OR ((phash >> 16) & 65535) = ANY(:q1)
-        OR ((phash >> 32) & 65535) = ANY(:q2) OR ((phash >> 48) & 65535) = ANY(:q3)
-    )
-    AND id <> :id AND asset_id <> :asset AND bit_count((phash # :phash)::bit(64)) <= :bits
-    ORDER BY distance, id LIMIT 20
-""")
-
-
-def near_duplicates(
-    session: Session, *, phash: int, asset_id: str, version_id: str, bits: int
-) -> list[tuple[str, int, str | None]]:
-    """Return up to 20 pictures of other assets whose perceptual hash is within ``bits``, the nearest first.
-
-    Multi-index hashing (Norouzi, Punjani, Fleet: Fast Search in Hamming Space with Multi-Index Hashing, 2012):
-    of two hashes that differ in few bits, one of the four quarters differs in at most a quarter as many. Each
-    quarter has an index, and is asked for all values that near.
-
-    :returns: rows of version id, distance in bits, pixel hash.
-    """
-    quarters = {
-        f"q{n}": [((phash >> shift) & 65535) ^ mask for mask in _masks(bits // 4)]
-        for n, shift in enumerate((0, 16, 32, 48))
-    }
-    rows = session.execute(_NEAR, {"phash": phash, "id": version_id, "asset": asset_id, "bits": bits} | quarters)
-    return [(row.id, row.distance, row.pixel_hash) for row in rows]
-
-
-@cache
-def _masks(bits: int) -> list[int]:
-    """Return every 16-bit number with at most ``bits`` bits set."""
-    return [sum(1 << at for at in places) for count in range(bits + 1) for places in combinations(range(16), count)]
+    near.link(session, version, bits=services.taxonomy.limits.near_duplicate_bits)

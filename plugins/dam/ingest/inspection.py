@@ -52,6 +52,7 @@ class Inspection:
         files compares them in full.
     :param phash: 64-bit perceptual hash, signed, as PostgreSQL keeps it.
     :param key_frames: perceptual hashes of a video's key frames, in order.
+    :param cuts: perceptual hashes of the first frames of its shots, of the first few hundred.
     :param chromaprint: fingerprint of the sound, compressed as ``fpcalc`` prints it.
     :param colours: names of the colours that cover most, the first one most.
     :param technical: what the format says of itself. :param embedded: raw metadata by the reader's key.
@@ -67,6 +68,7 @@ class Inspection:
     pixel_hash: str | None = None
     phash: int | None = None
     key_frames: list[int] = field(default_factory=list)
+    cuts: list[int] = field(default_factory=list)
     chromaprint: str | None = None
     colours: list[str] = field(default_factory=list)
     technical: dict[str, Any] = field(default_factory=dict)

@@ -73,8 +73,8 @@ def take(session: Session, batch: Batch, run: str | None) -> tuple[list[str], bo
     taken = session.execute(update(LateVersion).where(mine).values(run=me).returning(LateVersion.after)).all()
     alone = any(after for (after,) in taken)
     query = select(Version.id).where(Version.batch_id == batch.id, Version.state == VersionState.INGESTED)
-    late = select(LateVersion.version_id).where(_OPEN, LateVersion.batch_id == batch.id)
-    of_me = late.where(~looked, LateVersion.run == me)
+    late = select(LateVersion.version_id).where(LateVersion.batch_id == batch.id)
+    of_me = late.where(_OPEN, ~looked, LateVersion.run == me)
     query = query.where(Version.id.in_(of_me) if alone else Version.id.not_in(late.where(looked)))
     return list(session.scalars(query.order_by(Version.id))), alone
 

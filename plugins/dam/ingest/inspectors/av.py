@@ -283,9 +283,11 @@ class _Play:
         poster = film.poster()
         proofs.of_picture(self._job, poster, told)
         del told.technical["transparent"]
+        told.pixel_hash = None  # the poster's, and nobody takes a film for its poster
         if film.is_blank:
             told.phash = None  # every black film would look like every other one
         told.key_frames = [] if film.is_blank else film.key_frames
+        told.cuts = film.cuts
         told.technical["key_frame_seconds"] = film.key_frame_step
         small = poster.thumbnail_image(POSTER, height=POSTER, size="down")
         _add(self._job, told, "poster", bytes(small.jpegsave_buffer(Q=85, optimize_coding=True)), "image/jpeg", small)
@@ -304,7 +306,7 @@ class _Play:
         if self._film is None:
             proofs.of_picture(self._job, self._cover_picture(told) or sound.picture(*SHEET), told)
             # waveforms look alike, and so do the tracks of an album: the picture says nothing about the sound
-            told.phash, told.colours = None, []
+            told.phash, told.pixel_hash, told.colours = None, None, []
             del told.technical["transparent"]
 
     def _cover_picture(self, told: Inspection) -> Any:

@@ -26,6 +26,8 @@ RATE = 11025
 SECONDS = 120
 #: Which set of classifiers an encoded fingerprint says it was made with.
 ALGORITHM = 1
+#: The item of a moment at which there is nothing to hear.
+SILENT = 627964279
 
 _FRAME, _STEP = 4096, 1365
 _LOWEST, _HIGHEST = 28, 3520  # Hz
@@ -178,23 +180,24 @@ def decode(text: str) -> NDArray[np.uint32]:
     if len(data) < 4 or data[0] != ALGORITHM:
         raise BadInput("This is no fingerprint of sound that can be compared.", where=text[:20])
     count = int.from_bytes(data[1:4], "big")
+    if not count:
+        return np.zeros(0, np.uint32)
     small = _unpacked(data[4:], _SMALL)
     ends = np.flatnonzero(small == 0)[:count]
     if len(ends) < count:
         raise BadInput("The fingerprint is cut off.", where=text[:20])
-    used = int(ends[-1]) + 1 if count else 0
+    used = int(ends[-1]) + 1
     small = small[:used]
     wide = np.flatnonzero(small == _MOST)
     large = _unpacked(data[4 + -(-used * _SMALL // 8) :], _LARGE)[: len(wide)]
     if len(large) < len(wide):
         raise BadInput("The fingerprint is cut off.", where=text[:20])
     small[wide] += large
-    items, last, start = np.zeros(count, np.uint32), 0, 0
-    for at, end in enumerate(ends.tolist()):
-        for bit in small[start:end].cumsum().tolist():
-            last ^= 1 << (bit - 1) & 0xFFFFFFFF
-        items[at], start = last, end + 1
-    return items
+    begins = np.concatenate(([0], ends[:-1] + 1))
+    bits = small.cumsum()
+    bits -= np.repeat(bits[begins] - small[begins], ends + 1 - begins)  # counted within each item
+    changed = np.where((small > 0) & (bits <= 32), 1 << np.clip(bits - 1, 0, 31), 0)
+    return np.bitwise_xor.accumulate(np.add.reduceat(changed, begins).astype(np.uint32))
 
 
 def _packed(values: list[int], bits: int) -> bytes:
@@ -216,6 +219,7 @@ def similarity(one: str, other: str) -> float:
     """Return how alike two sounds are, by their encoded fingerprints: 1 the same recording, 0 unrelated.
 
     They may begin at different moments; where less than half of the shorter one overlaps, nothing is compared.
+    Silence is not counted.
     Above 0.6 it is the same recording, encoded another way; below 0.3 another one.
     """
-    return sequences.similarity(decode(one), decode(other), bits=32)
+    return sequences.similarity(decode(one), decode(other), bits=32, blank=SILENT)

@@ -1,5 +1,7 @@
 """Moving pictures: upright small frames of them, and what stands for the whole film.
 
+Key frames stand evenly; cuts are the first frames of new shots, which are the same ones wherever a film begins.
+
 Everything is chosen while the film goes by, without knowing how long it is: what is kept evenly is thinned when
 it grows too much, and of the frames that could be the poster only the best is held.
 """
@@ -29,7 +31,7 @@ SIDE = 640
 TILE = 240
 #: Frames of a storyboard, and how many stand in a row.
 FRAMES, COLUMNS = 25, 5
-#: Key frames of a film, at most.
+#: Key frames of a film, at most; and cuts.
 KEY_FRAMES = 256
 #: Frames a second of a proxy, at most.
 RATE = 30
@@ -159,11 +161,35 @@ class Gate:
         return True
 
 
+class Shots:
+    """Tells where a new shot begins: much changes from one frame to the next, and much more than before."""
+
+    def __init__(self) -> None:
+        self._last: NDArray[np.int16] | None = None
+        self._calm: float | None = None
+
+    def begins(self, frame: VideoFrame) -> bool:
+        """Tell whether a frame is the first one of another shot than the frame before; the very first is not."""
+        plane = frame.planes[0]
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+        luma, last = rows[::8, : plane.width : 8].astype(np.int16), self._last
+        self._last = luma
+        if last is None:
+            return False
+        change = float(np.abs(luma - last).mean())
+        calm = change if self._calm is None else self._calm
+        self._calm = 0.8 * calm + 0.2 * change
+        return change > max(_CUT, 2 * calm)
+
+
 class Film:
-    """What stands for a film: key frames, storyboard and poster, chosen from the frames that go by."""
+    """What stands for a film: key frames, cuts, storyboard and poster, chosen from the frames that go by."""
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
+        #: Perceptual hashes of the first frames of shots, but for those that show nothing.
+        self.cuts: list[int] = []
+        self._shots = Shots()
         self._tile = shape.inside(TILE)
         self._hashes: Thinned[int] = Thinned(KEY_FRAMES, _FIRST_STEP)
         self._tiles: Thinned[NDArray[np.uint8]] = Thinned(2 * FRAMES, _FIRST_STEP)
@@ -171,13 +197,19 @@ class Film:
         self._score = -1.0
 
     def take(self, full: VideoFrame, small: VideoFrame, seconds: float) -> None:
-        """Look at a frame. :param full: as decoded. :param small: upright and small."""
-        if not self._hashes.wants(seconds):
+        """Look at a frame. :param full: as decoded. :param small: upright and small, ``yuv420p``."""
+        cut, wanted = self._shots.begins(small) and len(self.cuts) < KEY_FRAMES, self._hashes.wants(seconds)
+        if not cut and not wanted:
             return
         width, height = self._tile
         pixels = np.asarray(small.reformat(width=width, height=height, format="rgb24").to_ndarray(), np.uint8)
         grey = pixels @ np.array([0.299, 0.587, 0.114])
-        self._hashes.add(seconds, perceptual_hash(pixels) if grey.std() >= _FLAT else BLANK)
+        value = perceptual_hash(pixels) if grey.std() >= _FLAT else BLANK
+        if cut and value != BLANK:
+            self.cuts.append(value)
+        if not wanted:
+            return
+        self._hashes.add(seconds, value)
         if self._tiles.wants(seconds):
             self._tiles.add(seconds, pixels)
         if self._score < _GOOD:
@@ -229,6 +261,7 @@ class Film:
 
 
 _FLAT = 4.0  # of 255: below this spread of brightness there is nothing to see in a frame
+_CUT = 12.0  # of 255: brightness changes by so much, on average, where a new shot begins
 _GOOD = 1.0  # a poster of this score is taken without looking further
 _BETTER = 1.25  # by how much a later frame must beat an earlier one
 
