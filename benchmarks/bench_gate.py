@@ -30,6 +30,7 @@ import psycopg
 from sqlalchemy import text
 
 from dam.catalog import session as catalog
+from dam.catalog.models import Batch
 from dam.demo import photos
 from dam.ingest import batches, gate, near
 from dam.services import Services
@@ -80,23 +81,19 @@ def through_gate(services: Services, files: list[Path], name: str) -> float:
 
 def fill(services: Services, assets: int) -> None:
     """Put assets into the catalogue, each with a version, a description, tags' worth of rows left out."""
+    with services.session() as session:
+        session.add(Batch(id="bat_bench", source="cli", location="drops/filled", sent_by="bench", status="done"))
     with services.engine.begin() as connection:
         connection.execute(text("SET LOCAL session_replication_role = replica"))  # no triggers: only rows
-        connection.execute(
-            text(
-                "INSERT INTO batches (id, source, location, sent_by, rights, status, received_at)"
-                " VALUES ('bat_bench', 'cli', 'drops/filled', 'bench', '{}', 'done', now())"
-            )
-        )
         for statement in (
             "INSERT INTO assets (id, name, kind, created_at)"
             " SELECT 'ast_' || n, 'FILLED-' || n || '_ACME', 'image', now() FROM generate_series(1, :n) n",
             "INSERT INTO versions (id, asset_id, number, batch_id, filename, sha256, bytes, media_type, storage_uri,"
             " tier, state, state_changed_at, width, height, pixel_hash, phash, fingerprints, technical, embedded,"
-            " made_by, created_at)"
+            " scan, made_by, created_at)"
             " SELECT 'ver_' || n, 'ast_' || n, 1, 'bat_bench', 'FILLED-' || n || '_ACME_20270301_v01.jpg',"
             " encode(sha256(n::text::bytea), 'hex'), 5000000, 'image/jpeg', 'vault:' || n, 'hot', 'ingested', now(),"
-            " 6000, 4000, md5(n::text), ('x' || md5('p' || n))::bit(64)::bigint, '{}', '{}', '{}', 'bench', now()"
+            " 6000, 4000, md5(n::text), ('x' || md5('p' || n))::bit(64)::bigint, '{}', '{}', '{}', 'clean', 'bench', now()"
             " FROM generate_series(1, :n) n",
             "INSERT INTO descriptions (version_id, title, description, custom, updated_by, updated_at)"
             " SELECT 'ver_' || n, 'Picture ' || n, 'One of many ' || (n % 977), '{}', 'bench', now()"
