@@ -93,7 +93,8 @@ def fill(services: Services, assets: int) -> None:
             " scan, made_by, created_at)"
             " SELECT 'ver_' || n, 'ast_' || n, 1, 'bat_bench', 'FILLED-' || n || '_ACME_20270301_v01.jpg',"
             " encode(sha256(n::text::bytea), 'hex'), 5000000, 'image/jpeg', 'vault:' || n, 'hot', 'ingested', now(),"
-            " 6000, 4000, md5(n::text), ('x' || md5('p' || n))::bit(64)::bigint, '{}', '{}', '{}', 'clean', 'bench', now()"
+            " 6000, 4000, md5(n::text), ('x' || md5('p' || n))::bit(64)::bigint, '{}', '{}', '{}', 'clean', 'bench',"
+            " now()"
             " FROM generate_series(1, :n) n",
             "INSERT INTO descriptions (version_id, title, description, custom, updated_by, updated_at)"
             " SELECT 'ver_' || n, 'Picture ' || n, 'One of many ' || (n % 977), '{}', 'bench', now()"

@@ -388,6 +388,7 @@ class Version(Base):
                 f"ix_versions_phash_{shift}",
                 text(f"((phash >> {shift}) & 65535)"),
                 postgresql_where=text("phash IS NOT NULL"),
+                postgresql_include=["phash", "id"],  # what is looked at there is decided in the index
             )
             for shift in (0, 16, 32, 48)  # see dam.ingest.near.near_duplicates
         ),

@@ -89,15 +89,22 @@ def _link_pictures(session: Session, version: Version, bits: int) -> None:
         _keep(session, version, other_id, distance=distance, same_pixels=same)
 
 
+#: Each quarter's candidates are judged by the hash that its index holds; only what is near enough is read.
 _NEAR = text("""
-    SELECT id, bit_count((phash # :phash)::bit(64)) AS distance, pixel_hash FROM versions
-    WHERE phash IS NOT NULL AND (
-        ((phash >> 0) & 65535) = ANY(:q0) OR ((phash >> 16) & 65535) = ANY(:q1)
-        OR ((phash >> 32) & 65535) = ANY(:q2) OR ((phash >> 48) & 65535) = ANY(:q3)
-    )
-    AND id <> :id AND asset_id <> :asset AND bit_count((phash # :phash)::bit(64)) <= :bits
-    AND (:films OR media_type NOT LIKE 'video/%')
-    ORDER BY distance, id LIMIT :most
+    SELECT v.id, bit_count((v.phash # :phash)::bit(64)) AS distance, v.pixel_hash FROM (
+        SELECT id FROM versions WHERE phash IS NOT NULL AND ((phash >> 0) & 65535) = ANY(:q0)
+            AND bit_count((phash # :phash)::bit(64)) <= :bits
+        UNION SELECT id FROM versions WHERE phash IS NOT NULL AND ((phash >> 16) & 65535) = ANY(:q1)
+            AND bit_count((phash # :phash)::bit(64)) <= :bits
+        UNION SELECT id FROM versions WHERE phash IS NOT NULL AND ((phash >> 32) & 65535) = ANY(:q2)
+            AND bit_count((phash # :phash)::bit(64)) <= :bits
+        UNION SELECT id FROM versions WHERE phash IS NOT NULL AND ((phash >> 48) & 65535) = ANY(:q3)
+            AND bit_count((phash # :phash)::bit(64)) <= :bits
+    ) AS found CROSS JOIN LATERAL (  -- one by one: the planner takes them for a tenth of the library
+        SELECT id, asset_id, phash, pixel_hash, media_type FROM versions WHERE versions.id = found.id OFFSET 0
+    ) AS v
+    WHERE v.id <> :id AND v.asset_id <> :asset AND (:films OR v.media_type NOT LIKE 'video/%')
+    ORDER BY distance, v.id LIMIT :most
 """)
 
 
