@@ -22,6 +22,8 @@ pyexiv2.set_log_level(4)  # complaints about odd tags are of no use to anybody h
 LONGEST = 4000
 #: Photoshop's image resources are looked for in so many bytes of the beginning.
 _FAR = 4_000_000
+#: One as large as this is none.
+_LARGE = 1_000_000
 #: Of our own: whether somebody changed IPTC-IIM after the XMP was written, by the digest Photoshop leaves.
 IIM_IS_NEWER = "Iptc.Digest.Changed"
 _UTF8 = "\x1b%G"  # ISO 2022: what IIM's CodedCharacterSet says for UTF-8
@@ -96,20 +98,20 @@ def _iim_is_newer(path: Path) -> bool:
     a program that knows IIM alone leaves it behind (Metadata Working Group, Guidelines 2.0, section 2.3.2).
     """
     with Content(path) as content:
-        data = content.read(0, min(ends.of_front(content), _FAR))
+        data = content.read(0, min(ends.of_front(content), _FAR + 2 * _LARGE))
     digest, block = (_resource(data, number) for number in (0x0425, 0x0404))
     return digest is not None and block is not None and digest != md5(block, usedforsecurity=False).digest()
 
 
 def _resource(data: bytes, number: int) -> bytes | None:
     """Return one of Photoshop's image resources, wherever the container keeps them."""
-    at = data.find(b"8BIM" + number.to_bytes(2, "big"))
-    if at < 0:
+    at = data.find(b"8BIM" + number.to_bytes(2, "big"), 0, _FAR)
+    if at < 0 or at + 6 >= len(data):
         return None
     name = data[at + 6] + 1
     start = at + 6 + name + name % 2
     length = int.from_bytes(data[start : start + 4], "big")
-    return data[start + 4 : start + 4 + length] if length < 1_000_000 else None
+    return data[start + 4 : start + 4 + length] if length < _LARGE else None
 
 
 def without_place(raw: dict[str, Any]) -> dict[str, Any]:
