@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -199,27 +200,25 @@ def _take_in(
     :returns: counts by outcome.
     """
     counts: Counter[str] = Counter()
-    with ThreadPoolExecutor(1, "dam-look") as ahead:
-        attempts = [_Attempt(services, *file, run, again) for file in files]
-        coming = ahead.submit(attempts[0].look) if attempts else None
-        try:
-            for number, attempt in enumerate(attempts):
-                assert coming is not None
-                coming.result()
-                coming = ahead.submit(attempts[number + 1].look) if number + 1 < len(attempts) else None
-                if outcome := attempt.finish():
-                    counts[outcome] += 1
-                if told:
-                    told(attempt.file_id)
-        except BaseException:
-            sandbox.shared().interrupt()  # nobody waits for what is looked into now
-            ahead.shutdown()
-            sandbox.shared().stop()
-            raise
-        finally:
-            ahead.shutdown()
-            for attempt in attempts:
-                attempt.give_up()
+    attempts = [_Attempt(services, *file, run, again) for file in files]
+    ahead = ThreadPoolExecutor(1, "dam-look")
+    try:
+        coming = [ahead.submit(attempt.look) for attempt in attempts[:1]]
+        for attempt, following in zip_longest(attempts, attempts[1:]):
+            coming.pop().result()
+            if following:
+                coming.append(ahead.submit(following.look))
+            if outcome := attempt.finish():
+                counts[outcome] += 1
+            if told:
+                told(attempt.file_id)
+    except BaseException:
+        sandbox.shared().interrupt()  # nobody waits for what is looked into now
+        raise
+    finally:
+        ahead.shutdown()
+        for attempt in attempts:
+            attempt.give_up()
     return dict(counts)
 
 
@@ -261,11 +260,12 @@ class _Attempt:
             self._parts.close()
 
     def _go_on(self) -> None:
+        if self._parts is None:
+            return
         try:
-            next(self._parts or iter(()))
+            next(self._parts)
         except StopIteration as end:
-            self._outcome = end.value if self._parts else self._outcome
-            self._parts = None
+            self._outcome, self._parts = end.value, None
         except (BadInput, UnicodeError, ValueError) as fault:
             self._fault, self._parts = fault, None
 

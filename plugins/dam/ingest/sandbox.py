@@ -121,6 +121,7 @@ class Sandbox:
         process = self._process
         if process is not None:
             process.kill()
+            process.wait()
 
     def stop(self) -> None:
         """End the process, at once."""

@@ -103,7 +103,7 @@ class Source:
 
     def open(self, eighths: int = 8) -> Any:
         """Open the picture, decoded at so many eighths of its size where its decoder can do so."""
-        return pictures.open_picture(self._path, shrink=8 // (4 if eighths == 3 else eighths))
+        return pictures.open_picture(self._path, eighths=eighths)
 
     def make(self, wanted: Iterable[str], recipes: Mapping[str, Recipe]) -> dict[str, Made]:
         """Make renditions by recipe name. :raises pyvips.Error: the file can't be decoded."""

@@ -32,11 +32,12 @@ class Broken(BadInput):
     """A decoder gave up; the message is its own."""
 
 
-def open_picture(path: Path, *, fail_on: str = "error", shrink: int = 1, page: int = 0) -> Any:
+def open_picture(path: Path, *, fail_on: str = "error", eighths: int = 8, page: int = 0) -> Any:
     """Open a picture to be read once, from top to bottom.
 
     :param fail_on: how strict libvips is: ``error``, or ``warning`` to find every cut-off file.
-    :param shrink: 2, 4 or 8 to decode a JPEG or WebP at this fraction; other formats are decoded whole.
+    :param eighths: 4, 2 or 1 to decode a JPEG or WebP at so many eighths of its size, 3 as 4; other formats are
+        decoded whole.
     :param page: of a format with several, from 0.
     :raises NoDecoder: nothing here decodes it. :raises Broken: it is damaged. :raises pyvips.Error: likewise.
     """
@@ -46,6 +47,7 @@ def open_picture(path: Path, *, fail_on: str = "error", shrink: int = 1, page: i
     if decode:
         return _image(*decode(path))
     options: dict[str, Any] = {"page": page} if page else {}
+    shrink = 8 // (4 if eighths == 3 else eighths)
     if shrink > 1 and head[:2] == b"\xff\xd8":
         options["shrink"] = shrink
     elif shrink > 1 and head[8:12] == b"WEBP":

@@ -115,13 +115,12 @@ class _Proved(imaging.Source):
         if pixels is not None:
             self.pixel_hash = _hash(self.header, pixels, eighths).hexdigest()
             return imaging.in_memory(self.header, pixels, pixels.shape[1], pixels.shape[0])
-        scale = 8 // (4 if eighths == 3 else eighths)
         if self._at_once:
-            image = pictures.open_picture(self._path, fail_on="warning", shrink=scale)
+            image = pictures.open_picture(self._path, fail_on="warning", eighths=eighths)
             data = image.write_to_memory()
             self.pixel_hash = _hash(image, data, eighths).hexdigest()
             return imaging.shrunk(imaging.in_memory(image, data, image.width, image.height), 1)
-        image = self.header
+        image, scale = self.header, 8 // eighths
         digest, parts = _hash(image, b"", 8), []
         rows = max(scale, STRIP // scale * scale)
         region = pyvips.Region.new(image)
