@@ -41,7 +41,6 @@ from runtime.client import Person, wait_for
 from runtime.stack import Stack
 
 WIDTH, HEIGHT = 4000, 3000
-CHUNK = 512_000_000
 CARD = {
     "campaign": "bench",
     "supplier": "Northlight",
@@ -117,7 +116,7 @@ def plain(settings: Settings, files: list[Path], workers: int) -> float:
     services = Services(settings)
     batch_id = batches.register(services, location=drop(services, files), source="inbox", sent_by="bench")
     began = time.perf_counter()
-    chunks = batches.plan_chunks(services, batch_id=batch_id, max_bytes=CHUNK)
+    chunks = batches.plan_chunks(services, batch_id=batch_id)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         list(pool.map(ingest, [(settings, batch_id, chunk) for chunk in chunks]))
     report = contracts.check(services, batch_id=batch_id)
@@ -151,7 +150,7 @@ def through_airflow(stack: Stack, services: Services, files: list[Path]) -> floa
     began, ended = moment(tasks["plan_chunks"][0]["start_date"]), moment(tasks["close"][0]["end_date"])
     seconds = (ended - began).total_seconds()
     print(f"through Airflow      {seconds:7.1f} s   {len(files) / seconds:5.2f} files/s")
-    for name in ("plan_chunks", "ingest_chunk", "metadata_contract", "close"):
+    for name in ("plan_chunks", "ingest_chunk", "plan_tags", "metadata_contract", "empty_inbox", "close"):
         spans = [(moment(task["start_date"]), moment(task["end_date"])) for task in tasks[name]]
         first, last = min(start for start, _ in spans), max(end for _, end in spans)
         busy = sum((end - start).total_seconds() for start, end in spans)

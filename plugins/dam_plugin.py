@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-import dam_operators.groups  # noqa: F401 - a dag-processor that loads plugins at its start has all operators then
+import dam_operators.groups  # a dag-processor that loads plugins at its start has all operators then
+
+if os.environ.get("DAM_PRELOAD"):
+    import dam_operators.preload  # noqa: F401
 
 
 class DamPlugin(AirflowPlugin):

@@ -37,9 +37,12 @@ class StartFailed(DamError):
     """A process of the stack did not come up; the message carries the end of its log."""
 
 
-#: What only one of the processes is told. The dag-processor loads our operators once, with the plugin, and hands them
-#: to every process it forks to parse a file.
-OF_PROCESS = {"dag-processor": {"AIRFLOW__CORE__LAZY_LOAD_PLUGINS": "False"}}
+#: What only one of the processes is told. The dag-processor and the scheduler load the plugin once, and with it our
+#: operators and what tasks import, and hand it to every process they fork to parse a file or to run a task.
+OF_PROCESS = {
+    "dag-processor": {"AIRFLOW__CORE__LAZY_LOAD_PLUGINS": "False"},
+    "scheduler": {"AIRFLOW__CORE__LAZY_LOAD_PLUGINS": "False", "DAM_PRELOAD": "1"},
+}
 
 
 @dataclass

@@ -13,6 +13,7 @@ from dam_operators.events import CHANGES_REQUESTED, PACKAGE_READY
 from dam_operators.human import ClearRisksOperator, LibrarianOperator, SeatOperator
 from dam_operators.ingest import (
     CloseBatchOperator,
+    EmptyInboxOperator,
     IngestChunkOperator,
     MetadataContractOperator,
     PlanBatchOperator,
@@ -41,12 +42,13 @@ def _part(task: Any, key: str) -> Any:
     return task.output[key]
 
 
-def ingest(batch_id: Any, *, max_bytes: int = 512_000_000) -> Ingested:
+def ingest(batch_id: Any, *, max_bytes: int | None = None) -> Ingested:
     """Take a batch through the gate, chunk by chunk, ask slow taggers, then hold it to its metadata contract.
 
     Deliverables that the gate refuses are asked for again at once.
 
-    :param batch_id: the batch's id or an XCom of it. :param max_bytes: most bytes in a chunk.
+    :param batch_id: the batch's id or an XCom of it.
+    :param max_bytes: most bytes in a chunk, if not the library's default.
     """
     with TaskGroup("ingest", prefix_group_id=False):
         plan = PlanBatchOperator(task_id="plan_chunks", batch_id=batch_id, max_bytes=max_bytes)
@@ -59,7 +61,9 @@ def ingest(batch_id: Any, *, max_bytes: int = 512_000_000) -> Ingested:
         librarian = LibrarianOperator(task_id="librarian", batch_id=batch_id, incomplete=_part(contract, "incomplete"))
         close = CloseBatchOperator(task_id="close", batch_id=batch_id, trigger_rule="none_failed_min_one_success")
         chunks >> plan_tags
+        empty = EmptyInboxOperator(task_id="empty_inbox", batch_id=batch_id, trigger_rule="none_failed_min_one_success")
         [chunks, tag] >> contract >> librarian >> close
+        chunks >> empty >> close
         refused = RefusedDeliverablesOperator(
             task_id="refused_deliverables", batch_id=batch_id, trigger_rule="none_failed_min_one_success"
         )

@@ -62,10 +62,10 @@ class PlanBatchOperator(BatchOperator):
     """Lists a batch's files and cuts them into chunks by bytes. Returns lists of file ids to map over.
 
     :param batch_id: the batch (templated).
-    :param max_bytes: most bytes in a chunk; a larger file is a chunk of its own.
+    :param max_bytes: most bytes in a chunk; the default is the library's (``dam.ingest.batches.MAX_BYTES``).
     """
 
-    def __init__(self, *, max_bytes: int = 512_000_000, **kwargs: Any) -> None:
+    def __init__(self, *, max_bytes: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.max_bytes = max_bytes
 
@@ -164,6 +164,21 @@ class MetadataContractOperator(BatchOperator):
                 version: [fault.as_dict() for fault in faults] for version, faults in report.incomplete.items()
             },
         }
+
+
+class EmptyInboxOperator(BatchOperator):
+    """Lets a batch's files leave the inbox once their copies were read back, while its metadata is checked.
+
+    Closing the batch does the same for what is left by then, so nothing depends on this but time.
+
+    :param batch_id: the batch (templated).
+    """
+
+    def work(self, context: Context) -> int:
+        """Read the copies back and empty the inbox."""
+        from dam.ingest import batches
+
+        return batches.empty_inbox(self.services, batch_id=self.batch_id)
 
 
 class CloseBatchOperator(BatchOperator):

@@ -220,7 +220,16 @@ def test_what_is_told_after_a_failure_does_not_hide_it(bag):
 def test_a_run_without_a_chunk_is_checked_and_closed_all_the_same(bag, dag_id):
     """A batch that is taken up again has nothing for the gate: its chunks are skipped, and nothing may be with them."""
     dag = bag.dags[dag_id]
-    for task_id in ("plan_tags", "metadata_contract", "close"):
+    for task_id in ("plan_tags", "metadata_contract", "empty_inbox", "close"):
         task = dag.get_task(task_id)
         assert task.trigger_rule == "none_failed_min_one_success"
         assert "claim" in task.upstream_task_ids
+
+
+def test_what_is_loaded_before_tasks_are_forked_starts_no_thread_of_ours():
+    """A thread or a connection that is made by an import would not live on in the forked process."""
+    told = subprocess.run(
+        [sys.executable, "-c", "import dam_operators.preload, threading; print(threading.active_count())"],
+        env=os.environ | {"PYTHONPATH": str(PROJECT / "plugins")}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert told.stdout.split()[-1] == "1"

@@ -251,6 +251,37 @@ def test_the_source_goes_only_after_its_copy_was_read_back(services, tmp_path):
     assert not services.storage.inbox.exists(f"drops/a/{path.name}")
 
 
+def test_an_inbox_that_was_emptied_before_is_closed_as_any_other(services, tmp_path):
+    """While metadata is checked the files leave already; what is not in the library stays, as when closing."""
+    files = [world.picture(tmp_path, f"{name}_ACME_20270301_v01.jpg", seed=seed) for seed, name in enumerate("ABC")]
+    batch_id = world.drop(services, "drops/a", files)
+    world.ingest(services, batch_id)
+    inbox = services.storage.inbox
+    inbox.put(f"drops/a/{files[0].name}", b"a better one, sent too late")
+    for _ in range(2):
+        assert batches.empty_inbox(services, batch_id=batch_id) == 3
+        assert [entry.key for entry in inbox.list()] == [f"drops/a/{files[0].name}"]
+    assert not any(row["notes"] for row in rows(services, batch_id).values()), "that is for closing to say"
+    assert batches.close(services, batch_id=batch_id) == {"ingested": 3}
+    assert "overwritten" in rows(services, batch_id)[files[0].name]["notes"][0]
+    inbox.put(f"drops/a/{files[1].name}", files[1])  # sent again: of another batch by now
+    assert batches.empty_inbox(services, batch_id=batch_id) == 0
+    assert inbox.exists(f"drops/a/{files[1].name}")
+
+
+def test_no_file_leaves_the_inbox_where_one_copy_is_damaged(services, tmp_path):
+    files = [world.picture(tmp_path, f"{name}_ACME_20270301_v01.jpg", seed=seed) for seed, name in enumerate("AB")]
+    batch_id = world.drop(services, "drops/a", files)
+    world.ingest(services, batch_id)
+    with services.session() as session:
+        uri = session.scalars(select(Version.storage_uri).order_by(Version.filename.desc())).first()
+    vault = services.storage.vault.root / str(uri).removeprefix("vault:")
+    vault.write_bytes(vault.read_bytes()[:-1] + b"x")
+    with pytest.raises(Corrupt, match="was left where it is"):
+        batches.empty_inbox(services, batch_id=batch_id)
+    assert len(list(services.storage.inbox.list())) == 2
+
+
 def test_a_file_that_was_overwritten_after_it_was_ingested_stays(services, tmp_path):
     files = [world.picture(tmp_path, f"{name}_ACME_20270301_v01.jpg", seed=seed) for seed, name in enumerate("AB")]
     batch_id = world.drop(services, "drops/a", files)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import joinedload
 
 from dam import audit
 from dam.catalog.models import Batch, BatchFile, Campaign, FileOutcome, new_id, utcnow
@@ -20,11 +24,15 @@ if TYPE_CHECKING:
     from dam.services import Services
     from dam.storage import Moving
 
+#: Most bytes in a chunk: some 300 photographs, half a minute's work. Memory does not depend on it.
+MAX_BYTES = 1_000_000_000
 #: How many chunks a batch is cut into at least, as far as none falls below so many bytes.
 SPREAD, LEAST_CHUNK = 4, 64_000_000
 #: A file costs at least as much as so many bytes of a photograph, however small it is.
 LEAST_FILE = 500_000
 _CLOSING = 7_316_421  # first half of pg_advisory_xact_lock: who closes a batch; the second half is the batch
+#: So many files are read back at the same time: hashing lets other threads run, and S3 answers when it pleases.
+READERS = 4
 #: So many rows go to the database in one statement.
 _ROWS = 1000
 OVERWRITTEN = "The file in the inbox is another one by now: it was overwritten after it was ingested, and stays there."
@@ -96,8 +104,10 @@ def register(
         return batch_id
 
 
-def plan_chunks(services: Services, *, batch_id: str, max_bytes: int = 512_000_000) -> list[list[str]]:
+def plan_chunks(services: Services, *, batch_id: str, max_bytes: int | None = None) -> list[list[str]]:
     """List a batch's files and return chunks of pending file ids, each of at most ``max_bytes``.
+
+    :param max_bytes: :data:`MAX_BYTES` when None; a larger file is a chunk of its own.
 
     A small file counts as :data:`LEAST_FILE`, so that thousands of them are shared, too. A batch too small to fill
     several chunks is shared among :data:`SPREAD` all the same, so that workers share it, but not into chunks so
@@ -119,7 +129,9 @@ def plan_chunks(services: Services, *, batch_id: str, max_bytes: int = 512_000_0
             .order_by(BatchFile.path)
         ).all()
     costs = {file_id: max(length, LEAST_FILE) for file_id, length in pending}
-    share = min(max_bytes, max(LEAST_CHUNK, -(-sum(costs.values()) // SPREAD)))
+    # with room for one file more than its share, so that what is left at each end makes no chunk of its own
+    share = sum(costs.values()) // SPREAD + max(costs.values(), default=0)
+    share = min(max_bytes or MAX_BYTES, max(LEAST_CHUNK, share))
     chunks: list[list[str]] = []
     room = 0
     for file_id, cost in costs.items():
@@ -172,6 +184,25 @@ def _note_contents(services: Services, batch_id: str, found: Contents) -> None:
         )
 
 
+def empty_inbox(services: Services, *, batch_id: str) -> int:
+    """Let a batch's files leave the inbox once their copies were read back, and return how many rows that concerned.
+
+    :func:`close` does it for what is left then; a batch that was closed before is left alone. A file that its sender
+    overwrote after it was ingested stays, and so does everything that has no copy in the library.
+
+    :raises Corrupt: a copy in the library is not what was ingested; all files stay.
+    """
+    with _turn(services, batch_id):
+        with services.session() as session:
+            batch = _batch(session, batch_id)
+            if batch.done_at is not None:  # what lies there now is a batch of its own
+                return 0
+            kept = _kept(session, batch)
+        with services.storage.moving() as moving:
+            _leave(services, moving, kept)
+    return len(kept)
+
+
 def close(services: Services, *, batch_id: str, run: str | None = None) -> dict[str, int]:
     """Close a batch: its files leave the inbox once their copies were read back; return counts by outcome.
 
@@ -182,30 +213,47 @@ def close(services: Services, *, batch_id: str, run: str | None = None) -> dict[
     :raises BadInput: files are still pending; plan and ingest them first.
     :raises Corrupt: a copy in the library is not what was ingested; the batch stays open, and all files stay.
     """
-    with services.session() as turn:  # another worker that closes it waits, and finds nothing left to do
+    with _turn(services, batch_id):
+        return _close(services, batch_id, run)
+
+
+@contextmanager
+def _turn(services: Services, batch_id: str) -> Iterator[None]:
+    """Let one worker alone empty a batch's inbox: another waits, and finds nothing left to do."""
+    with services.session() as turn:
         turn.execute(
             text("SELECT pg_advisory_xact_lock(:lock, hashtext(:batch))"), {"lock": _CLOSING, "batch": batch_id}
         )
-        return _close(services, batch_id, run)
+        yield
+
+
+def _kept(session: Session, batch: Batch) -> list[tuple[BatchFile, str, str]]:
+    """Return the files of a batch that have a copy in the library: row, key in the inbox, URI of the copy."""
+    rows = session.scalars(
+        select(BatchFile)
+        .where(BatchFile.batch_id == batch.id, BatchFile.version_id.is_not(None))
+        .options(joinedload(BatchFile.version))
+        .order_by(BatchFile.path)
+    )
+    return [(row, contents.key_of(batch, row), row.version.storage_uri) for row in rows if row.version]
 
 
 def _close(services: Services, batch_id: str, run: str | None) -> dict[str, int]:
     with services.session() as session:
         batch = _batch(session, batch_id)
-        rows = session.scalars(select(BatchFile).where(BatchFile.batch_id == batch_id).order_by(BatchFile.path)).all()
-        counts = Counter(row.outcome for row in rows)
+        counts = Counter(session.scalars(select(BatchFile.outcome).where(BatchFile.batch_id == batch_id)))
         if counts[FileOutcome.PENDING]:
             raise BadInput(
                 f"{counts[FileOutcome.PENDING]} files are still pending",
                 where=f"batch {batch_id}",
                 remedy="Run the ingest again; it goes on where it stopped.",
             )
-        kept = [(row, row.version.storage_uri) for row in rows if row.version]
+        kept = _kept(session, batch)
         if batch.done_at is None and released.is_late(session, batch, run):
             _settle(services, batch_id, run)
             return {str(outcome): count for outcome, count in sorted(counts.items())}
     with services.storage.moving() as moving:
-        stay = [row for row, copy in kept if not _leave(services, moving, contents.key_of(batch, row), row, copy)]
+        stay = _leave(services, moving, kept)
         if batch.done_at is not None:
             stay = []  # another file of that name came since: it is a batch of its own
         _note_closed(services, batch_id, counts, stay, run)
@@ -218,15 +266,22 @@ def _settle(services: Services, batch_id: str, run: str | None) -> None:
         released.settle(session, _batch(session, batch_id, lock=True), run)
 
 
-def _leave(services: Services, moving: Moving, key: str, row: BatchFile, copy: str) -> bool:
-    """Let a file leave the inbox, unless it is not the one that was ingested any more."""
-    inbox, sha256 = services.storage.inbox, str(row.sha256)
-    if not inbox.exists(key):
-        return True
-    if not inbox.holds(key, sha256):
-        return False
-    moving.leave(inbox.uri(key), copy=copy, sha256=sha256)
-    return True
+def _leave(services: Services, moving: Moving, kept: list[tuple[BatchFile, str, str]]) -> list[BatchFile]:
+    """Let files leave the inbox; return those that stay, because they are not what was ingested any more."""
+    inbox = services.storage.inbox
+
+    def leave(of: tuple[BatchFile, str, str]) -> BatchFile | None:
+        row, key, copy = of
+        sha256 = str(row.sha256)
+        if not inbox.exists(key):
+            return None
+        if not inbox.holds(key, sha256):
+            return row
+        moving.leave(inbox.uri(key), copy=copy, sha256=sha256)
+        return None
+
+    with ThreadPoolExecutor(READERS) as pool:
+        return [row for row in pool.map(leave, kept) if row is not None]
 
 
 def _note_closed(
