@@ -118,7 +118,7 @@ def main() -> None:
         found = parsed(uri.replace("/postgres?", "/airflow?"), given.rounds, files)
     finally:
         if processor:
-            processor.terminate()
+            processor.kill()  # SIGTERM can get lost in it
             processor.wait()
         stack.stop()
     middle = {name: statistics.median(seconds) for name, seconds in found.items()}
