@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 import world
 from dam import audit
 from dam.catalog.models import Asset, Batch, BatchFile, Description, NearDuplicate, Version
 from dam.errors import BadInput
-from dam.ingest import batches, gate
+from dam.ingest import batches, gate, released
 from dam.services import Services
 from dam.storage import Corrupt
 
@@ -296,6 +298,29 @@ def test_a_file_that_was_overwritten_after_it_was_ingested_stays(services, tmp_p
     with services.session() as session:
         [closed] = [event for event in audit.history(session, batch_id) if event.action == "batch.closed"]
         assert closed.data["overwritten"] == [files[0].name]
+
+
+def test_closing_and_a_second_look_at_an_overwritten_file_wait_for_each_other(services, tmp_path):
+    """Both lock the file before the batch; the other way round, one of them would be ended by the database."""
+    path = world.picture(tmp_path, "A_ACME_20270301_v01.jpg")
+    batch_id = world.drop(services, "drops/a", [path])
+    world.ingest(services, batch_id)
+    services.storage.inbox.put(f"drops/a/{path.name}", b"a better one, sent too late")
+    with ThreadPoolExecutor(1) as pool, services.session() as looking:
+        row = looking.scalars(select(BatchFile).with_for_update(of=BatchFile)).one()
+        closing = pool.submit(batches.close, services, batch_id=batch_id)
+        waits = text(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%batch_files%'"
+        )
+        for _ in range(500):
+            with services.session() as watching:  # a session of its own: one sees who waits as it was at first
+                if watching.scalar(waits):
+                    break
+            time.sleep(0.02)
+        released.lock(looking, row.batch)
+        looking.commit()
+        assert closing.result(timeout=30) == {"ingested": 1}
+    assert "overwritten" in rows(services, batch_id)[path.name]["notes"][0]
 
 
 def test_closing_that_is_killed_at_any_step_is_finished_by_the_next(services, tmp_path, monkeypatch):

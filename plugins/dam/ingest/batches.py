@@ -294,13 +294,20 @@ def _note_closed(
     if late := drops.came_late(services, batch_id=batch_id):
         told["came_late"] = late
     with services.session() as session:
+        # files before their batch: who looks at a file again locks them in this order
+        changed = session.scalars(
+            select(BatchFile)
+            .where(BatchFile.id.in_([row.id for row in overwritten]))
+            .order_by(BatchFile.id)
+            .with_for_update(of=BatchFile)
+        ).all()
         batch = _batch(session, batch_id, lock=True)
         released.settle(session, batch, run)
         if batch.status == "done":
             return
         batch.done_at = batch.done_at or utcnow()
         released.close(session, batch, run)
-        for row in session.scalars(select(BatchFile).where(BatchFile.id.in_([row.id for row in overwritten]))):
+        for row in changed:
             row.notes = [*row.notes, OVERWRITTEN]
         audit.record(session, actor="airflow", action="batch.closed", subject_id=batch_id, data=told, run=run)
 
