@@ -15,7 +15,7 @@ from dam.enrich import contracts, retag
 from dam.errors import DamError
 from dam.ingest import batches, duplicates, merges, suppliers
 from dam.review import packages, queries, remarks, seats
-from dam_web import airflow_api, views
+from dam_web import airflow_api, room, views
 from dam_web.auth import Asking, Visitor, may, sees_place
 from dam_web.deps import services
 
@@ -120,6 +120,18 @@ def my_seats(person: Asking) -> list[dict[str, Any]]:
 def package(package_id: str) -> dict[str, Any]:
     """Return a package."""
     return views.package(services(), package_id)
+
+
+@router.get("/packages/{package_id}/room")
+def in_the_room(package_id: str, person: Asking) -> dict[str, Any]:
+    """Return a package as the review room shows it to me."""
+    return room.shown(services(), package_id, person.username)
+
+
+@router.get("/packages/{package_id}/versions/{version_id}")
+def version_in_the_room(package_id: str, version_id: str) -> dict[str, Any]:
+    """Return one version of a package with its metadata, tags, look-alikes and what rights allow."""
+    return room.facts(services(), package_id, version_id)
 
 
 @router.get("/assets")
