@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from pathlib import Path
@@ -22,7 +23,6 @@ from dam.settings import PROJECT
 
 pytestmark = pytest.mark.slow
 AXE = PROJECT / "web" / "node_modules" / "axe-core" / "axe.min.js"
-STOREY = "mountain"
 
 
 @pytest.fixture
@@ -108,7 +108,8 @@ def document(path: Path) -> Path:
     with pikepdf.new() as made:
         for number in range(1, 4):
             page = made.add_blank_page(page_size=(595, 842))
-            font = pikepdf.Dictionary(Type=pikepdf.Name.Font, Subtype=pikepdf.Name.Type1, BaseFont=pikepdf.Name.Helvetica)
+            name = pikepdf.Name
+            font = pikepdf.Dictionary(Type=name.Font, Subtype=name.Type1, BaseFont=name.Helvetica)
             page.Resources = pikepdf.Dictionary(Font=pikepdf.Dictionary(F1=font))
             page.Contents = made.make_stream(f"BT /F1 60 Tf 90 600 Td (Page {number}) Tj ET".encode())
         made.save(path)
@@ -121,38 +122,305 @@ def shot(page, name):
         page.screenshot(path=str(Path(folder) / f"room-{name}.png"))
 
 
-def proof_is_there(page):
-    """Wait until the picture on the stage is drawn, so that the layer knows where it is."""
+def on_proof(page, x, y, size):
+    """Return where a point of the proof, in percent, is on the screen: a proof of a size is fitted into the stage."""
     page.wait_for_selector(".stage svg.layer", state="attached")
-
-
-def point(page, x, y):
-    """Return where a point of the proof, in percent, is on the screen; the picture fills the stage's height or width."""
     stage = page.locator("#stage").bounding_box()
-    across, down = page.evaluate("document.querySelector('.film video')?.style.cssText || ''") or "", 0
-    del across, down
-    return stage["x"] + stage["width"] * x / 100, stage["y"] + stage["height"] * y / 100
+    scale = min(stage["width"] / size[0], stage["height"] / size[1])
+    width, height = size[0] * scale, size[1] * scale
+    left, top = stage["x"] + (stage["width"] - width) / 2, stage["y"] + (stage["height"] - height) / 2
+    return left + width * x / 100, top + height * y / 100
 
 
-def notes_of(services):
-    with services.session() as session:
-        return [
-            (row.author, row.body, row.target) for row in session.scalars(select(Annotation).order_by(Annotation.id))
-        ]
+def drag(page, points):
+    """Press at the first point, go through the others, and let go."""
+    page.mouse.move(*points[0])
+    page.mouse.down()
+    for at in points[1:]:
+        page.mouse.move(*at, steps=4)
+    page.mouse.up()
 
 
-def write_note(page, text):
+def write(page, text):
     page.fill("#write textarea", text)
     page.click("#write button:has-text('Add note')")
     page.wait_for_selector(f".thread:has-text('{text}')")
 
 
-def test_shots(enter, services):
-    page = enter("bea")
-    proof_is_there(page)
-    page.wait_for_timeout(800)
-    shot(page, "first")
-    for asset in ("SPOT", "JINGLE", "LEAFLET", "STOOL"):
-        page = enter("bea", asset)
-        page.wait_for_timeout(1000)
-        shot(page, asset)
+def targets(services):
+    """Return where every note points, by its text: the values of its selectors from the outside in."""
+    found = {}
+    with services.session() as session:
+        for row in session.scalars(select(Annotation)):
+            selector, values = (row.target or {}).get("selector"), []
+            while selector:
+                values.append(selector["value"])
+                selector = selector.get("refinedBy")
+            found[row.body] = values
+    return found
+
+
+def numbers(value):
+    return [float(number) for number in re.findall(r"[\d.]+", value.split("100 100", 1)[-1])]
+
+
+CUP, FILM, PAGE = (2600, 1800), (640, 360), (595, 842)
+
+
+def test_shapes_are_drawn_by_hand_and_shown_in_step_with_the_list(enter, services, package):
+    page = enter("bea", "CUP")
+    at = lambda x, y: on_proof(page, x, y, CUP)  # noqa: E731
+
+    page.keyboard.press("p")
+    page.mouse.click(*at(25, 50))
+    assert page.evaluate("document.activeElement.matches('#write textarea')")
+    write(page, "A crumb")
+    page.keyboard.press("Escape")
+    page.keyboard.press("b")
+    drag(page, [at(10, 10), at(40, 30)])
+    write(page, "Too dark")
+    page.click("button[aria-label=Arrow]")
+    drag(page, [at(80, 80), at(60, 70)])
+    write(page, "This way")
+    page.click("button[aria-label=Freehand]")
+    drag(page, [at(50, 20), at(60, 25), at(70, 20)])
+    write(page, "Wavy")
+    page.click("button[aria-label=Polygon]")
+    for corner in ((50, 50), (60, 50), (60, 60), (50, 50)):
+        page.mouse.click(*at(*corner))
+    write(page, "The handle")
+    shot(page, "drawn")
+
+    said = targets(services)
+    assert numbers(said["A crumb"][0]) == pytest.approx([25, 50, 0, 0], abs=0.6)
+    assert said["Too dark"][0].startswith("xywh=percent:")
+    assert numbers(said["Too dark"][0]) == pytest.approx([10, 10, 30, 20], abs=0.6)
+    assert '<line class="arrow"' in said["This way"][0]
+    assert "<polyline" in said["Wavy"][0]
+    assert numbers(said["Wavy"][0])[:2] == pytest.approx([50, 20], abs=0.6)
+    assert "<polygon" in said["The handle"][0]
+    assert numbers(said["The handle"][0]) == pytest.approx([50, 50, 60, 50, 60, 60], abs=0.6)
+    with services.session() as session:
+        sources = {row.target["source"] for row in session.scalars(select(Annotation))}
+        assert sources == {f"urn:sha256:{session.get_one(Version, package['versions']['CUP']).sha256}"}
+
+    assert page.locator(".layer .mark").count() == 5
+    page.locator(".layer .mark .badge-mark").nth(1).click()
+    assert "Too dark" in page.locator(".thread.active").inner_text()
+    page.keyboard.press("n")
+    assert "This way" in page.locator(".thread.active").inner_text()
+    assert page.locator(".layer .mark.active .arrow").count() == 1
+    page.keyboard.press("j")
+    assert page.locator(".layer .mark").count() == 0  # another version has none
+    other = enter("lena", "CUP")
+    other.wait_for_selector(".layer .mark")
+    assert other.locator(".layer .mark").count() == 5
+
+
+def test_a_shape_keeps_its_place_when_the_proof_is_moved_and_zoomed(enter):
+    page = enter("bea", "CUP")
+    page.keyboard.press("b")
+    drag(page, [on_proof(page, 20, 20, CUP), on_proof(page, 40, 40, CUP)])
+    write(page, "Here")
+    before = page.locator(".mark rect").bounding_box()
+    page.focus("#stage")
+    page.keyboard.press("+")
+    page.wait_for_function(
+        "w => document.querySelector('.mark rect').getBoundingClientRect().width > 1.45 * w", arg=before["width"]
+    )
+    page.keyboard.press("0")
+    page.wait_for_function(
+        "x => Math.abs(document.querySelector('.mark rect').getBoundingClientRect().x - x) < 2", arg=before["x"]
+    )
+
+
+def test_all_is_drawn_by_keys_alone(enter, services):
+    page = enter("bea", "CUP")
+    page.wait_for_selector(".stage svg.layer", state="attached")
+
+    def press(*keys):
+        for key in keys:
+            page.keyboard.press(key)
+
+    press("b", "Enter", *["Shift+ArrowRight"] * 2, "Shift+ArrowDown", "Enter")
+    page.keyboard.type("By keys")
+    press("Control+Enter")
+    page.wait_for_selector(".thread:has-text('By keys')")
+    press("Escape", "g", "Enter", "Shift+ArrowRight", "Enter", "Shift+ArrowDown", "Enter", "Enter")
+    page.keyboard.type("A corner, @le")
+    assert page.locator(".people [role=option]").first.inner_text().startswith("Lena Vogt")
+    press("Enter")
+    assert page.input_value("#write textarea") == "A corner, @lena "
+    press("Control+Enter")
+    page.wait_for_selector(".thread:has-text('A corner')")
+    said = targets(services)
+    assert numbers(said["By keys"][0]) == [50, 50, 10, 5]
+    assert numbers(said["A corner, @lena"][0]) == [50, 50, 55, 50, 55, 55]
+    press("Escape", "p")
+    page.wait_for_selector("#live.shown:has-text('50 % across')")  # where the crosshair is, is told
+    press("ArrowLeft", "Escape")
+    assert page.locator(".crosshair").count() == 0
+
+
+def test_a_film_is_stepped_by_frames_and_noted_by_time(enter, services):
+    page = enter("bea", "SPOT")
+    page.wait_for_function("() => document.querySelector('.film video').readyState >= 2")
+    for _ in range(3):
+        page.keyboard.press(".")
+    page.wait_for_function("() => !document.querySelector('.film video').seeking")
+    assert page.inner_text(".timecode") == "00:00:00:03"
+    assert page.evaluate("Math.floor(document.querySelector('.film video').currentTime * 25)") == 3
+    page.keyboard.press(",")
+    assert page.inner_text(".timecode") == "00:00:00:02"
+    page.keyboard.press("i")
+    for _ in range(3):
+        page.keyboard.press(">")
+    page.keyboard.press("o")
+    page.keyboard.press("b")
+    drag(page, [on_proof(page, 10, 10, FILM), on_proof(page, 30, 30, FILM)])
+    write(page, "The logo jumps")
+    time_, box = targets(services)["The logo jumps"]
+    assert time_ == "t=0.08,1.28"
+    assert numbers(box) == pytest.approx([10, 10, 20, 20], abs=0.6)
+    shot(page, "film")
+    bar = page.locator(".timeline").bounding_box()
+    page.mouse.click(bar["x"] + bar["width"] * 0.75, bar["y"] + bar["height"] * 0.8)
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".layer .mark", state="detached")  # it is not there any more at three seconds
+    page.click(".thread .number")
+    page.wait_for_selector(".layer .mark")
+    assert page.inner_text(".timecode") == "00:00:00:02"
+
+
+def test_a_sound_is_noted_by_a_range_of_its_waveform(enter, services):
+    page = enter("lena", "JINGLE")
+    page.wait_for_function("() => document.querySelector('audio').readyState >= 1")
+    bar = page.locator(".timeline").bounding_box()
+    x, y = bar["x"], bar["y"] + bar["height"] * 0.7
+    page.keyboard.down("Shift")
+    drag(page, [(x + bar["width"] / 3, y), (x + bar["width"] * 2 / 3, y)])
+    page.keyboard.up("Shift")
+    write(page, "Too loud")
+    start, end = numbers(targets(services)["Too loud"][0].removeprefix("t="))
+    assert (start, end) == pytest.approx((1, 2), abs=0.05)
+    shot(page, "sound")
+
+
+def test_a_document_is_noted_by_page(enter, services):
+    page = enter("bea", "LEAFLET")
+    page.wait_for_selector(".stage svg.layer", state="attached")
+    page.keyboard.press("]")
+    page.wait_for_function("() => document.querySelector('.pages input').value === '2'")
+    page.wait_for_timeout(300)  # the page's picture is fetched
+    page.keyboard.press("p")
+    page.mouse.click(*on_proof(page, 20, 30, PAGE))
+    write(page, "A typo")
+    outer, inner = targets(services)["A typo"]
+    assert outer == "page=2"
+    assert numbers(inner) == pytest.approx([20, 30, 0, 0], abs=0.6)
+    page.keyboard.press("Escape")
+    page.click("[aria-label='Page before']")
+    page.wait_for_selector(".layer .mark", state="detached")
+    page.click(".thread .number")
+    page.wait_for_selector(".layer .mark")
+    assert page.input_value(".pages input") == "2"
+    shot(page, "document")
+
+
+def test_a_model_that_can_not_be_turned_shows_its_picture(enter):
+    page = enter("vic", "STOOL")  # viewers get no originals
+    page.click("text=Turn in 3D")
+    page.wait_for_selector("#live.shown:has-text('The picture is shown instead')")
+    page.wait_for_selector(".stage .openseadragon-canvas")
+
+
+def test_verdicts_are_given_in_one_key_to_many_and_signed(enter, services, package):
+    page = enter("bea", "CUP")
+    page.wait_for_selector(".single")
+    page.keyboard.press("c")
+    page.keyboard.type("Brighter, please")
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    page.keyboard.press("s")
+    page.keyboard.press("j")
+    page.keyboard.press("s")
+    page.keyboard.press("a")
+    page.reload()  # what is marked stays
+    page.wait_for_selector(".strip .given")
+    assert page.locator(".strip .given").all_inner_texts() == ["Request changes", "Approve", "Approve"]
+    page.keyboard.press("d")
+    page.wait_for_selector("#differs:has-text('3 have verdicts of their own')")
+    marks = {"CUP": "request_changes", "JINGLE": "approve", "LEAFLET": "approve"}
+    shot(page, "deciding")
+    page.fill("#decision textarea", "Not this time")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Shift+R")
+    page.wait_for_selector("#live.shown:has-text('Signed')")
+    page.wait_for_selector("#signed")
+    with services.session() as session:
+        [decision] = session.scalars(select(Decision)).all()
+        assert (decision.person, decision.verdict, decision.comment) == ("bea", "reject", "Not this time")
+        told = {package["versions"][name]: verdict for name, verdict in marks.items()}
+        assert {key: answer["verdict"] for key, answer in decision.versions.items()} == told
+        assert decision.versions[package["versions"]["CUP"]]["comment"] == "Brighter, please"
+
+
+def test_what_is_missing_is_said_at_its_place(enter):
+    page = enter("lena")
+    page.click("text=Sign the package")
+    for verdict, said in (("reject", "Say why it is rejected."), ("request_changes", "Say what should change")):
+        page.click(f"#decision button[value={verdict}]")
+        problem = page.wait_for_selector(f"#decision-problem:has-text('{said}')")
+        assert problem.get_attribute("role") == "alert"
+        described = page.locator("#decision textarea:focus")
+        assert described.get_attribute("aria-describedby") == "decision-problem"
+    page.click("#tab-notes")
+    page.click("#write button:has-text('Add note')")
+    page.wait_for_selector("#write .wrong:has-text('Say what you see.')")
+    write(page, "The claim is not proved")
+    page.click("#tab-decide")
+    assert "The claim is not proved" in page.inner_text(".mustfixes")  # it is what request changes freezes
+    page.click("#decision button[value=request_changes]")
+    page.wait_for_selector("#live.shown:has-text('Signed')")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1440])
+def test_axe_finds_nothing_serious(enter, width, scheme):
+    page = enter("bea", "SPOT", viewport={"width": width, "height": 800}, color_scheme=scheme, has_touch=width < 500)
+    write(page, "@lena look at this")
+    page.keyboard.press("Escape")
+    page.evaluate(AXE.read_text())
+    for state, key in (("notes", "m"), ("decide", "d"), ("details", None), ("help", "?")):
+        if key:
+            page.keyboard.press("Escape")
+            page.keyboard.press(key)
+        else:
+            page.click("#tab-details")
+            page.wait_for_selector(".details h3:has-text('Metadata')")
+        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+        bad = [(rule["id"], [node["html"][:200] for node in rule["nodes"]]) for rule in found
+               if rule["impact"] in ("serious", "critical")]  # fmt: skip
+        assert bad == [], state
+        shot(page, f"{state}-{width}-{scheme}")
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{state} is too wide"
+    page.keyboard.press("Escape")
+
+
+def test_without_scripts_proofs_seats_and_notes_are_shown(enter):
+    page = enter("bea", "CUP")
+    write(page, "A <b>bold</b> crumb")
+    assert page.inner_text(".thread .body") == "A <b>bold</b> crumb"
+    plain = enter("lena", scripts=False)
+    assert plain.locator(".plain").count() == 6
+    assert plain.locator(".seats li").count() == 2
+    assert plain.locator("li:has-text('A <b>bold</b> crumb')").count() == 1
+    assert plain.locator(".plain video").count() == 1
+
+
+def test_a_viewer_looks_and_nothing_more(enter):
+    page = enter("vic")
+    page.wait_for_selector(".stage svg.layer", state="attached")
+    assert page.locator("#write, .single, [aria-label=Draw]").count() == 0
+    page.keyboard.press("Shift+A")
+    page.wait_for_selector("#live.shown:has-text('viewers look only')")

@@ -4,7 +4,7 @@ import { post, root, type Failure } from "./api";
 import { Seats, signatures } from "./seats";
 import { judge, meant } from "./strip";
 import {
-  chosen, isOpen, mark, marks, me, mySeat, openMustFixes, reread, room, say, show, signedSeat, tab, version, type Mark,
+  chosen, focusOn, isOpen, mark, marks, me, mySeat, openMustFixes, reread, room, say, show, signedSeat, tab, version, type Mark,
 } from "./state";
 import type { VerdictName, Version } from "./types";
 import { count, KINDS, plain, short, VERDICTS, VERDICTS_GIVEN } from "./words";
@@ -69,7 +69,7 @@ export function judgeByKey(name: VerdictName): void {
   const set = ids.every((id) => marks.peek()[id]?.verdict === name);
   const which = ids.length > 1 ? count(ids.length, "version") : called(version.peek()!);
   say(set ? `${which}: ${VERDICTS[name].toLowerCase()}. It counts when you sign.` : `${which}: as the package.`);
-  if (set && ids.length === 1 && name !== "approve") requestAnimationFrame(() => document.querySelector<HTMLElement>(".single .why input")?.focus());
+  if (set && ids.length === 1 && name !== "approve") focusOn(".single .why input");
 }
 
 // ----------------------------------------------------------------------------------------------- the package
@@ -226,7 +226,7 @@ export async function sign(verdict: VerdictName): Promise<void> {
   const lacks = missing(verdict);
   if (lacks) {
     problem.value = lacks[0];
-    requestAnimationFrame(() => document.querySelector<HTMLElement>(lacks[1])?.focus());
+    focusOn(lacks[1]);
     return say(lacks[0]);
   }
   if (busy.peek()) return;

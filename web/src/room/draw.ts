@@ -1,7 +1,7 @@
 // Drawing, by pointer and by keys alike: what is pressed, where to, and when it is done.
 import { signal } from "@preact/signals";
 import * as player from "./player";
-import { draft, page, say, tab, version } from "./state";
+import { draft, focusOn, page, say, tab, version } from "./state";
 import type { Place, Point, Shape, ShapeKind } from "./target";
 
 export type Tool = "move" | ShapeKind;
@@ -98,7 +98,7 @@ function finish(shape: Shape): void {
   tool.value = "move";
   draft.value = { ...here(), shape: { ...shape, points: thinned(shape.points) } };
   tab.value = "notes";
-  requestAnimationFrame(() => document.querySelector<HTMLElement>("#write textarea")?.focus());
+  focusOn("#write textarea");
 }
 
 /** Return the time or page that a note written now is about. */

@@ -42,6 +42,7 @@ function Known({ facts }: { facts: Facts }) {
   return (
     <>
       <h3>Rights</h3>
+      {facts.rights_answers.length === 0 && <p class="soft">No channel is planned for it.</p>}
       <ul class="rights">
         {facts.rights_answers.map((answer) => (
           <li key={answer.channel} class={answer.allowed ? "yes" : "no"}>

@@ -5,7 +5,7 @@ import * as draw from "./draw";
 import { stepNote } from "./notes";
 import * as player from "./player";
 import { controls, pagesOf } from "./stage";
-import { activeNote, choose, chosen, draft, page, shownId, step, tab, version } from "./state";
+import { activeNote, choose, chosen, draft, focusOn, page, shownId, step, tab, version } from "./state";
 
 interface Key {
   keys: string[];
@@ -23,10 +23,9 @@ const plays = () => player.plays.peek();
 const drawing = () => draw.tool.peek() !== "move";
 const turns = () => (version.peek() ? pagesOf(version.peek()!) > 1 : false);
 const turn = (by: number) => (page.value = Math.min(pagesOf(version.peek()!), Math.max(1, page.peek() + by)));
-const focus = (selector: string) => requestAnimationFrame(() => document.querySelector<HTMLElement>(selector)?.focus());
 const open = (name: typeof tab.value, selector: string) => {
   tab.value = name;
-  focus(selector);
+  focusOn(selector);
 };
 
 export const KEYS: { title: string; keys: Key[] }[] = [

@@ -102,6 +102,13 @@ export function say(text: string, act?: { label: string; run: () => void }): voi
   message.value = act ? { text, act } : { text };
 }
 
+/** Put the caret into a field: at once where it is there, so that no letter typed meanwhile is taken for a key. */
+export function focusOn(selector: string): void {
+  const focus = () => document.querySelector<HTMLElement>(selector)?.focus();
+  focus();
+  requestAnimationFrame(focus);
+}
+
 function startsAt(): string {
   const wanted = location.hash.slice(1);
   const found = told.versions.find((one) => one.version_id === wanted) ?? told.versions[0];

@@ -159,7 +159,7 @@ function Waveform() {
   useEffect(() => {
     if (!peaks.value) return;
     const told = peaks.value;
-    const draw = () => paint(canvas.current!, told);
+    const draw = () => canvas.current && paint(canvas.current, told);
     const observer = new ResizeObserver(draw);
     observer.observe(canvas.current!);
     return () => observer.disconnect();
