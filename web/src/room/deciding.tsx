@@ -77,9 +77,9 @@ export function judgeByKey(name: VerdictName): void {
 export function Decide() {
   return (
     <>
+      {signedSeat.value ? <MySignature /> : mySeat.value ? <Signing /> : room.value.status === "in_review" && <p class="soft">{whyNot()}</p>}
       <h3>Seats</h3>
       <Seats />
-      {signedSeat.value ? <MySignature /> : mySeat.value ? <Signing /> : room.value.status === "in_review" && <p class="soft">{whyNot()}</p>}
     </>
   );
 }
@@ -118,7 +118,7 @@ function Signing() {
         Comment
         <textarea
           name="comment"
-          rows={3}
+          rows={2}
           maxLength={4000}
           value={comment.value}
           aria-invalid={problem.value ? "true" : undefined}
