@@ -62,8 +62,7 @@ def check(selector):
     """Take a selector that may be anything; what is kept of it, if anything is, keeps its form."""
     try:
         stored = kept(selector)
-    except BadInput as refused:
-        assert refused.remedy
+    except BadInput:
         return
     if stored is not None:
         check_ours(stored)
@@ -89,15 +88,13 @@ def test_a_box_keeps_its_place(x, y, w, h):
 @given(points, st.sampled_from(["polygon", "polyline"]), st.sampled_from([",", " "]))
 def test_a_drawing_keeps_its_points(drawn, kind, between):
     told = " ".join(f"{x}{between}{y}" for x, y in drawn)
-    try:
-        stored = kept(svg(f'<{kind} points="{told}"/>'))
-    except BadInput as refused:
-        assert "too few points" in refused.what  # they are all one, when rounded
+    rounded = [(round(x, 3), round(y, 3)) for x, y in drawn]
+    if len(set(rounded)) < 3:  # they are too few, when rounded
         return
+    stored = kept(svg(f'<{kind} points="{told}"/>'))
     check_ours(stored)
     assert kept(stored) == stored
     place = targets.parse(stored).where
-    rounded = [(round(x, 3), round(y, 3)) for x, y in drawn]
     assert place.kind == kind
     assert all(
         any(abs(float(x) - near_x) < 0.002 and abs(float(y) - near_y) < 0.002 for near_x, near_y in rounded)
@@ -245,7 +242,7 @@ def test_a_drawing_of_any_depth_or_length_is_refused_quietly():
             '<svg viewBox="0 0 100 100"><line class="arrow" x1="0.5" y1="0" x2="50" y2="50"/></svg>',
         ),
         (
-            svg('<polygon points="1 1,2 2 2.0001 2,3 1 1,1"/>', 'xmlns="http://www.w3.org/2000/svg" viewBox="0,0,100,100"'),
+            svg('<polygon points="1 1,2 2 2.0001 2,3 1 1,1"/>', f'xmlns="{targets.SVG}" viewBox="0,0,100,100"'),
             '<svg viewBox="0 0 100 100"><polygon points="1,1 2,2 3,1"/></svg>',
         ),
     ],
