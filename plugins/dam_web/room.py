@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session, aliased
 
 from dam.catalog.models import Asset, Description, Package, PackageVersion, Rendition, Version
 from dam.errors import NotFound
-from dam.review import packages, remarks
+from dam.review import annotations, packages
 from dam.rights import policy
 from dam.services import Services
 from dam_web import views
@@ -44,7 +44,7 @@ def shown(services: Services, package_id: str, username: str) -> dict[str, Any]:
             "makers": sorted(packages.makers_of(session, package)),
         }
     told["seats"] = packages.seats(services, package_id=package_id)
-    told["annotations"] = remarks.of_package(services, package_id=package_id)
+    told["annotations"] = annotations.of_package(services, package_id=package_id, person=username)
     return told | _people(services, username)
 
 
