@@ -40,10 +40,13 @@ def shown(services: Services, package_id: str, username: str) -> dict[str, Any]:
             "next_package_id": packages.next_round(session, package) if package.status in ("void", "expired") else None,
             "previous_package_id": package.follows_id,
             "versions": _versions(session, package_id),
-            "decisions": _decisions(package),
             "makers": sorted(packages.makers_of(session, package)),
         }
+    told["changes"] = packages.what_changed(services, package_id=package_id) if told["status"] == "void" else []
+    before = told["previous_package_id"]
+    told["changed_since"] = packages.what_changed(services, package_id=before) if before else []
     told["seats"] = packages.seats(services, package_id=package_id)
+    told["decisions"] = [{"role": seat["role"], **given} for seat in told["seats"] for given in seat["signatures"]]
     told["annotations"] = annotations.of_package(services, package_id=package_id, person=username)
     return told | _people(services, username)
 
@@ -108,21 +111,6 @@ def _versions(session: Session, package_id: str) -> list[dict[str, Any]]:
             "technical": {key: version.technical[key] for key in TECHNICAL if key in version.technical},
         }
         for version, name, kind, title, alt_text, verdict, before_id in rows
-    ]
-
-
-def _decisions(package: Package) -> list[dict[str, Any]]:
-    return [
-        {
-            "role": seat.role,
-            "person": seat.decision.person,
-            "verdict": seat.decision.verdict,
-            "comment": seat.decision.comment,
-            "versions": seat.decision.versions,
-            "at": seat.decision.decided_at.isoformat(),
-        }
-        for seat in package.seats
-        if seat.decision
     ]
 
 
