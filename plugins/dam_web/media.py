@@ -33,6 +33,17 @@ def static(name: Annotated[str, InPath(pattern=r"^[a-z0-9-]+\.(css|js|svg)$")]) 
     return FileResponse(path, headers={"Cache-Control": "private, max-age=300"})
 
 
+@router.get("/static/app/{name}")
+def bundle(name: Annotated[str, InPath(pattern=r"^[A-Za-z0-9-]+\.(css|js)$")]) -> FileResponse:
+    """Return a part of the front end, as ``runtime/web.sh`` built it from ``web/``."""
+    path = STATIC / "app" / name
+    if not path.is_file():
+        raise HTTPException(404, "There is no such file. Build the front end: sh runtime/web.sh")
+    # a chunk's name tells what is in it; an entry keeps its name when it changes
+    keep = "max-age=31536000, immutable" if name.startswith("chunk-") else "max-age=300"
+    return FileResponse(path, headers={"Cache-Control": f"private, {keep}"})
+
+
 @router.get("/media/{version_id}/{recipe}")
 def rendition(
     request: Request,

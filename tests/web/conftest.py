@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
 from airflow_home import HOME
+from dam.settings import PROJECT
 
 PEOPLE = ("maya", "dario", "bea", "lena", "libby", "ada", "vic")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def front_end():
+    """The front end, built from ``web/``; a moment where nothing changed since."""
+    subprocess.run(["sh", "runtime/web.sh"], check=True, cwd=PROJECT)
 
 
 @pytest.fixture(scope="module")

@@ -140,7 +140,7 @@ def routes(app):
 def concrete(path, package):
     """Fill in a path's parameters with ids that exist."""
     known = {
-        "name": "dam.css" if path.startswith("/static") else "a.jpg",
+        "name": "room.js" if path.startswith("/static/app") else "dam.css" if path.startswith("/static") else "a.jpg",
         "recipe": "thumbnail",
         "report_id": "kpi_x",
         "annotation_id": "ann_x",

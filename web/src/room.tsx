@@ -1,0 +1,2 @@
+// The review room: what takes over from the page the server rendered.
+export {};
