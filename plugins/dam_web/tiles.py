@@ -19,7 +19,7 @@ def descriptor(request: Request, version_id: str) -> Response:
     """Return what a viewer needs to know of a version's tiles, which are made now unless they are there."""
     made = tiles.make(services(), version_id=version_id)
     return _unless_known(request, made.sha256) or Response(
-        made.descriptor, media_type="application/xml", headers=_headers(made.sha256)
+        tiles.descriptor(made), media_type="application/xml", headers=_headers(made.sha256)
     )
 
 
@@ -27,7 +27,7 @@ def descriptor(request: Request, version_id: str) -> Response:
 def tile(
     request: Request, version_id: str, level: int, tile: Annotated[str, InPath(pattern=r"^[0-9]{1,6}_[0-9]{1,6}$")]
 ) -> Response:
-    """Return a tile, ``column_row``, of a version whose descriptor was asked for before; 304 when the browser has it."""
+    """Return a tile, ``column_row``, of a version whose descriptor was asked for; 304 when the browser has it."""
     made = tiles.find(services(), version_id=version_id)
     if known := _unless_known(request, made.sha256):
         return known

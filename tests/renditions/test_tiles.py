@@ -6,6 +6,7 @@ import io
 import math
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ import world
 from dam.catalog.models import Asset, AuditEvent, Batch, Rendition, Version, VersionState
 from dam.errors import BadInput, NotFound
 from dam.ingest import sandbox
-from dam.renditions import tiles
+from dam.renditions import render, tiles
+from dam.renditions.keeping import Kept
 from dam.services import Services
 
 
@@ -42,7 +44,7 @@ def shades(width: int, height: int) -> pyvips.Image:
     return pyvips.Image.new_from_array(pixels).copy(interpretation="srgb")
 
 
-def whole(services: Services, made: tiles.Tiles) -> np.ndarray:
+def whole(services: Services, made: Kept) -> np.ndarray:
     """Put the tiles of the largest level together, as a viewer does."""
     level = math.ceil(math.log2(max(made.width, made.height)))
     canvas = Image.new("RGB", (made.width, made.height))
@@ -69,7 +71,7 @@ def test_the_tiles_are_the_picture_and_are_made_once(anywhere: Services, large: 
         tiles.find(services, version_id=version_id)
     made = tiles.make(services, version_id=version_id)
     assert (made.width, made.height) == (2000, 700)
-    assert 'Size Width="2000" Height="700"' in made.descriptor
+    assert 'Size Width="2000" Height="700"' in tiles.descriptor(made)
     seen = whole(services, made)
     assert np.abs(seen - shades(2000, 700).numpy().astype(int)).max() <= 12
     smallest = Image.open(io.BytesIO(tiles.tile(services, made=made, level=0, column=0, row=0)))
@@ -100,11 +102,15 @@ def test_tiles_stand_upright_in_srgb_and_on_white(services: Services, tmp_path: 
     assert seen[1980, 680, 0] > 220
     wide = shades(1700, 300).icc_transform("p3", input_profile="srgb")
     wide.tiffsave(str(tmp_path / "wide.tif"))
-    made = tiles.make(services, version_id=add(services, tmp_path / "wide.tif", media_type="image/tiff", size=(1700, 300)))
+    made = tiles.make(
+        services, version_id=add(services, tmp_path / "wide.tif", media_type="image/tiff", size=(1700, 300))
+    )
     assert np.abs(whole(services, made) - shades(1700, 300).numpy().astype(int)).max() <= 14
     clear = shades(1700, 300).bandjoin(0)
     clear.pngsave(str(tmp_path / "clear.png"))
-    made = tiles.make(services, version_id=add(services, tmp_path / "clear.png", media_type="image/png", size=(1700, 300)))
+    made = tiles.make(
+        services, version_id=add(services, tmp_path / "clear.png", media_type="image/png", size=(1700, 300))
+    )
     assert whole(services, made).min() >= 250
 
 
@@ -129,7 +135,7 @@ def test_two_who_ask_at_once_cut_once(services: Services, large: Path, monkeypat
         return real(self, *args, **kwargs)
 
     monkeypatch.setattr(sandbox.Sandbox, "tiles", counted)
-    made: list[tiles.Tiles] = []
+    made: list[Kept] = []
     threads = [
         threading.Thread(target=lambda: made.append(tiles.make(services, version_id=version_id))) for _ in range(3)
     ]
@@ -142,26 +148,31 @@ def test_two_who_ask_at_once_cut_once(services: Services, large: Path, monkeypat
     assert len(set(made)) == 1
 
 
-def test_killed_after_storing_it_ends_in_the_same_bytes_and_lost_bytes_are_made_again(
-    services: Services, large: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("after", ["nothing", "the row", "the bytes"])
+def test_killed_at_any_point_it_ends_the_same_and_lost_bytes_are_made_again(
+    services: Services, large: Path, monkeypatch: pytest.MonkeyPatch, after: str
 ) -> None:
     version_id = add(services, large, size=(2000, 700))
-    from dam.renditions import render
+    store, put = services.storage.renditions, services.storage.renditions.put
 
-    def killed(*_args: object) -> None:
+    def killed(*args: Any, **kwargs: Any) -> None:
+        if after == "the bytes":
+            put(*args, **kwargs)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(render, "insert_rows", killed)
+        patch.setattr(*((render, "insert_rows") if after == "nothing" else (store, "put")), killed)
         with pytest.raises(KeyboardInterrupt):
             tiles.make(services, version_id=version_id)
-    [left] = services.storage.renditions.list()
-    first = services.storage.renditions.digest(left.key)
+    with services.session() as session:  # what is stored has a row: who destroys the version finds it
+        known = session.scalars(select(Rendition.storage_uri)).all()
+    assert {f"renditions:{entry.key}" for entry in store.list()} <= set(known)
     made = tiles.make(services, version_id=version_id)
-    assert (made.storage_uri, made.sha256) == (f"renditions:{left.key}", first)
-    services.storage.renditions.delete(left.key)
+    [left] = store.list()
+    assert (made.storage_uri, made.sha256) == (f"renditions:{left.key}", store.digest(left.key))
+    store.delete(left.key)
     assert tiles.make(services, version_id=version_id) == made
-    assert services.storage.renditions.digest(left.key) == first
+    assert store.digest(left.key) == made.sha256
 
 
 def test_a_damaged_or_destroyed_original_leaves_nothing(services: Services, large: Path, tmp_path: Path) -> None:

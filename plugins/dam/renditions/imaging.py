@@ -78,6 +78,7 @@ def make(path: Path, wanted: Iterable[str], recipes: Mapping[str, Recipe]) -> di
 
 
 def first_line(error: Exception) -> str:
+    """Return the first line of what a decoder complained of."""
     told = (error.detail or error.message) if isinstance(error, pyvips.Error) else error
     return (str(told).strip().splitlines() or ["no detail"])[0]
 

@@ -11,23 +11,23 @@ from __future__ import annotations
 
 import io
 import logging
+import threading
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select, text
 
-from dam import audit
-from dam.catalog.models import Rendition, Tier, Version
+from dam.catalog.models import Tier, Version
 from dam.errors import BadInput, NotFound
-from dam.renditions import imaging, pictures, recipes
+from dam.renditions import imaging, keeping, pictures, recipes
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from dam.renditions.keeping import Kept
     from dam.services import Services
     from dam.storage import Store
 
@@ -39,6 +39,8 @@ RECIPE = "tiles"
 SIZE, OVERLAP, QUALITY = 256, 1, 82
 #: First half of pg_advisory_xact_lock: who cuts a version's tiles; the second half is the version.
 _CUTTING = 7_316_422
+#: The decoding process takes one picture at a time anyway.
+_one_at_a_time = threading.Lock()
 #: Seconds that cutting may take: so many, and one for so many pixels.
 _PATIENCE, _PIXELS_A_SECOND = 60.0, 1_000_000
 #: Pictures of so many pixels are cut before anybody looks: a smaller one is cut while its viewer opens.
@@ -47,25 +49,14 @@ AHEAD = 50_000_000
 _FOLDER = "tiles_files"
 
 
-@dataclass(frozen=True, slots=True)
-class Tiles:
-    """A version's tiles: size of the whole picture in pixels, where they lie, and the archive's SHA-256."""
-
-    width: int
-    height: int
-    storage_uri: str
-    sha256: str
-    bytes: int
-
-    @property
-    def descriptor(self) -> str:
-        """The DZI file that viewers ask for first (Deep Zoom schema of 2008)."""
-        return (
-            '<?xml version="1.0" encoding="UTF-8"?>\n'
-            '<Image xmlns="http://schemas.microsoft.com/deepzoom/2008"'
-            f' Format="jpg" Overlap="{OVERLAP}" TileSize="{SIZE}">'
-            f'<Size Width="{self.width}" Height="{self.height}"/></Image>\n'
-        )
+def descriptor(made: Kept) -> str:
+    """Return the DZI file that viewers ask for first (Deep Zoom schema of 2008)."""
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        '<Image xmlns="http://schemas.microsoft.com/deepzoom/2008"'
+        f' Format="jpg" Overlap="{OVERLAP}" TileSize="{SIZE}">'
+        f'<Size Width="{made.width}" Height="{made.height}"/></Image>\n'
+    )
 
 
 def wanted(services: Services, version: Version) -> bool:
@@ -81,13 +72,7 @@ def key_of(version: Version) -> str:
     return imaging.rendition_key(version.sha256, {RECIPE: {"size": SIZE, "overlap": OVERLAP, "quality": QUALITY}})
 
 
-def place_of(version: Version) -> str:
-    """Return where in the renditions store a version's tiles lie, or would lie."""
-    key = key_of(version)
-    return f"{key[:2]}/{key[2:4]}/{key}.zip"
-
-
-def find(services: Services, *, version_id: str) -> Tiles:
+def find(services: Services, *, version_id: str) -> Kept:
     """Return a version's tiles. :raises NotFound: there is no such version, or it has none (yet)."""
     with services.session() as session:
         version = session.get(Version, version_id)
@@ -97,7 +82,7 @@ def find(services: Services, *, version_id: str) -> Tiles:
     return made
 
 
-def make(services: Services, *, version_id: str, run: str | None = None) -> Tiles:
+def make(services: Services, *, version_id: str, run: str | None = None) -> Kept:
     """Cut a version's tiles, unless they are there. Whoever asks meanwhile waits, and takes what was made.
 
     Killed at any point, the next call does it again and ends in the same bytes at the same place.
@@ -110,14 +95,16 @@ def make(services: Services, *, version_id: str, run: str | None = None) -> Tile
         if version is None or not wanted(services, version):
             remedy = "Look at its preview: it shows every pixel."
             raise NotFound("there are no tiles of it", where=f"version {version_id}", remedy=remedy)
-        if (made := _made(session, version)) and _is_stored(services, made):
+        if (made := _made(session, version)) and keeping.is_stored(services, made):
             return made
-        session.execute(text("SELECT pg_advisory_xact_lock(:one, hashtext(:two))"), {"one": _CUTTING, "two": version_id})
-        session.expire_all()
-        if (made := _made(session, version)) and _is_stored(services, made):
+    with _one_at_a_time, services.session() as session:  # who waits here holds no connection
+        session.execute(
+            text("SELECT pg_advisory_xact_lock(:one, hashtext(:two))"), {"one": _CUTTING, "two": version_id}
+        )
+        [version] = keeping.usable(session, [version_id])
+        if (made := _made(session, version)) and keeping.is_stored(services, made):
             return made
-        _usable(version)
-        return _cut(services, session, version, run)
+        return _cut(services, version, run)
 
 
 def ahead(services: Services, *, version_ids: Sequence[str], run: str | None = None) -> None:
@@ -137,7 +124,7 @@ def ahead(services: Services, *, version_ids: Sequence[str], run: str | None = N
             log.warning("Version %s has no deep zoom: %s", version_id, error)
 
 
-def tile(services: Services, *, made: Tiles, level: int, column: int, row: int) -> bytes:
+def tile(services: Services, *, made: Kept, level: int, column: int, row: int) -> bytes:
     """Return one tile as JPEG.
 
     :param level: 0 is one pixel, each next one twice as large. :param column: from the left, 0 the first.
@@ -158,33 +145,12 @@ def tile(services: Services, *, made: Tiles, level: int, column: int, row: int) 
 # ------------------------------------------------------------------------------------------------- making
 
 
-def _usable(version: Version) -> None:
-    if version.tier in (Tier.QUARANTINE, Tier.GONE):
-        raise BadInput(f"it is {version.state}; its bytes may not be used", where=f"version {version.id}")
+def _made(session: Session, version: Version) -> Kept | None:
+    return keeping.find(session, version.id, recipe=RECIPE, key=key_of(version))
 
 
-def _made(session: Session, version: Version) -> Tiles | None:
-    row = session.scalars(
-        select(Rendition).where(
-            Rendition.version_id == version.id, Rendition.recipe == RECIPE, Rendition.key == key_of(version)
-        )
-    ).one_or_none()
-    return Tiles(row.width, row.height, row.storage_uri, row.sha256, row.bytes) if row else None
-
-
-def _is_stored(services: Services, made: Tiles) -> bool:
-    """Return whether the archive is there and whole; its bytes were verified when it was put there."""
-    store, key = services.storage.resolve(made.storage_uri)
-    try:
-        return store.size(key) == made.bytes
-    except NotFound:
-        return False
-
-
-def _cut(services: Services, session: Session, version: Version, run: str | None) -> Tiles:
-    """Cut, store, write down, in the transaction of ``session``."""
+def _cut(services: Services, version: Version, run: str | None) -> Kept:
     from dam.ingest import sandbox
-    from dam.renditions import render
 
     limits = services.taxonomy.limits
     pixels = (version.width or 0) * (version.height or 0)
@@ -200,22 +166,10 @@ def _cut(services: Services, session: Session, version: Version, run: str | None
             raise BadInput(
                 f"it can't be cut into tiles: {problem}", where=f"version {version.id}", remedy="Look at its preview."
             )
-        place = place_of(version)
-        stored = services.storage.renditions.put(place, scratch / "tiles.zip", media_type="application/zip")
-    # it may have been destroyed meanwhile: then what was made of it must not outlive it
-    session.refresh(version, with_for_update={"read": True, "of": Version})
-    try:
-        _usable(version)
-    except BadInput:
-        services.storage.renditions.delete(place)
-        raise
-    archive = imaging.Made(b"", "application/zip", told["width"], told["height"])
-    render.insert_rows(session, [render.row_of(version, RECIPE, key_of(version), archive, stored)])
-    audit.record(
-        session, actor=render.ACTOR, action="version.rendered", subject_id=version.id,
-        data={"renditions": {RECIPE: stored.sha256}}, run=run,
-    )  # fmt: skip
-    return Tiles(told["width"], told["height"], stored.uri, stored.sha256, stored.bytes)
+        return keeping.keep(
+            services, version_ids=[version.id], recipe=RECIPE, key=key_of(version), suffix=".zip",
+            source=scratch / "tiles.zip", media_type="application/zip", size=(told["width"], told["height"]), run=run,
+        )  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------ reading

@@ -34,7 +34,6 @@ from dam.catalog.models import (
 from dam.errors import DamError, NotFound, Refused
 from dam.ingest import contents, drops
 from dam.plan.briefs import canonical
-from dam.renditions import tiles
 from dam.retention.clock import is_rehearsal
 from dam.retention.policies import Policies, policies
 
@@ -437,7 +436,6 @@ def _copies(services: Services, session: Session, version: Version) -> list[str]
     uris += session.scalars(
         select(Rendition.storage_uri).where(Rendition.version_id == version.id).order_by(Rendition.id)
     )
-    uris.append(services.storage.renditions.uri(tiles.place_of(version)))  # stored, but not written down yet
     published = session.scalars(
         select(Publication).where(Publication.version_id == version.id).order_by(Publication.id)
     )
