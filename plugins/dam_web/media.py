@@ -15,6 +15,7 @@ from sqlalchemy import select
 from dam.catalog.models import Rendition, Version
 from dam.errors import NotFound
 from dam.ingest import embedded
+from dam.renditions.render import ASIDE
 from dam_web.auth import Asking, sees_place
 from dam_web.deps import services
 
@@ -61,7 +62,7 @@ def rendition(
             .order_by(Rendition.created_at.desc())
             .limit(1)
         )
-        if found is None:
+        if found is None or recipe in ASIDE:
             raise NotFound("there is no such rendition yet", where=f"version {version_id}, {recipe}")
         uri, media_type, size, tag = found.storage_uri, found.media_type, found.bytes, f'"{found.sha256}"'
     headers = KEEP | {"Accept-Ranges": "bytes", "ETag": tag}

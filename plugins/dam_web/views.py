@@ -28,6 +28,7 @@ from dam.catalog.models import (
 from dam.enrich import contracts, results, sheet
 from dam.errors import BadInput, NotFound
 from dam.ingest import duplicates, embedded
+from dam.renditions.render import ASIDE
 from dam.review import annotations, packages
 from dam.rights import policy
 from dam.rights.terms import RELEASES
@@ -150,7 +151,7 @@ def version_row(services: Services, version: Version, *, see_place: bool = False
             {"label": shown(labels), "source": source, "confidence": confidence, "because": because}
             for labels, source, confidence, because in suggested
         ],
-        "recipes": sorted(rendition.recipe for rendition in version.renditions),
+        "recipes": sorted({rendition.recipe for rendition in version.renditions}.difference(ASIDE)),
         "grants": [
             {
                 "licence": grant.licence.reference,

@@ -182,7 +182,6 @@ def _freeze(
             run=run,
             package_id=package.id,
         )
-    annotations.carry(session, package=package, run=run)
     audit.record(
         session,
         actor="airflow",
@@ -193,6 +192,7 @@ def _freeze(
     )
     session.flush()
     session.expire(package, ["entries"])
+    annotations.carry(session, package=package, run=run)
     return package
 
 
