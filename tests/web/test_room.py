@@ -388,7 +388,7 @@ def test_what_is_missing_is_said_at_its_place(enter):
 @pytest.mark.parametrize("width", [360, 1440])
 def test_axe_finds_nothing_serious(enter, width, scheme):
     page = enter("bea", "SPOT", viewport={"width": width, "height": 800}, color_scheme=scheme, has_touch=width < 500)
-    write(page, "@lena look at this")
+    write(page, "Look at this, please")
     page.keyboard.press("Escape")
     page.evaluate(AXE.read_text())
     for state, key in (("notes", "m"), ("decide", "d"), ("details", None), ("help", "?")):
@@ -424,3 +424,88 @@ def test_a_viewer_looks_and_nothing_more(enter):
     assert page.locator("#write, .single, [aria-label=Draw]").count() == 0
     page.keyboard.press("Shift+A")
     page.wait_for_selector("#live.shown:has-text('viewers look only')")
+
+
+def test_a_thread_is_answered_resolved_and_opened_again(enter):
+    page = enter("bea", "CUP")
+    write(page, "Who signed the release?")
+    page.click(".thread button:has-text('Reply')")
+    page.wait_for_selector(".reply textarea:focus")
+    page.keyboard.type("@lena do you know?")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector(".replies .mention:has-text('Lena Vogt')")
+    other = enter("lena", "CUP")
+    other.click(".thread button:has-text('Reply')")
+    other.wait_for_selector(".reply textarea:focus")
+    other.keyboard.type("Filed in March.")
+    other.keyboard.press("Control+Enter")
+    other.wait_for_selector(".replies li:has-text('Filed in March.')")
+    page.reload()
+    page.click(".thread button:has-text('Resolve')")
+    page.wait_for_selector(".reply textarea:focus")
+    page.keyboard.type("It is there")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector(".thread.resolved:has-text('It is there')")
+    page.click(".thread button:has-text('Reopen')")
+    page.wait_for_selector(".thread:not(.resolved)")
+
+
+def test_a_private_note_is_for_one_role(enter):
+    page = enter("lena", "CUP")
+    page.select_option(".audience select", "legal_reviewer")
+    page.click(".kinds label:has-text('Suggestion')")
+    write(page, "Ask counsel")
+    assert page.locator(".thread .private").inner_text() == "only legal reviewer"
+    assert enter("bea", "CUP").locator(".thread").count() == 0
+
+
+def test_a_signature_is_taken_back_until_the_seat_is_closed(enter, services):
+    page = enter("bea", "CUP")
+    page.wait_for_selector(".single")
+    page.keyboard.press("d")
+    page.check("text=Approve with a condition")
+    page.click("#decision button[value=approve]")
+    page.wait_for_selector("#decision-problem:has-text('Say what the condition is')")
+    page.keyboard.type("The logo in white by Friday")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Shift+A")
+    page.wait_for_selector("#signed")
+    assert "The logo in white by Friday" in page.inner_text(".seats .condition")
+    page.click("#live button:has-text('Undo')")
+    page.wait_for_selector("#decision")
+    page.keyboard.press("Shift+A")
+    page.wait_for_selector("#signed")
+    page.keyboard.press("z")
+    page.wait_for_selector("#decision")
+
+
+def test_what_another_does_appears_and_what_is_typed_stays(enter):
+    bea, lena = enter("bea", "CUP"), enter("lena", "CUP")
+    bea.wait_for_selector(".here:has-text('Lena Vogt')")
+    bea.fill("#write textarea", "I was about to say")
+    write(lena, "The claim is too strong")
+    bea.wait_for_selector(".thread:has-text('The claim is too strong')")
+    assert bea.input_value("#write textarea") == "I was about to say"
+    lena.keyboard.press("Escape")
+    lena.keyboard.press("Shift+C")
+    lena.wait_for_selector("#signed")
+    bea.keyboard.press("Escape")
+    bea.keyboard.press("d")
+    bea.wait_for_selector(".seat:has-text('Legal reviewer') .badge:has-text('Changes requested')")
+    assert "The claim is too strong" in bea.locator(".seat:has-text('Legal reviewer')").inner_text()
+
+
+def test_a_void_round_shows_what_changed_and_leads_on(enter, services, package):
+    with services.session() as session:
+        version = session.get_one(Version, package["versions"]["CUP"])
+        version.description.title = "Another cup"
+    following = packages.revalidate(services, package_id=package["package_id"])
+    page = enter("bea", "CUP")
+    notice = page.inner_text(".notice[role=alert]")
+    assert "This round is void" in notice
+    assert "Another cup" in notice
+    assert page.locator("#write, #decision, .single").count() == 0
+    page.click("text=Go to the next round")
+    page.wait_for_url(f"**/{following}")
+    page.click("summary:has-text('What changed since')")
+    assert "Another cup" in page.inner_text(".changes")

@@ -18,7 +18,7 @@ export const notes = signal<Annotation[]>(told.annotations.map(upgraded));
 export const shownId = signal(startsAt());
 export const page = signal(1);
 export const tab = signal<Tab>("notes");
-export const activeNote = signal<string | null>(null);
+export const activeNote = signal<string | null>(new URLSearchParams(location.search).get("note"));
 /** What was drawn or timed for the note that is being written; null: nothing yet. */
 export const draft = signal<Place | null>(null);
 export const chosen = signal<ReadonlySet<string>>(new Set());
@@ -109,8 +109,9 @@ export function focusOn(selector: string): void {
   requestAnimationFrame(focus);
 }
 
+/** The proof that the address names: mails lead to `?version=…&note=…`, the room itself notes it after the #. */
 function startsAt(): string {
-  const wanted = location.hash.slice(1);
+  const wanted = location.hash.slice(1) || new URLSearchParams(location.search).get("version");
   const found = told.versions.find((one) => one.version_id === wanted) ?? told.versions[0];
   return found?.version_id ?? "";
 }

@@ -137,6 +137,8 @@ export interface Room {
   makers: string[];
   seats: Seat[];
   annotations: unknown[];
+  /** When this was read, as the stream of events counts it. */
+  live?: string;
   me: Person & { writes: boolean; reopens: boolean };
   people: Person[];
 }
