@@ -43,7 +43,9 @@ def package(services: Services, package_id: str, *, person: str | None = None) -
     """Return a package with its versions, seats, notes and what rights allow.
 
     :param person: who is shown the notes; None is shown no private one.
+    :returns: with ``live``, the moment at which it was read, from which live events go on.
     """
+    position = services.live.position()  # before anything is read
     with services.session() as session:
         found = session.get(Package, package_id)
         if found is None:
@@ -55,6 +57,7 @@ def package(services: Services, package_id: str, *, person: str | None = None) -
         ).all()
         shown: dict[str, Any] = {
             "package_id": found.id,
+            "live": position,
             "campaign": found.campaign.name if found.campaign else None,
             "round": found.round,
             "status": found.status,
