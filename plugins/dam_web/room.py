@@ -24,12 +24,14 @@ def shown(services: Services, package_id: str, username: str) -> dict[str, Any]:
     :returns: the package with ``versions`` (what is shown of each, without metadata and rights: see :func:`facts`),
         ``seats``, ``decisions``, ``annotations``, ``me`` and ``people`` (for mentions).
     """
+    position = services.live.position()  # before anything is read
     with services.session() as session:
         package = session.get(Package, package_id)
         if package is None:
             raise NotFound("there is no such package", where=package_id)
         told: dict[str, Any] = {
             "package_id": package.id,
+            "live": position,
             "campaign": package.campaign.name if package.campaign else None,
             "round": package.round,
             "status": package.status,
@@ -39,6 +41,7 @@ def shown(services: Services, package_id: str, username: str) -> dict[str, Any]:
             "frozen_at": package.frozen_at.isoformat(),
             "next_package_id": packages.next_round(session, package) if package.status in ("void", "expired") else None,
             "previous_package_id": package.follows_id,
+            "waits_for": packages.waits_for(session, package),
             "versions": _versions(session, package_id),
             "makers": sorted(packages.makers_of(session, package)),
         }

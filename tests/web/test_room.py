@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 import films
 import world
-from dam.catalog.models import Annotation, Asset, Decision, Version
+from dam.catalog.models import Annotation, Asset, Batch, Decision, Rendition, Version, VersionState
 from dam.review import packages
 from dam.settings import PROJECT
 
@@ -26,7 +26,7 @@ AXE = PROJECT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 @pytest.fixture
-def address(site, monkeypatch):
+def address(site, services, monkeypatch):
     """The app on a port of its own; whoever asks is who the header says. Airflow takes every run that is started."""
     import uvicorn
 
@@ -47,7 +47,9 @@ def address(site, monkeypatch):
         time.sleep(0.05)
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     server.should_exit = True
+    server.force_exit = True  # streams of events would go on for minutes
     thread.join()
+    services.live.close()
 
 
 @pytest.fixture
@@ -338,6 +340,7 @@ def test_verdicts_are_given_in_one_key_to_many_and_signed(enter, services, packa
     page = enter("bea", "CUP")
     page.wait_for_selector(".single")
     page.keyboard.press("c")
+    page.wait_for_selector(".why input:focus")
     page.keyboard.type("Brighter, please")
     page.keyboard.press("Escape")
     page.keyboard.press("j")
@@ -445,6 +448,7 @@ def test_a_thread_is_answered_resolved_and_opened_again(enter):
     page.wait_for_selector(".reply textarea:focus")
     page.keyboard.type("It is there")
     page.keyboard.press("Control+Enter")
+    page.check("text=Show 1 resolved note")  # it is out of the way, not gone
     page.wait_for_selector(".thread.resolved:has-text('It is there')")
     page.click(".thread button:has-text('Reopen')")
     page.wait_for_selector(".thread:not(.resolved)")
@@ -492,7 +496,7 @@ def test_what_another_does_appears_and_what_is_typed_stays(enter):
     bea.keyboard.press("Escape")
     bea.keyboard.press("d")
     bea.wait_for_selector(".seat:has-text('Legal reviewer') .badge:has-text('Changes requested')")
-    assert "The claim is too strong" in bea.locator(".seat:has-text('Legal reviewer')").inner_text()
+    assert "The claim is too strong" in bea.locator(".seat:has-text('Legal reviewer')").text_content()  # frozen
 
 
 def test_a_void_round_shows_what_changed_and_leads_on(enter, services, package):
@@ -509,3 +513,47 @@ def test_a_void_round_shows_what_changed_and_leads_on(enter, services, package):
     page.wait_for_url(f"**/{following}")
     page.click("summary:has-text('What changed since')")
     assert "Another cup" in page.inner_text(".changes")
+
+
+RENDITION = ("recipe", "key", "imaging_version", "media_type", "width", "height", "bytes", "sha256", "storage_uri")
+
+
+def many(services, package, count):
+    """Freeze as many versions that look like one of a package's, each of an asset of its own; return the package."""
+    with services.session() as session:
+        batch = Batch(source="inbox", location="drops/many", sent_by="northlight")
+        session.add(batch)
+        session.flush()
+        batch_id = batch.id
+        like = session.get_one(Version, package["versions"]["TABLE"])
+        shown = session.scalars(select(Rendition).where(Rendition.version_id == like.id)).all()
+        made = []
+        for number in range(count):
+            version = Version(
+                asset=Asset(name=f"PROOF-{number:03}_ACME", kind="image"), number=1, batch_id=batch_id,
+                filename=f"PROOF-{number:03}.jpg", sha256=f"{number:064x}", bytes=like.bytes, made_by=like.made_by,
+                media_type=like.media_type, storage_uri=like.storage_uri, width=like.width, height=like.height,
+            )  # fmt: skip
+            world.bring_to(session, version, VersionState.INGESTED)
+            session.add_all(
+                Rendition(version_id=version.id, **{name: getattr(row, name) for name in RENDITION}) for row in shown
+            )
+            made.append(version.id)
+    return packages.freeze(services, batch_id=batch_id, version_ids=made)
+
+
+def test_many_proofs_open_at_once_and_load_as_they_come_into_sight(enter, services, package):
+    package_id = many(services, package, 200)
+    page = enter("bea", package_id=package_id)
+    page.wait_for_selector(".stage svg.layer", state="attached")
+    told = "() => performance.getEntriesByType('resource').map(one => [one.name, one.responseEnd])"
+    page.wait_for_timeout(500)
+    asked = dict(page.evaluate(told))
+    assert page.locator(".frame").count() == 200
+    assert 1 <= sum(url.endswith("/thumbnail") for url in asked) < 60
+    assert sum(url.endswith("/preview") for url in asked) == 1
+    last = page.locator(".frame").last
+    last.scroll_into_view_if_needed()
+    last.locator("button").click()
+    page.wait_for_selector(".frame.shown:last-child img")
+    shot(page, "many")

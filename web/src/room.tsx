@@ -12,7 +12,7 @@ import { help, onKey } from "./room/keys";
 import { listen } from "./room/live";
 import { Notes } from "./room/notes";
 import { Stage } from "./room/stage";
-import { alsoHere, me, message, nameOf, openMustFixes, room, say, shownThreads, tab, version, type Tab } from "./room/state";
+import { alsoHere, me, message, nameOf, openMustFixes, reread, room, say, shownThreads, tab, version, type Tab } from "./room/state";
 import { Strip } from "./room/strip";
 import type { Change } from "./room/types";
 import { count, plain, short, when } from "./room/words";
@@ -70,7 +70,7 @@ const initials = (name: string) => name.split(/\s+/).slice(0, 2).map((part) => p
 
 /** What a person must know before anything else: the round is void, or ran out, or what changed since the last one. */
 function Notice() {
-  const { status, void_reason, next_package_id, lapsed, changes = [], changed_since = [], previous_package_id } = room.value;
+  const { status, void_reason, next_package_id, lapsed, waits_for = [], changes = [], changed_since = [], previous_package_id } = room.value;
   const next = next_package_id && <a href={`${root}/packages/${next_package_id}`}>Go to the next round</a>;
   if (status === "void") {
     return (
@@ -83,7 +83,14 @@ function Notice() {
   if (status === "expired" || lapsed) {
     return (
       <div class="notice" role="alert">
-        Nobody signed every seat in time, so nothing is approved. {next || (me.value.reopens ? <AskAgain /> : "A marketing lead can ask again.")}
+        Nobody signed every seat in time, so nothing is approved. {next || (me.value.reopens ? <Ask label="Ask again" path="reopen" /> : "A marketing lead can ask again.")}
+      </div>
+    );
+  }
+  if (waits_for.length) {
+    return (
+      <div class="notice">
+        What is approved waits for answers to {waits_for.join(", ")}. {me.value.reopens && <Ask label="Let it go out now" path="let-go" />}
       </div>
     );
   }
@@ -114,18 +121,20 @@ function Changes({ of }: { of: Change[] }) {
   );
 }
 
-function AskAgain() {
+/** A button for what a marketing lead may do to a package that stands still; leads on to the round that it opens. */
+function Ask({ label, path }: { label: string; path: string }) {
   const ask = async () => {
     try {
-      const { next_package_id } = await post<{ next_package_id: string }>(`/api/packages/${room.value.package_id}/reopen`);
-      location.assign(`${root}/packages/${next_package_id}`);
+      const told = await post<{ next_package_id?: string }>(`/api/packages/${room.value.package_id}/${path}`);
+      if (told.next_package_id) location.assign(`${root}/packages/${told.next_package_id}`);
+      else await reread();
     } catch (error) {
       say((error as Error).message);
     }
   };
   return (
     <button type="button" class="button small" onClick={() => void ask()}>
-      Ask again
+      {label}
     </button>
   );
 }

@@ -266,7 +266,8 @@ def displaced(services: Services, *, package_id: str) -> list[str]:
 def makers_of(session: Session, package: Package, *, versions: list[Version] | None = None) -> set[str]:
     """Return who made or sent any version of a package: nobody of them may take a seat."""
     if versions is None:
-        versions = [entry.version for entry in package.entries]
+        of_it = select(Version).join(PackageVersion, PackageVersion.version_id == Version.id)
+        versions = list(session.scalars(of_it.where(PackageVersion.package_id == package.id)))
     batches = {version.batch_id for version in versions} | {package.batch_id}
     senders = session.scalars(select(Batch.sent_by).where(Batch.id.in_(batches)))
     return {version.made_by for version in versions} | set(senders)

@@ -5,7 +5,7 @@ import * as draw from "./draw";
 import { stepNote } from "./notes";
 import * as player from "./player";
 import { controls, pagesOf } from "./stage";
-import { activeNote, choose, chosen, draft, focusOn, page, shownId, step, tab, version } from "./state";
+import { activeNote, choose, chosen, draft, focusOn, isFocusing, page, shownId, step, tab, version } from "./state";
 
 interface Key {
   keys: string[];
@@ -105,7 +105,7 @@ const ARROWS: Record<string, [number, number]> = { ArrowLeft: [-1, 0], ArrowRigh
 export function onKey(event: KeyboardEvent): void {
   const target = event.target as HTMLElement;
   const typing = target.closest("input:not([type=range], [type=checkbox], [type=radio]), textarea, select, [contenteditable]");
-  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.defaultPrevented || isFocusing() || event.ctrlKey || event.metaKey || event.altKey) return;
   if (typing) {
     if (event.key === "Escape") (typing as HTMLElement).blur();
     return;

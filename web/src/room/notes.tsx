@@ -6,7 +6,7 @@ import { Writing } from "./composer";
 import { here } from "./draw";
 import * as player from "./player";
 import {
-  activeNote, draft, mayWrite, me, nameOf, page, rereadNotes, room, say, shownId, showsResolved, shownThreads, version, type Thread,
+  activeNote, draft, focusOn, mayWrite, me, nameOf, page, rereadNotes, room, say, shownId, showsResolved, shownThreads, version, type Thread,
 } from "./state";
 import { describe, write } from "./target";
 import type { Annotation, Kind } from "./types";
@@ -151,8 +151,8 @@ function Card({ thread }: { thread: Thread }) {
         ) : (
           mayWrite.value && (
             <div class="actions">
-              {may(note, "reply") && <Small label="Reply" run={() => open_(writes, "reply", card)} />}
-              {may(note, "resolve") && <Small label="Resolve" run={() => open_(writes, "resolve", card)} />}
+              {may(note, "reply") && <Small label="Reply" run={() => open_(writes, "reply", note)} />}
+              {may(note, "resolve") && <Small label="Resolve" run={() => open_(writes, "resolve", note)} />}
               {may(note, "reopen") && <Small label="Reopen" run={() => act(`${at}/reopen`, {}, "Open again.")} />}
               {may(note, "withdraw") && <Small label="Withdraw" run={() => act(`${at}/withdraw`, {}, "Withdrawn.")} />}
             </div>
@@ -163,9 +163,9 @@ function Card({ thread }: { thread: Thread }) {
   );
 }
 
-function open_(writes: { value: "" | "reply" | "resolve" }, how: "reply" | "resolve", card: { current: HTMLElement | null }): void {
+function open_(writes: { value: "" | "reply" | "resolve" }, how: "reply" | "resolve", note: Annotation): void {
   writes.value = how;
-  requestAnimationFrame(() => card.current?.querySelector("textarea")?.focus());
+  focusOn(`#n-${note.annotation_id} .reply textarea`);
 }
 
 /** Whether I may do something to a note; where the server does not say, as far as the page can tell. */

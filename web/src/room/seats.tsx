@@ -43,7 +43,7 @@ function Card({ seat, staged }: { seat: Seat; staged: boolean }) {
         </p>
       )}
       {signed.map((one) => (
-        <Signed key={one.person} one={one} />
+        <Signed key={one.person} one={one} mayTick={seat.eligible.includes(username) || one.person === username} />
       ))}
       {mine && seat.signatures && <HandOver seat={seat} />}
     </li>
@@ -56,7 +56,17 @@ export function signatures(seat: Seat): Signature[] {
   return room.value.decisions.filter((one) => one.role === seat.role && one.person === seat.signed_by);
 }
 
-function Signed({ one }: { one: Signature }) {
+async function tick(decision_id: string): Promise<void> {
+  try {
+    await post(`/api/decisions/${decision_id}/met`);
+    await reread();
+    say("Ticked off.");
+  } catch (error) {
+    say((error as Error).message);
+  }
+}
+
+function Signed({ one, mayTick }: { one: Signature; mayTick: boolean }) {
   return (
     <div class="signed">
       <p>
@@ -72,6 +82,11 @@ function Signed({ one }: { one: Signature }) {
         <p class="condition">
           <span class={one.condition_met ? "badge state-approved" : "badge state-open"}>{one.condition_met ? "condition met" : "condition"}</span>{" "}
           {one.conditions}
+          {!one.condition_met && one.decision_id && mayTick && (
+            <button type="button" class="button small quiet" onClick={() => void tick(one.decision_id!)}>
+              It is met
+            </button>
+          )}
         </p>
       )}
       {one.comment && <blockquote>{one.comment}</blockquote>}

@@ -102,11 +102,19 @@ export function say(text: string, act?: { label: string; run: () => void }): voi
   message.value = act ? { text, act } : { text };
 }
 
-/** Put the caret into a field: at once where it is there, so that no letter typed meanwhile is taken for a key. */
+let focusing = false;
+/** Whether the caret is on its way into a field that is just being drawn: letters are no keys then. */
+export const isFocusing = () => focusing;
+
+/** Put the caret into a field: at once where it is there, else when it is drawn. */
 export function focusOn(selector: string): void {
   const focus = () => document.querySelector<HTMLElement>(selector)?.focus();
   focus();
-  requestAnimationFrame(focus);
+  focusing = true;
+  requestAnimationFrame(() => {
+    focus();
+    focusing = false;
+  });
 }
 
 /** The proof that the address names: mails lead to `?version=…&note=…`, the room itself notes it after the #. */

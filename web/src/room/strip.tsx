@@ -54,7 +54,7 @@ const Frame = memo(function Frame({ one, shown, selected, verdict, open, mustFix
     <li ref={item} class={shown ? "frame shown" : "frame"}>
       <button type="button" aria-current={shown ? "true" : undefined} onClick={() => show(one.version_id)}>
         {one.recipes.includes("thumbnail") ? (
-          <img src={media(one.version_id, "thumbnail")} alt="" loading="lazy" decoding="async" width={160} height={110} />
+          <img src={media(one.version_id, "thumbnail")} alt="" loading="lazy" decoding="async" fetchpriority="low" width={160} height={110} />
         ) : (
           <span class="noimage">{one.media_type}</span>
         )}

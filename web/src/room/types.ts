@@ -132,6 +132,8 @@ export interface Room {
   previous_package_id: string | null;
   versions: Version[];
   decisions: Decision[];
+  /** Versions whose answers the approved rest waits for. */
+  waits_for?: string[];
   changes?: Change[];
   changed_since?: Change[];
   makers: string[];
