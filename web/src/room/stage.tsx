@@ -9,7 +9,7 @@ import { Picture } from "./viewers/picture";
 import { Sound } from "./viewers/sound";
 import { Transport } from "./transport";
 import { media, root } from "./api";
-import { mayWrite, page, version } from "./state";
+import { mayWrite, page, room, version } from "./state";
 import type { Version } from "./types";
 import { size } from "./words";
 import { clock } from "./timecode";
@@ -44,6 +44,7 @@ export function Stage() {
   const one = version.value;
   const stage = useRef<HTMLDivElement>(null);
   useEffect(() => () => setFrame({ x: 0, y: 0, width: 0, height: 0 }), [one?.version_id]);
+  useEffect(fetchAhead, [one?.version_id]);
   if (!one) return <div class="stage empty">There is nothing in this package.</div>;
   return (
     <section class={isSound(one) ? "looking sounds" : "looking"} aria-label="Proof">
@@ -64,6 +65,17 @@ export function Stage() {
       {pagesOf(one) > 1 && <Pages count={one.technical.pages ?? pagesOf(one)} shown={pagesOf(one)} />}
     </section>
   );
+}
+
+/** Fetch what comes next, so that it is there when somebody goes on. */
+function fetchAhead(): () => void {
+  const timer = setTimeout(() => {
+    const { versions } = room.peek();
+    const next = versions[versions.findIndex((one) => one === version.peek()) + 1];
+    const recipe = next && ["poster", "preview"].find((name) => next.recipes.includes(name));
+    if (next && recipe) new Image().src = media(next.version_id, recipe);
+  }, 800);
+  return () => clearTimeout(timer);
 }
 
 const isSound = (one: Version) => one.recipes.includes("proxy") && !one.recipes.includes("poster");

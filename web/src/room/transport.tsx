@@ -86,6 +86,7 @@ function Timeline({ told }: { told: string }) {
     player.seek(at(event));
   };
   const move = (event: PointerEvent) => {
+    hover.value = event.pointerType === "mouse" ? at(event) : null;
     if (!bar.current!.hasPointerCapture(event.pointerId)) return;
     player.seek(at(event));
     if (from.current !== null) {
@@ -93,10 +94,12 @@ function Timeline({ told }: { told: string }) {
       if (end > start) player.range.value = [Math.round(start * 1000) / 1000, end];
     }
   };
+  const hover = useSignal<number | null>(null);
   const [start, end] = (draft.value?.time ?? player.range.value ?? []) as [number?, number?];
   return (
-    <div class="timeline" ref={bar} onPointerDown={down} onPointerMove={move} title="Drag to scrub, with Shift to take a range">
+    <div class="timeline" ref={bar} onPointerDown={down} onPointerMove={move} onPointerLeave={() => (hover.value = null)} title="Drag to scrub, with Shift to take a range">
       <Waveform />
+      {hover.value !== null && <Peek at={hover.value} left={share(hover.value)} />}
       {start !== undefined && <div class="range" style={{ left: share(start), width: end === undefined ? "2px" : share(end - start) }} />}
       {shownThreads.value.map(({ note, number, place }) => {
         if (!place.time) return null;
@@ -135,6 +138,23 @@ function Timeline({ told }: { told: string }) {
       />
     </div>
   );
+}
+
+/** The picture of the storyboard that is nearest before a time, over the timeline. */
+function Peek({ at, left }: { at: number; left: string }) {
+  const one = version.value!;
+  const board = one.technical.storyboard;
+  if (!board || !one.recipes.includes("storyboard")) return null;
+  const index = Math.max(0, board.seconds.findLastIndex((seconds) => seconds <= at));
+  const place = `-${(index % board.columns) * board.tile_width}px -${Math.floor(index / board.columns) * board.tile_height}px`;
+  const style = {
+    left,
+    width: `${board.tile_width}px`,
+    height: `${board.tile_height}px`,
+    backgroundImage: `url("${media(one.version_id, "storyboard")}")`,
+    backgroundPosition: place,
+  };
+  return <div class="peek" style={style} aria-hidden="true" />;
 }
 
 interface Peaks {

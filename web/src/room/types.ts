@@ -149,17 +149,4 @@ export interface Facts {
   metadata: Record<string, string | null>;
   colour_profile: string | null;
   tags: { label: string; confidence: number; sources: string[] }[];
-  near: { version_id: string; asset_id: string | null; asset: string | null; how: string; by_sound: boolean }[];
-  grants: {
-    licence: string;
-    holder: string;
-    territories: string[];
-    channels: string[];
-    starts_on: string;
-    ends_on: string | null;
-    model_release: string;
-    property_release: string;
-  }[];
-  lacks: string[];
-  rights_answers: { channel: string; allowed: boolean; explanation: string }[];
 }
