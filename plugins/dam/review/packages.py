@@ -33,7 +33,7 @@ from dam.catalog.models import (
 )
 from dam.errors import BadInput, NotFound, Refused
 from dam.plan.briefs import canonical
-from dam.review import annotations
+from dam.review import annotations as notes
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -260,7 +260,7 @@ def _freeze(
             run=run,
             package_id=package.id,
         )
-    annotations.carry(session, package=package, run=run)
+    notes.carry(session, package=package, run=run)
     audit.record(
         session,
         actor="airflow",
