@@ -18,6 +18,8 @@ For the page's script::
   after :data:`LONGEST` seconds: who comes back is asked for their log-in again. 401, 403 and 404 end an
   ``EventSource`` for good; what it shows stays as it was.
 
+Other doors (guests') stream :func:`told` for their own people, once they have checked who asks.
+
 Over HTTP/1.1 a browser opens six lines to a server at most, streams among them: one tab, one stream.
 """
 

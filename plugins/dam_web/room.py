@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session, aliased
 
 from dam.catalog.models import Asset, Description, Package, PackageVersion, Rendition, Version
 from dam.errors import NotFound
-from dam.review import annotations, packages
+from dam.review import annotations as notes
+from dam.review import packages
 from dam.rights import policy
 from dam.services import Services
 from dam_web import views
@@ -50,7 +51,7 @@ def shown(services: Services, package_id: str, username: str) -> dict[str, Any]:
     told["changed_since"] = packages.what_changed(services, package_id=before) if before else []
     told["seats"] = packages.seats(services, package_id=package_id)
     told["decisions"] = [{"role": seat["role"], **given} for seat in told["seats"] for given in seat["signatures"]]
-    told["annotations"] = annotations.of_package(services, package_id=package_id, person=username)
+    told["annotations"] = notes.of_package(services, package_id=package_id, person=username)
     return told | _people(services, username)
 
 

@@ -29,7 +29,8 @@ from dam.enrich import contracts, results, sheet
 from dam.errors import BadInput, NotFound
 from dam.ingest import duplicates, embedded
 from dam.renditions.render import ASIDE
-from dam.review import annotations, packages
+from dam.review import annotations as notes
+from dam.review import packages
 from dam.rights import policy
 from dam.rights.terms import RELEASES
 from dam.services import Services
@@ -80,7 +81,7 @@ def package(services: Services, package_id: str, *, person: str | None = None) -
     shown["decisions"] = [
         {"role": seat["role"], **signature} for seat in shown["seats"] for signature in seat["signatures"]
     ]
-    shown["annotations"] = annotations.of_package(services, package_id=package_id, person=person)
+    shown["annotations"] = notes.of_package(services, package_id=package_id, person=person)
     answers: dict[str, list[dict[str, Any]]] = {}
     for row in policy.ask_package(services, package_id=package_id):
         answers.setdefault(row["version_id"], []).append(row)

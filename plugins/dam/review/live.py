@@ -35,7 +35,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from dam.catalog.models import Presence
-from dam.review import annotations
+from dam.review import annotations as notes
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -119,6 +119,7 @@ class Live:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._lock = threading.Lock()
+        self._row = threading.Lock()  # one writes presences at a time, so that none comes back after it was taken away
         self._subscriptions: dict[str, set[Subscription]] = {}
         self._process = secrets.token_hex(8)
         self._epoch, self._number = "", 0
@@ -180,13 +181,8 @@ class Live:
         package_id = subscription.package_id
         with self._presences("come") as session:
             row = {"package_id": package_id, "person": subscription.person, "process": self._process}
-            came = session.execute(
-                insert(Presence)
-                .values(row | {"seen_at": func.now()})
-                .on_conflict_do_nothing()
-                .returning(Presence.person)
-            ).all()
-            if came:
+            come = insert(Presence).values(row | {"seen_at": func.now()}).on_conflict_do_nothing()
+            if session.execute(come.returning(Presence.person)).all():
                 self._announce(session, {package_id})
             people = self._people(session, {package_id})[package_id]
             with self._lock:
@@ -201,9 +197,10 @@ class Live:
             if not others:
                 self._subscriptions.pop(package_id, None)
                 self._idle_since = time.monotonic()
-            if any(other.person == person for other in others):
-                return
         with self._presences("leave") as session:
+            with self._lock:
+                if any(other.person == person for other in self._subscriptions.get(package_id, ())):
+                    return  # in another window
             one = (Presence.package_id == package_id) & (Presence.person == person)
             self._forget(session, one & (Presence.process == self._process))
 
@@ -217,10 +214,12 @@ class Live:
                     connection.execute(f"LISTEN {CHANNEL}")
                     self._begin()
                     pause = PAUSE
-                    if self._listen(connection):
-                        return
+                    self._listen(connection)
+                    return
             except psycopg.Error as error:
                 log.warning("Live events wait for PostgreSQL: %s", error)
+            except Exception:
+                log.exception("Live events begin again")
             finally:
                 with self._lock:
                     if self._thread is threading.current_thread():  # not where another has taken our place
@@ -246,8 +245,8 @@ class Live:
         for one in told:
             _call(one.wake)
 
-    def _listen(self, connection: psycopg.Connection[Any]) -> bool:
-        """Hand on what is told until nobody has listened for a while, or we are stopped; returns that."""
+    def _listen(self, connection: psycopg.Connection[Any]) -> None:
+        """Hand on what is told until nobody has listened for a while, or we are stopped."""
         confirmed = 0.0
         while not self._stopping.is_set():
             if time.monotonic() - confirmed > CONFIRM:
@@ -258,8 +257,7 @@ class Live:
             with self._lock:
                 if not self._subscriptions and time.monotonic() - self._idle_since > IDLE:
                     self._thread, self._epoch = None, ""  # who subscribes from now on starts another
-                    return True
-        return True
+                    return
 
     def _heard(self, payload: str) -> None:
         try:
@@ -301,7 +299,7 @@ class Live:
 
     def _push(self, one: Subscription, event: Event) -> bool:
         """Put an event into a subscription that it is for; when it is full, it is told to read again instead."""
-        if event.package_id != one.package_id or not annotations.may_read(
+        if event.package_id != one.package_id or not notes.may_read(
             self._services, one.person, audience=event.audience, author=event.author
         ):
             return False
@@ -317,16 +315,17 @@ class Live:
     def _presences(self, what: str) -> Iterator[Session]:
         """Give a session to the presences; who looks is not worth an error. :param what: what they could not, if so."""
         try:
-            with self._services.session() as session:
+            with self._row, self._services.session() as session:
                 yield session
         except SQLAlchemyError as error:
             log.warning("Who looks at a package could not %s: %s", what, error)
 
     def _confirm(self) -> None:
         """Say who looks through this process, and forget those whom nobody confirmed."""
-        with self._lock:
-            here = {(one.package_id, one.person) for one in self._all()}
+        here: set[tuple[str, str]] = set()
         with self._presences("be confirmed") as session:
+            with self._lock:
+                here = {(one.package_id, one.person) for one in self._all()}
             rows = [{"package_id": package, "person": person, "process": self._process} for package, person in here]
             if rows:
                 said = insert(Presence).values([row | {"seen_at": func.now()} for row in rows])
@@ -371,7 +370,7 @@ class Live:
             .group_by(Presence.package_id, Presence.person)
             .order_by(Presence.person)
         ):
-            people[package_id].append({"username": person, "name": annotations.name_of(self._services, person)})
+            people[package_id].append({"username": person, "name": notes.name_of(self._services, person)})
         return people
 
 
