@@ -28,8 +28,9 @@ from dam.catalog.models import (
     utcnow,
 )
 from dam.errors import BadInput, NotFound, Refused
-from dam.review import annotations, seating, verdicts
+from dam.review import annotations as notes
 from dam.review import manifest as manifests
+from dam.review import seating, verdicts
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -192,7 +193,7 @@ def _freeze(
     )
     session.flush()
     session.expire(package, ["entries"])
-    annotations.carry(session, package=package)
+    notes.carry(session, package=package)
     return package
 
 
