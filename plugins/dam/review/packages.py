@@ -193,7 +193,7 @@ def _freeze(
     )
     session.flush()
     session.expire(package, ["entries"])
-    notes.carry(session, package=package)
+    notes.carry(session, package=package, run=run)
     return package
 
 
@@ -300,7 +300,7 @@ def seats(services: Services, *, package_id: str) -> list[dict[str, Any]]:
         ``signed_by`` and ``verdict`` those of the last of them.
     """
     with services.session() as session:
-        package = session.get(Package, package_id)
+        package = session.get(Package, package_id, options=seating.SIGNED)
         return seating.told(session, package, makers_of(session, package)) if package else []
 
 
