@@ -301,7 +301,7 @@ def seats(services: Services, *, package_id: str) -> list[dict[str, Any]]:
         ``signed_by`` and ``verdict`` those of the last of them.
     """
     with services.session() as session:
-        package = session.get(Package, package_id)
+        package = session.get(Package, package_id, options=seating.SIGNED)
         return seating.told(session, package, makers_of(session, package)) if package else []
 
 
