@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 import films
 import world
-from dam.catalog.models import Version
+from dam.catalog.models import Description, Package, Version
 from dam.review import packages, remarks
 
 pytestmark = pytest.mark.slow
@@ -188,9 +188,12 @@ def test_swiping_shows_the_newer_to_the_right_of_the_line(page):
     assert red(colours(page, ".panes")) < 0.001
 
 
-def test_overlay_blends_by_the_slider_with_both_at_the_same_place(page):
+@pytest.mark.parametrize("zoomed", [False, True])
+def test_overlay_blends_by_the_slider_with_both_at_the_same_place(page, zoomed):
+    if zoomed:
+        page.click('[data-do="in"]')
+        page.wait_for_timeout(800)
     page.keyboard.press("3")
-    page.click('[data-do="in"]')
     page.wait_for_timeout(1200)
     half = red(colours(page, ".panes"))
     slider = page.get_by_role("slider", name="Newer over older")
@@ -256,6 +259,51 @@ def test_axe_finds_nothing_serious(page):
             (rule["id"], rule["nodes"][0]["html"]) for rule in found if rule["impact"] in ("serious", "critical")
         ]
         assert serious == []
+
+
+def test_a_crop_lies_where_it_was_cut(services, opened, tmp_path):
+    whole = scene(tmp_path / "A_ACME_20270301_v01.jpg", changed=True, size=(1500, 1000))
+    part = tmp_path / "A_ACME_20270302_v02.jpg"
+    Image.open(whole).crop((0, 100, 1000, 900)).save(part, quality=90)
+    versions = [take_in(services, path, f"drops/{path.stem}")[1] for path in (whole, part)]
+    page = opened(f"/compare?from={versions[0]}&to={versions[1]}", viewport={"width": 1280, "height": 900})
+    page.wait_for_selector("#stage[data-ready]")
+    words = page.inner_text("#pixels")
+    assert "Its shape changed." in words
+    assert "cut out of the older: it shows 53 % of it." in words
+    page.keyboard.press("3")
+    slider = page.get_by_role("slider", name="Newer over older")
+    places = []
+    for key in ("Home", "End"):
+        slider.press(key)
+        page.wait_for_timeout(600)
+        seen = colours(page, ".panes")
+        rows, columns = np.nonzero((seen[..., 0] > 200) & (seen[..., 1] < 60) & (seen[..., 2] < 60))
+        places.append([rows.min(), rows.max(), columns.min(), columns.max()])
+    assert places[0] == pytest.approx(places[1], abs=4)
+
+
+def test_what_stands_beside_a_proof_is_rendered_as_text(services, opened, pair):
+    with services.session() as session:
+        package_id = session.scalars(select(Package.id)).one()
+        session.get_one(Description, pair[0]).creator = "<img src=x onerror=alert(1)>"
+    page = opened("/approvals")
+    page.add_script_tag(url="static/app/context.js", type="module")
+    told = page.evaluate(
+        """async ([package_id, version_id]) => {
+          const { loadContext } = await import(new URL("static/app/context.js", location.href));
+          const place = document.createElement("div");
+          document.querySelector("main").append(place);
+          await loadContext(place, document.body.dataset.root, package_id, version_id);
+          for (const part of place.querySelectorAll("details")) part.open = true;
+          return place.innerText;
+        }""",
+        [package_id, pair[0]],
+    )
+    assert "No brief asked for it." in told
+    assert "No licence is recorded for A_ACME" in told
+    assert "<img src=x onerror=alert(1)>" in told
+    assert page.locator("main img").count() == 0
 
 
 def test_films_play_in_step(services, opened, tmp_path):

@@ -33,7 +33,7 @@ export function renderContext(into: HTMLElement, told: Context, root: string, ve
   into.classList.add("context");
   into.replaceChildren(
     part("Brief", told.brief.length ? [list(told.brief)] : [element("p", "soft", "No brief asked for it.")], true),
-    part("Rights", rights(told), true, told.rights.every((row) => row.allowed)),
+    part("Rights", rights(told), true, told.rights.length ? told.rights.every((row) => row.allowed) : null),
     part("Complete for review", contract(told.contract.review), false, told.contract.review.complete),
     part("Complete for publishing", contract(told.contract.activate), false, told.contract.activate.complete),
     part("Look-alikes", near(told, root, versionId), told.near.length > 0),

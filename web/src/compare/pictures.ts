@@ -15,44 +15,46 @@ export async function pictures(stage: HTMLElement, told: Told): Promise<void> {
     return;
   }
   spareStyle();
-  const viewers = { from: viewer(stage, "from", told.from), to: viewer(stage, "to", told.to) };
-  const lead = link(viewers.from, viewers.to);
+  const pair = new Pair(viewer(stage, "from", told.from), viewer(stage, "to", told.to));
   let pixels: Pixels | null = null;
   let page = 0;
+  const mark = regions(pair);
 
   const show = async (): Promise<void> => {
+    mark([], 1);
+    for (const name of names) pair[name].world.removeAll();
     const places = laid(told, page === 0 ? pixels : null);
-    for (const name of names) {
-      viewers[name].world.removeAll();
-      viewers[name].clearOverlays();
-    }
-    const items = await Promise.all(
-      names.map((name) => add(viewers[name], source(told[name], page), places[name], 1)),
-    );
-    const drawn = items.map((item) => item.getBounds());
-    const whole = drawn.reduce((all, bounds) => all.union(bounds));
-    home(viewers, whole);
-    if (page === 0 && pixels?.compared && pixels.common) await difference(whole);
+    await Promise.all(names.map((name) => add(pair[name], source(told[name], page), places[name], 1)));
+    pair.fit(true);
+    await difference();
   };
 
-  const difference = async (whole: OpenSeadragon.Rect): Promise<void> => {
+  // only the first page's preview was measured
+  const difference = async (): Promise<void> => {
+    if (page > 0 || !pixels?.compared || !pixels.common) return;
     const url = `${root}/compare/picture?from=${told.from.version_id}&to=${told.to.version_id}`;
-    const item = await add(viewers.to, { type: "image", url }, { x: 0, y: 0, width: 1 }, 0);
+    const item = await add(pair.to, { type: "image", url }, { x: 0, y: 0, width: 1 }, 0);
     const follow = (): void => item.setOpacity(stage.dataset.mode === "difference" ? 1 : 0);
     stage.addEventListener("mode", follow);
     follow();
-    const ratio = item.getBounds().height;
-    regions(pixels?.boxes ?? [], ratio, viewers, whole, lead);
+    mark(pixels.boxes ?? [], item.getBounds().height);
   };
 
-  controls(stage, viewers, names, lead);
+  controls(stage, pair);
   pageControls(stage, pages, (to) => {
     page = to;
     void show();
   });
   await show();
   pixels = await measured(told);
-  if (page === 0 && pixels.compared) await show();
+  const older = pair.from.world.getItemAt(0);
+  if (page === 0 && older) {
+    const place = laid(told, pixels).from;
+    older.setPosition(new OpenSeadragon.Point(place.x, place.y), true);
+    older.setWidth(place.width, true);
+    pair.again();
+    await difference();
+  }
   stage.dataset.ready = "";
 }
 
@@ -107,6 +109,7 @@ function viewer(stage: HTMLElement, name: Name, side: Side): OpenSeadragon.Viewe
     showNavigator: false,
     animationTime: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 0.4,
     maxZoomPixelRatio: 4,
+    preserveImageSizeOnResize: true,
     visibilityRatio: 0.3,
     gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
     placeholderFillStyle: "#16181d",
@@ -134,41 +137,63 @@ function add(
 
 // --------------------------------------------------------------------------------------------------- step
 
-// Whoever is moved leads, and the other one follows at once. Returns what makes one lead.
-function link(one: OpenSeadragon.Viewer, other: OpenSeadragon.Viewer): (leader: OpenSeadragon.Viewer) => void {
-  let leading = other;
-  for (const [viewer, follower] of [[one, other], [other, one]] as const) {
-    const lead = (): void => void (leading = viewer);
-    viewer.addHandler("canvas-press", lead);
-    viewer.addHandler("canvas-scroll", lead);
-    viewer.addHandler("canvas-pinch", lead);
-    viewer.addHandler("canvas-key", lead);
-    viewer.addHandler("viewport-change", () => {
-      if (leading !== viewer) return;
-      follower.viewport.zoomTo(viewer.viewport.getZoom(true), undefined, true);
-      follower.viewport.panTo(viewer.viewport.getCenter(true), true);
-    });
+// Both look at the same place of the world: whoever is moved leads, and the other one follows at once.
+class Pair {
+  // whether all is looked at: then it still is when a pane's size changes
+  private whole = true;
+  private leading: OpenSeadragon.Viewer;
+
+  constructor(readonly from: OpenSeadragon.Viewer, readonly to: OpenSeadragon.Viewer) {
+    this.leading = to;
+    for (const [viewer, follower] of [[from, to], [to, from]] as const) {
+      for (const event of ["canvas-press", "canvas-scroll", "canvas-pinch", "canvas-key"] as const) {
+        viewer.addHandler(event, () => this.lead(viewer));
+      }
+      viewer.addHandler("viewport-change", () => {
+        if (this.leading === viewer) this.follow(viewer, follower);
+      });
+      viewer.addHandler("after-resize", () => requestAnimationFrame(() => this.again()));
+    }
   }
-  return (leader) => void (leading = leader);
+
+  get both(): [OpenSeadragon.Viewer, OpenSeadragon.Viewer] {
+    return [this.from, this.to];
+  }
+
+  /** All that both show. */
+  get all(): OpenSeadragon.Rect {
+    return this.from.world.getHomeBounds().union(this.to.world.getHomeBounds());
+  }
+
+  /** What is moved next leads. */
+  lead(viewer: OpenSeadragon.Viewer): OpenSeadragon.Viewport {
+    this.leading = viewer;
+    this.whole = false;
+    return viewer.viewport;
+  }
+
+  fit(immediately = false): void {
+    this.lead(this.to).fitBounds(this.all, immediately);
+    if (immediately) this.follow(this.to, this.from);
+    this.whole = true;
+  }
+
+  /** Look at all of it where all was looked at, and else at the same place in both. */
+  again(): void {
+    if (!this.to.world.getItemCount() || !this.from.world.getItemCount()) return;
+    if (this.whole) this.fit(true);
+    else this.follow(this.leading, this.leading === this.to ? this.from : this.to);
+  }
+
+  private follow(leader: OpenSeadragon.Viewer, follower: OpenSeadragon.Viewer): void {
+    follower.viewport.zoomTo(leader.viewport.getZoom(true), undefined, true);
+    follower.viewport.panTo(leader.viewport.getCenter(true), true);
+  }
 }
 
-function home(viewers: Record<Name, OpenSeadragon.Viewer>, whole: OpenSeadragon.Rect): void {
-  viewers.from.viewport.fitBounds(whole, true);
-  viewers.to.viewport.fitBounds(whole, true);
-}
-
-function controls(
-  stage: HTMLElement, viewers: Record<Name, OpenSeadragon.Viewer>, names: Name[],
-  lead: (leader: OpenSeadragon.Viewer) => void,
-): void {
-  const whole = (): OpenSeadragon.Rect =>
-    names.map((name) => viewers[name].world.getHomeBounds()).reduce((all, bounds) => all.union(bounds));
-  const viewport = (): OpenSeadragon.Viewport => {
-    lead(viewers.to);
-    return viewers.to.viewport;
-  };
-  const zoom = (by: number): void => void viewport().zoomBy(by).applyConstraints();
-  const fit = (): void => void viewport().fitBounds(whole());
+function controls(stage: HTMLElement, pair: Pair): void {
+  const zoom = (by: number): void => void pair.lead(pair.to).zoomBy(by).applyConstraints();
+  const fit = (): void => pair.fit();
   one(stage, '[data-do="in"]').addEventListener("click", () => zoom(1.5));
   one(stage, '[data-do="out"]').addEventListener("click", () => zoom(1 / 1.5));
   one(stage, '[data-do="fit"]').addEventListener("click", fit);
@@ -180,21 +205,11 @@ function controls(
     blink.setAttribute("aria-pressed", String(on));
   });
   const move = (x: number, y: number): void => {
-    const { width } = viewport().getBounds();
-    viewport().panBy(new OpenSeadragon.Point(x * width * 0.1, y * width * 0.1)).applyConstraints();
+    const { width } = pair.to.viewport.getBounds();
+    pair.lead(pair.to).panBy(new OpenSeadragon.Point(x * width * 0.1, y * width * 0.1)).applyConstraints();
   };
-  // a pane's size changes with the mode: both look at the same place all the same, or at all of it as before
   stage.addEventListener("mode", () => {
-    const before = viewers.to.viewport.getBounds(true);
-    requestAnimationFrame(() => {
-      if (!viewers.to.world.getItemCount()) return;
-      const all = whole();
-      const bounds = before.width >= all.width * 0.99 || before.height >= all.height * 0.99 ? all : before;
-      for (const name of names) {
-        viewers[name].forceResize();
-        viewers[name].viewport.fitBounds(bounds, true);
-      }
-    });
+    for (const viewer of pair.both) viewer.forceResize();
   });
   document.addEventListener("keydown", (event) => {
     const target = event.target as HTMLElement;
@@ -257,24 +272,19 @@ function line(text: string): HTMLElement {
   return made;
 }
 
-function regions(
-  boxes: Box[], ratio: number, viewers: Record<Name, OpenSeadragon.Viewer>, whole: OpenSeadragon.Rect,
-  lead: (leader: OpenSeadragon.Viewer) => void,
-): void {
+// Marks what changed, and goes through it. Returns what takes the boxes, in per cent, and the height of the picture
+// they lie in.
+function regions(pair: Pair): (boxes: Box[], ratio: number) => void {
   const list = one(document, "#regions");
-  list.replaceChildren();
+  let rects: OpenSeadragon.Rect[] = [];
   let at = -1;
-  const rects = boxes.map(
-    ([x, y, width, height]) =>
-      new OpenSeadragon.Rect(x / 100, (y / 100) * ratio, width / 100, (height / 100) * ratio),
-  );
+
   const look = (index: number): void => {
     const rect = rects[index];
     if (!rect) return;
     at = index;
-    lead(viewers.to);
-    const room = Math.max(rect.width, rect.height, whole.width / 12);
-    viewers.to.viewport.fitBounds(
+    const room = Math.max(rect.width, rect.height, pair.all.width / 12);
+    pair.lead(pair.to).fitBounds(
       new OpenSeadragon.Rect(rect.x - room / 2, rect.y - room / 2, rect.width + room, rect.height + room),
     );
     for (const [number, button] of [...list.querySelectorAll("button")].entries()) {
@@ -282,25 +292,34 @@ function regions(
     }
     say(`Change ${index + 1} of ${rects.length}`);
   };
-  for (const [index, rect] of rects.entries()) {
-    const mark = document.createElement("div");
-    mark.className = "region";
-    viewers.to.addOverlay({ element: mark, location: rect });
-    const item = document.createElement("li");
-    const button = document.createElement("button");
-    button.type = "button";
-    button.className = "button small";
-    button.textContent = `Change ${index + 1}`;
-    button.setAttribute("aria-pressed", "false");
-    button.addEventListener("click", () => look(index));
-    item.append(button);
-    list.append(item);
-  }
   document.addEventListener("keydown", (event) => {
     const target = event.target as HTMLElement;
     if (event.ctrlKey || event.metaKey || event.altKey || target.closest(TYPING)) return;
     const step = { n: 1, p: -1 }[event.key.toLowerCase()];
-    if (step === undefined || !rects.length) return;
-    look((at + step + rects.length) % rects.length);
+    if (step !== undefined && rects.length) look((Math.max(at, step > 0 ? -1 : 0) + step + rects.length) % rects.length);
   });
+
+  return (boxes, ratio) => {
+    at = -1;
+    list.replaceChildren();
+    pair.to.clearOverlays();
+    rects = boxes.map(
+      ([x, y, width, height]) =>
+        new OpenSeadragon.Rect(x / 100, (y / 100) * ratio, width / 100, (height / 100) * ratio),
+    );
+    for (const [index, rect] of rects.entries()) {
+      const mark = document.createElement("div");
+      mark.className = "region";
+      pair.to.addOverlay({ element: mark, location: rect });
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "button small";
+      button.textContent = `Change ${index + 1}`;
+      button.setAttribute("aria-pressed", "false");
+      button.addEventListener("click", () => look(index));
+      const item = document.createElement("li");
+      item.append(button);
+      list.append(item);
+    }
+  };
 }
