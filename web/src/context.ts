@@ -15,16 +15,19 @@ export type Context = {
 /** Fetch what stands beside a version's proof and render it into an element. */
 export async function loadContext(into: HTMLElement, root: string, packageId: string, versionId: string): Promise<void> {
   into.setAttribute("aria-busy", "true");
+  into.dataset.version = versionId;
+  const wanted = (): boolean => into.dataset.version === versionId; // nobody has turned to another proof meanwhile
   try {
     const reply = await fetch(`${root}/api/packages/${packageId}/versions/${versionId}/context`, {
       headers: { Accept: "application/json" },
     });
     if (!reply.ok) throw new Error(`error ${reply.status}`);
-    renderContext(into, (await reply.json()) as Context, root, versionId);
+    const told = (await reply.json()) as Context;
+    if (wanted()) renderContext(into, told, root, versionId);
   } catch (error) {
-    into.replaceChildren(element("p", "notice", `What stands beside this proof could not be read: ${(error as Error).message}.`));
+    if (wanted()) into.replaceChildren(element("p", "notice", `What stands beside this proof could not be read: ${(error as Error).message}.`));
   } finally {
-    into.removeAttribute("aria-busy");
+    if (wanted()) into.removeAttribute("aria-busy");
   }
 }
 

@@ -309,7 +309,10 @@ def _correlated(field: Pixels, part: Pixels) -> NDArray[np.float64]:
 
 def _sums(values: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
     total = np.pad(values.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    return total[height:, width:] - total[:-height, width:] - total[height:, :-width] + total[:-height, :-width]
+    sums: NDArray[np.float64] = (
+        total[height:, width:] - total[:-height, width:] - total[height:, :-width] + total[:-height, :-width]
+    )
+    return sums
 
 
 # --------------------------------------------------------------------------------------------------- drawing
