@@ -110,6 +110,10 @@ def _page(request: Request, person: Visitor | None, template: str, **values: Any
     return HTMLResponse(text)
 
 
+#: For the pages of other modules.
+page_of = _page
+
+
 def error_page(request: Request, status: int, told: dict[str, Any]) -> Response:
     """Return an error as a page in plain words."""
     page = _page(request, None, "error.html.j2", told=told, status=status)

@@ -140,7 +140,9 @@ def test_what_differs_is_told_in_words(services, pair):
     assert [told[end]["number"] for end in ("from", "to")] == [1, 2]
     rows = {row["field"]: (row["from"], row["to"]) for row in told["file"]}
     assert rows["dimensions"] == ("1300 × 900 px", "1200 × 900 px")
-    assert {"filename", "bytes"} <= set(rows)
+    assert {"filename", "size"} <= set(rows)
+    assert "rights" in told["same"]
+    assert not {"file", "metadata", "tags"} & set(told["same"])
     assert "media_type" not in rows
     assert [(row["label"], row["from"], row["to"]) for row in told["metadata"]] == [
         ("Title", "A red cup", "A redder cup")

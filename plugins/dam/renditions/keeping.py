@@ -7,7 +7,6 @@ been, at whatever point this was killed. What has a row and no bytes is made aga
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from dam.catalog.models import Rendition, Tier, Version
 from dam.errors import BadInput, NotFound
 from dam.renditions import imaging, render
 from dam.storage import Stored
-from dam.storage.store import reading
+from dam.storage.store import CHUNK, reading
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -75,9 +74,10 @@ def keep(
     """
     place = f"{key[:2]}/{key[2:4]}/{key}{suffix}"
     with reading(source) as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        length = stream.seek(0, os.SEEK_END)
-    stored = Stored(services.storage.renditions.uri(place), digest, length)
+        digest = hashlib.sha256()
+        while chunk := stream.read(CHUNK):
+            digest.update(chunk)
+        stored = Stored(services.storage.renditions.uri(place), digest.hexdigest(), stream.tell())
     shape = imaging.Made(b"", media_type, *size)
     with services.session() as session:
         versions = usable(session, version_ids, lock=True)

@@ -45,6 +45,8 @@ _one_at_a_time = threading.Lock()
 _PATIENCE, _PIXELS_A_SECOND = 60.0, 1_000_000
 #: Pictures of so many pixels are cut before anybody looks: a smaller one is cut while its viewer opens.
 AHEAD = 50_000_000
+#: More bytes than a ZIP's own header of one of our tiles takes.
+_HEADER = 128
 #: What a tile's place in the archive begins with.
 _FOLDER = "tiles_files"
 
@@ -135,11 +137,10 @@ def tile(services: Services, *, made: Kept, level: int, column: int, row: int) -
     if at is None:
         raise NotFound("there is no such tile", where=f"level {level}, column {column}, row {row}")
     start, length = at
-    with store.open(key, start=start) as stream:
-        head = stream.read(30)  # a ZIP's own header of the file: two of its parts vary in length
-        skip = int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little")
-        stream.read(skip)
-        return stream.read(length)
+    # before a file's bytes, a ZIP says its name and more, in two parts of lengths of their own
+    data = store.part(key, start=start, length=length + _HEADER)
+    begin = 30 + int.from_bytes(data[26:28], "little") + int.from_bytes(data[28:30], "little")
+    return data[begin : begin + length]
 
 
 # ------------------------------------------------------------------------------------------------- making
@@ -197,8 +198,7 @@ class _Ranges(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         if self._at >= self._size:
             return 0
-        with self._store.open(self._key, start=self._at) as stream:
-            data = stream.read(min(len(buffer), self._size - self._at))
+        data = self._store.part(self._key, start=self._at, length=min(len(buffer), self._size - self._at))
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)

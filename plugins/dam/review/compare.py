@@ -55,8 +55,9 @@ def versions(services: Services, *, from_version: str, to_version: str) -> dict[
 
     :param from_version: the older one. :param to_version: the newer one.
     :returns: ``{"from", "to", "same_asset", "same_bytes", "file", "metadata", "origin", "tags", "rights",
-        "renditions", "must_fixes", "others", "said"}``: rows of ``{"field", "label", "from", "to"}`` where something
-        differs, ``said`` the whole in a few sentences, ``others`` the versions of both assets, to choose from.
+        "renditions", "must_fixes", "others", "said", "same"}``: rows of ``{"field", "label", "from", "to"}`` where
+        something differs, ``said`` the whole in a few sentences, ``same`` in what nothing differs, ``others`` the
+        versions of both assets, to choose from.
     :raises NotFound: there is no such version.
     """
     with services.session() as session:
@@ -75,7 +76,7 @@ def versions(services: Services, *, from_version: str, to_version: str) -> dict[
             "must_fixes": must_fixes(session, from_version=older.id),
             "others": _others(session, older, newer),
         }
-    return told | {"said": _said(told)}
+    return told | {"said": _said(told), "same": _same(told)}
 
 
 def side(services: Services, version: Version) -> dict[str, Any]:
@@ -129,7 +130,7 @@ def _file(version: Version) -> dict[str, Any]:
     known: dict[str, Any] = {
         "filename": version.filename,
         "media_type": version.media_type,
-        "bytes": _size(version.bytes),
+        "size": _size(version.bytes),
         "dimensions": f"{version.width} × {version.height} px" if version.width and version.height else None,
         "duration": clock(version.seconds) if version.seconds else None,
     }
@@ -301,6 +302,14 @@ def _said(told: dict[str, Any]) -> list[str]:
         answered = sum(fix["status"] == "resolved" for fix in fixes)
         said.append(f"{answered} of {len(fixes)} must-fixes {'is' if answered == 1 else 'are'} answered.")
     return said
+
+
+def _same(told: dict[str, Any]) -> list[str]:
+    """Return in what nothing differs."""
+    differs = {name: told[name] for name in ("metadata", "file", "origin")}
+    differs |= {name: [*told[name]["added"], *told[name]["removed"]] for name in ("tags", "renditions")}
+    differs["rights"] = told["rights"]["rows"]
+    return [name for name, rows in differs.items() if not rows]
 
 
 def _listed(parts: Iterable[str]) -> str:

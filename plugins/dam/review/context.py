@@ -73,7 +73,7 @@ def of_version(services: Services, *, version_id: str, package_id: str) -> dict[
             "brief": _brief(session, version.asset),
             "contract": {stage: _contract(services, session, version, name) for stage, name in STAGES.items()},
             "rights": _rights(services, session, package, version),
-            "grants": [said for grant in version.asset.grants for said in words.sentences(words.of(grant))],
+            "grants": _grants(version.asset),
             "near": _near(session, version),
             "provenance": _provenance(session, version),
         }
@@ -203,6 +203,12 @@ def _rights(services: Services, session: Session, package: Package, version: Ver
             }
         )
     return rows
+
+
+def _grants(asset: Asset) -> list[str]:
+    if not asset.grants:
+        return [f"No licence is recorded for {asset.name}; the librarian can add one on its asset page."]
+    return [said for grant in asset.grants for said in words.sentences(words.of(grant))]
 
 
 # -------------------------------------------------------------------------------------- near, provenance

@@ -303,12 +303,16 @@ def _correlated(field: Pixels, part: Pixels) -> NDArray[np.float64]:
     spread = np.maximum(squares - sums**2 / part.size, 0)
     size = np.sqrt(spread * float((centred**2).sum()))
     flat = size < 1e-3 * part.size
-    return np.where(flat, 0.0, product / np.where(flat, 1.0, size))
+    scores: NDArray[np.float64] = np.where(flat, 0.0, product / np.where(flat, 1.0, size))
+    return scores
 
 
 def _sums(values: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
     total = np.pad(values.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    return total[height:, width:] - total[:-height, width:] - total[height:, :-width] + total[:-height, :-width]
+    sums: NDArray[np.float64] = (
+        total[height:, width:] - total[:-height, width:] - total[height:, :-width] + total[:-height, :-width]
+    )
+    return sums
 
 
 # --------------------------------------------------------------------------------------------------- drawing

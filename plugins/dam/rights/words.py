@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +52,7 @@ def sentences(grant: Mapping[str, Any]) -> list[str]:
 
 def changes(older: Mapping[str, Any], newer: Mapping[str, Any]) -> list[str]:
     """Return what differs between two states of a grant, a sentence each."""
-    how = {
+    how: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
         "permissions": ("What it allows", lambda grant: _deeds(grant["permissions"])),
         "territories": ("Where", lambda grant: _where(grant["territories"])),
         "channels": ("Channels", lambda grant: _channels(grant["channels"])),
