@@ -1,5 +1,5 @@
 # One command each; every one may be run again at any time.
-.PHONY: demo up down reset test test-fast lint lock docs bench help
+.PHONY: ready demo up down reset test test-fast lint lock docs bench help
 
 PY = .venv/bin/python
 export PYTHONPATH := $(CURDIR)/plugins:$(CURDIR)
@@ -10,10 +10,13 @@ help:           ## this list
 .venv/.installed: requirements.txt
 	@sh runtime/bootstrap.sh
 
-demo: .venv/.installed   ## play a whole campaign on real photographs through all seven stages
+ready: .venv/.installed
+	@sh runtime/web.sh
+
+demo: ready   ## play a whole campaign on real photographs through all seven stages
 	@$(PY) -m runtime demo
 
-up: .venv/.installed     ## start everything and leave it running: prints the URL and the log-ins
+up: ready     ## start everything and leave it running: prints the URL and the log-ins
 	@$(PY) -m runtime up
 
 down:           ## stop everything; nothing is lost
@@ -22,18 +25,18 @@ down:           ## stop everything; nothing is lost
 reset: down     ## stop everything and remove all state
 	@rm -rf .dam
 
-test: .venv/.installed   ## everything: unit, property, DAGs, S3, migrations, scheduler, Celery, browser
+test: ready   ## everything: unit, property, DAGs, S3, migrations, scheduler, Celery, browser
 	@sh runtime/test_tools.sh
-	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy && sh runtime/web.sh check
 	@# a worker that dies ends the run: with another in its place, pytest-xdist waits for ever
 	@$(PY) -m pytest -n 2 --dist loadfile --max-worker-restart 0 -m "not slow"
 	@$(PY) -m pytest -m slow
 
-test-fast: .venv/.installed   ## the quick tests only, in less than a minute
+test-fast: ready   ## the quick tests only, in less than a minute
 	@$(PY) -m pytest -q -n 2 --dist loadfile --max-worker-restart 0 -m "not slow and not thorough"
 
-lint: .venv/.installed   ## ruff and mypy
-	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+lint: ready     ## ruff, mypy and the TypeScript compiler
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy && sh runtime/web.sh check
 
 lock:           ## compile requirements.txt from pyproject.toml
 	@[ -x $(PY) ] || sh runtime/bootstrap.sh

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from dam.enrich.taggers import Tagger
     from dam.ingest.scanner import Scanner
+    from dam.review.live import Live
     from dam.storage import Storage
     from dam.taxonomy import Taxonomy
     from dam.workflow import Workflow
@@ -63,6 +64,13 @@ class Services:
             yield session
 
     @cached_property
+    def live(self) -> Live:
+        """What hears of changes in reviews as they happen; it listens while anybody subscribes."""
+        from dam.review.live import Live
+
+        return Live(self)
+
+    @cached_property
     def storage(self) -> Storage:
         """The seven stores."""
         from dam.storage import Storage
@@ -95,4 +103,4 @@ class Services:
         """Stages, roles, seats, deadlines and policies of ``include/templates/workflow.yaml``."""
         from dam.workflow import Workflow
 
-        return Workflow.load(self.settings.include / "templates" / "workflow.yaml")
+        return Workflow.load_whole(self.settings.include / "templates" / "workflow.yaml")

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import suppress
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, BackgroundTasks, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from dam.catalog import claims
 from dam.enrich import contracts, retag
 from dam.errors import DamError
 from dam.ingest import batches, duplicates, merges, suppliers
-from dam.review import packages, queries, remarks, seats
-from dam_web import airflow_api, views
+from dam.review import packages, queries, seats
+from dam_web import airflow_api, room, views
 from dam_web.auth import Asking, Visitor, may, sees_place
 from dam_web.deps import services
 
 router = APIRouter(prefix="/api")
+#: Seconds that a task of Airflow is given to take the answer it is at.
+LOOKS = 30
 OPTION = {"approve": "Approve", "request_changes": "Request changes", "reject": "Reject"}
 VerdictName = Literal["approve", "request_changes", "reject"]
 Librarian = Annotated[Visitor, may("librarian", "dam_admin")]
 Merger = Annotated[Visitor, may(*merges.MERGERS)]
 Reopener = Annotated[Visitor, may(*packages.REOPENERS)]
-Reviewer = Annotated[
-    Visitor, may("brand_reviewer", "legal_reviewer", "marketing_lead", "designer", "librarian", "dam_admin")
-]
 
 
 class VersionAnswer(BaseModel):
@@ -42,22 +42,36 @@ class SeatAnswer(BaseModel):
 
     verdict: VerdictName
     comment: str = Field("", max_length=4000)
+    conditions: str = Field("", max_length=4000)
     versions: dict[str, VersionAnswer] = {}
+
+
+class Handing(BaseModel):
+    """To whom a seat is handed, and why."""
+
+    to: str = Field(max_length=100)
+    why: str = Field(min_length=1, max_length=1000)
+
+
+class Away(BaseModel):
+    """When somebody is away, and who takes their seats meanwhile; the person is who asks when left out."""
+
+    person: str | None = Field(None, max_length=100)
+    deputy: str | None = Field(None, max_length=100)
+    start: AwareDatetime = Field(alias="from")
+    until: AwareDatetime
+
+
+class Met(BaseModel):
+    """What was done about the condition of an approval."""
+
+    note: str = Field("", max_length=1000)
 
 
 class Values(BaseModel):
     """Fields to fill in; see :func:`dam.enrich.contracts.fill`."""
 
     values: dict[str, Any]
-
-
-class Remark(BaseModel):
-    """A remark on a version."""
-
-    version_id: str
-    body: str = Field(min_length=1, max_length=8000)
-    target: dict[str, Any] | None = None
-    must_fix: bool = False
 
 
 class QuestionAnswer(BaseModel):
@@ -117,9 +131,21 @@ def my_seats(person: Asking) -> list[dict[str, Any]]:
 
 
 @router.get("/packages/{package_id}")
-def package(package_id: str) -> dict[str, Any]:
+def package(package_id: str, person: Asking) -> dict[str, Any]:
     """Return a package."""
-    return views.package(services(), package_id)
+    return views.package(services(), package_id, person=person.username)
+
+
+@router.get("/packages/{package_id}/room")
+def in_the_room(package_id: str, person: Asking) -> dict[str, Any]:
+    """Return a package as the review room shows it to me."""
+    return room.shown(services(), package_id, person.username)
+
+
+@router.get("/packages/{package_id}/versions/{version_id}")
+def version_in_the_room(package_id: str, version_id: str) -> dict[str, Any]:
+    """Return one version of a package with its metadata, tags, look-alikes and what rights allow."""
+    return room.facts(services(), package_id, version_id)
 
 
 @router.get("/assets")
@@ -210,34 +236,38 @@ def answer_question(given: QuestionAnswer, person: Asking) -> dict[str, str]:
 
 
 @router.post("/seats/{seat_id}/decision")
-def decide(seat_id: str, given: SeatAnswer, person: Asking) -> dict[str, Any]:
+def decide(seat_id: str, given: SeatAnswer, person: Asking, request: Request, later: BackgroundTasks) -> dict[str, Any]:
     """Sign a seat: the rules are asked, Airflow's waiting task is answered, the signature is recorded.
 
     Airflow is answered before we record, so that of two answers at the same moment the first wins in both.
     A package that changed meanwhile is answered as well: its task ends, and the next round is asked for.
-    Where no task of Airflow waits, we see to it that a run takes the package on.
+    Where no task of Airflow hears it, we see to it that a run takes the package on.
     """
     versions = {key: value.model_dump() for key, value in given.versions.items()}
     known: dict[str, Any] = {
         "seat_id": seat_id,
         "person": person.username,
         "verdict": given.verdict,
+        "comment": given.comment,
+        "conditions": given.conditions,
         "versions": versions,
     }
     waiting = _waiting(person, seat_id)
     new = True
     with suppress(seats.PackageVoid):  # it is told below, when its next round is made
         new = seats.check_decision(services(), **known)
-    if waiting:
-        values = {"comment": given.comment, "versions": json.dumps(versions) if versions else ""}
-        airflow_api.answer(person, waiting, OPTION[given.verdict], values)
+    again = not new and seats.status(services(), seat_id=seat_id) == "open"  # others are asked now
+    heard = bool(waiting) and not again and _answer(person, waiting or {}, given, versions, seat_id)
+    address = request.client.host if request.client else None
     try:
-        signed = seats.decide(services(), **known, comment=given.comment, via="room")
+        signed = seats.decide(services(), **known, via="room", address=address)
     except seats.PackageVoid as void:
-        if not waiting and void.next_package_id:
+        if not heard and void.next_package_id:
             _go_on(person, {"key": void.next_package_id})
         raise
-    if not waiting and new:
+    if new and waiting and not heard:
+        later.add_task(_look_again, person, waiting, seat_id)
+    elif new and not waiting:
         _settle(person, signed["package_id"])
     return signed
 
@@ -246,6 +276,100 @@ def _waiting(person: Visitor, seat_id: str) -> dict[str, Any] | None:
     """Return where Airflow waits for a seat; None when it doesn't, or does no more."""
     place = seats.hitl_of(services(), seat_id=seat_id)
     return place if place and airflow_api.waits(person, place) else None
+
+
+def _answer(
+    person: Visitor, waiting: dict[str, Any], given: SeatAnswer, versions: dict[str, Any], seat_id: str
+) -> bool:
+    """Answer Airflow's waiting task; return whether it took the answer.
+
+    It does not know a deputy who was named after it asked, and it takes one answer at a time, though a seat may need
+    several signatures. In both cases the rules, which have been asked, let the person sign.
+    """
+    values = {
+        "comment": given.comment,
+        "conditions": given.conditions,
+        "versions": json.dumps(versions) if versions else "",
+    }
+    try:
+        airflow_api.answer(person, waiting, OPTION[given.verdict], values)
+    except airflow_api.AirflowSaysNo as error:
+        if error.status == 403 or (error.status == 409 and seats.needed(services(), seat_id=seat_id) > 1):
+            return False
+        raise
+    return True
+
+
+def _look_again(person: Visitor, waiting: dict[str, Any], seat_id: str) -> None:
+    """Let a task that still asks for a seat which is signed by now look again; it then asks nobody."""
+    for _ in range(LOOKS):
+        if seats.status(services(), seat_id=seat_id) == "open":
+            return  # it asks for the signatures that lack
+        state = airflow_api.state(person, waiting)
+        if state in airflow_api.OVER:
+            return
+        if state == airflow_api.PARKED:
+            airflow_api.ask_again(person, waiting)
+            return
+        time.sleep(1)  # it is at work on somebody's answer, and must not be disturbed
+
+
+@router.post("/seats/{seat_id}/undo")
+def undo(seat_id: str, person: Asking) -> dict[str, Any]:
+    """Take my signature back; Airflow's task, which has ended, asks again."""
+    told = seats.undo(services(), seat_id=seat_id, person=person.username)
+    place = seats.hitl_of(services(), seat_id=seat_id)
+    try:
+        if place and airflow_api.state(person, place) in airflow_api.OVER:
+            airflow_api.ask_again(person, place)
+    except DamError as error:
+        raise DamError(
+            f"Your signature is taken back, but Airflow does not ask for it again: {error.what}",
+            where=f"package {told['package_id']}",
+            remedy="Sign in the room; or clear the seat's task in Airflow.",
+        ) from error
+    return told
+
+
+@router.post("/seats/{seat_id}/delegate")
+def delegate(seat_id: str, given: Handing, person: Asking) -> dict[str, str]:
+    """Hand my seat of a package to somebody else."""
+    seats.delegate(services(), seat_id=seat_id, person=person.username, to=given.to, why=given.why)
+    return {"to": given.to}
+
+
+@router.post("/decisions/{decision_id}/met")
+def condition_met(decision_id: str, given: Met, person: Asking) -> dict[str, str]:
+    """Tick off the condition of a conditional approval."""
+    seats.condition_met(services(), decision_id=decision_id, person=person.username, note=given.note)
+    return {"decision_id": decision_id}
+
+
+@router.get("/absences")
+def absences() -> list[dict[str, Any]]:
+    """Return who is or will be away, and who stands in."""
+    return seats.absences(services())
+
+
+@router.post("/absences")
+def away(given: Away, person: Asking) -> dict[str, str]:
+    """Enter that I am away, and who takes my seats; a DAM admin may for everybody."""
+    made = seats.away(
+        services(),
+        person=given.person or person.username,
+        deputy=given.deputy,
+        start=given.start,
+        until=given.until,
+        by=person.username,
+    )
+    return {"absence_id": made}
+
+
+@router.post("/absences/{absence_id}/end")
+def back(absence_id: str, person: Asking) -> dict[str, str]:
+    """Call an absence off."""
+    seats.back(services(), absence_id=absence_id, by=person.username)
+    return {"absence_id": absence_id}
 
 
 def _settle(person: Visitor, package_id: str) -> None:
@@ -275,6 +399,14 @@ def reopen(package_id: str, person: Reopener) -> dict[str, str]:
     return {"next_package_id": following}
 
 
+@router.post("/packages/{package_id}/let-go")
+def let_go(package_id: str, person: Reopener) -> dict[str, str]:
+    """Let what is approved go out although it waits for changes to the rest; it is activated."""
+    packages.let_go(services(), package_id=package_id, person=person.username)
+    airflow_api.start(person, "activate_package", {"key": package_id})
+    return {"package_id": package_id}
+
+
 @router.post("/versions/{version_id}/review")
 def review_again(version_id: str, person: Reopener) -> dict[str, str]:
     """Send a version that was withdrawn or restored to review again: it is frozen, and its review starts."""
@@ -287,28 +419,6 @@ def review_again(version_id: str, person: Reopener) -> dict[str, str]:
 def fill(version_id: str, given: Values, person: Librarian) -> dict[str, Any]:
     """Fill in or change a version's metadata, tags and rights."""
     return contracts.fill(services(), version_id=version_id, values=given.values, person=person.username)
-
-
-@router.post("/packages/{package_id}/annotations")
-def annotate(package_id: str, given: Remark, person: Reviewer) -> dict[str, str]:
-    """Add a remark."""
-    made = remarks.add(
-        services(),
-        package_id=package_id,
-        version_id=given.version_id,
-        author=person.username,
-        body=given.body,
-        target=given.target,
-        must_fix=given.must_fix,
-    )
-    return {"annotation_id": made}
-
-
-@router.post("/annotations/{annotation_id}/resolve")
-def resolve(annotation_id: str, person: Reviewer) -> dict[str, str]:
-    """Mark a remark as answered."""
-    remarks.resolve(services(), annotation_id=annotation_id, person=person.username)
-    return {"resolved_by": person.username}
 
 
 @router.get("/retags/{run_id}")

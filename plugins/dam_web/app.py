@@ -9,7 +9,8 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.middleware.base import RequestResponseEndpoint
 
 from dam.errors import BadInput, DamError, NotFound, Refused
-from dam_web import api, librarian, media, pages, uploads
+from dam_web import annotations as notes
+from dam_web import api, compare, librarian, live, media, pages, tiles, uploads
 from dam_web.airflow_api import AirflowSaysNo
 from dam_web.auth import LoginNeeded, same_site, visitor
 
@@ -30,6 +31,10 @@ def make_app() -> FastAPI:
     )
     for router in (pages.router, librarian.router, media.router, api.router, uploads.router):
         app.include_router(router)
+    app.include_router(notes.router)
+    app.include_router(live.router)
+    app.include_router(compare.router)
+    app.include_router(tiles.router)
     app.add_exception_handler(DamError, _plainly)
     app.add_exception_handler(LoginNeeded, _to_login)
 

@@ -15,6 +15,7 @@ from sqlalchemy import select
 from dam.catalog.models import Rendition, Version
 from dam.errors import NotFound
 from dam.ingest import embedded
+from dam.renditions.render import ASIDE
 from dam_web.auth import Asking, sees_place
 from dam_web.deps import services
 
@@ -31,6 +32,17 @@ def static(name: Annotated[str, InPath(pattern=r"^[a-z0-9-]+\.(css|js|svg)$")]) 
     if not path.is_file():
         raise HTTPException(404, "There is no such file.")
     return FileResponse(path, headers={"Cache-Control": "private, max-age=300"})
+
+
+@router.get("/static/app/{name}")
+def bundle(name: Annotated[str, InPath(pattern=r"^[A-Za-z0-9-]+\.(css|js)$")]) -> FileResponse:
+    """Return a part of the front end, as ``runtime/web.sh`` built it from ``web/``."""
+    path = STATIC / "app" / name
+    if not path.is_file():
+        raise HTTPException(404, "There is no such file. Build the front end: sh runtime/web.sh")
+    # a chunk's name tells what is in it; an entry keeps its name when it changes
+    keep = "max-age=31536000, immutable" if name.startswith("chunk-") else "max-age=300"
+    return FileResponse(path, headers={"Cache-Control": f"private, {keep}"})
 
 
 @router.get("/media/{version_id}/{recipe}")
@@ -50,7 +62,7 @@ def rendition(
             .order_by(Rendition.created_at.desc())
             .limit(1)
         )
-        if found is None:
+        if found is None or recipe in ASIDE:
             raise NotFound("there is no such rendition yet", where=f"version {version_id}, {recipe}")
         uri, media_type, size, tag = found.storage_uri, found.media_type, found.bytes, f'"{found.sha256}"'
     headers = KEEP | {"Accept-Ranges": "bytes", "ETag": tag}

@@ -22,7 +22,7 @@ from dam.review.packages import REOPENERS, RETURNING
 from dam.rights.terms import DEEDS, OWED, RELEASES
 from dam.taxonomy.contracts import label
 from dam.workflow import STAGES
-from dam_web import airflow_api, views
+from dam_web import airflow_api, room, views
 from dam_web.auth import Asking, Visitor, sees_place
 from dam_web.deps import services
 from dam_web.uploads import PEOPLE
@@ -110,6 +110,10 @@ def _page(request: Request, person: Visitor | None, template: str, **values: Any
     return HTMLResponse(text)
 
 
+#: For the pages of other modules.
+page_of = _page
+
+
 def error_page(request: Request, status: int, told: dict[str, Any]) -> Response:
     """Return an error as a page in plain words."""
     page = _page(request, None, "error.html.j2", told=told, status=status)
@@ -139,19 +143,7 @@ def approvals(request: Request, person: Asking) -> Response:
 @router.get("/packages/{package_id}")
 def package(request: Request, package_id: str, person: Asking) -> Response:
     """The review room of one package."""
-    shown = views.package(services(), package_id)
-    mine = next(
-        (
-            seat
-            for seat in shown["seats"]
-            if seat["status"] == "open" and person.username in seat["eligible"] and shown["status"] == "in_review"
-        ),
-        None,
-    )
-    if any(decision["person"] == person.username for decision in shown["decisions"]):
-        mine = None
-    may_reopen = person.holds(*REOPENERS)
-    return _page(request, person, "package.html.j2", package=shown, seat=mine, may_reopen=may_reopen)
+    return _page(request, person, "package.html.j2", package=room.shown(services(), package_id, person.username))
 
 
 @router.get("/assets")

@@ -28,7 +28,9 @@ from dam.catalog.models import (
 from dam.enrich import contracts, results, sheet
 from dam.errors import BadInput, NotFound
 from dam.ingest import duplicates, embedded
-from dam.review import packages, remarks
+from dam.renditions.render import ASIDE
+from dam.review import annotations as notes
+from dam.review import packages
 from dam.rights import policy
 from dam.rights.terms import RELEASES
 from dam.services import Services
@@ -38,8 +40,13 @@ from dam.taxonomy.vocabulary import shown
 FIELDS = ("title", "description", "alt_text", "creator", "credit_line", "copyright_notice", "language")
 
 
-def package(services: Services, package_id: str) -> dict[str, Any]:
-    """Return a package with its versions, seats, remarks and what rights allow."""
+def package(services: Services, package_id: str, *, person: str | None = None) -> dict[str, Any]:
+    """Return a package with its versions, seats, notes and what rights allow.
+
+    :param person: who is shown the notes; None is shown no private one.
+    :returns: with ``live``, the moment at which it was read, from which live events go on.
+    """
+    position = services.live.position()  # before anything is read
     with services.session() as session:
         found = session.get(Package, package_id)
         if found is None:
@@ -51,6 +58,7 @@ def package(services: Services, package_id: str) -> dict[str, Any]:
         ).all()
         shown: dict[str, Any] = {
             "package_id": found.id,
+            "live": position,
             "campaign": found.campaign.name if found.campaign else None,
             "round": found.round,
             "status": found.status,
@@ -62,21 +70,18 @@ def package(services: Services, package_id: str) -> dict[str, Any]:
             "versions": sorted(
                 (_version(services, row) for row in rows), key=lambda row: (row["asset"] or "", row["number"] or 0)
             ),
-            "decisions": [
-                {
-                    "role": seat.role,
-                    "person": seat.decision.person,
-                    "verdict": seat.decision.verdict,
-                    "comment": seat.decision.comment,
-                    "versions": seat.decision.versions,
-                    "at": seat.decision.decided_at.isoformat(),
-                }
-                for seat in found.seats
-                if seat.decision
-            ],
+            "rest": found.rest,
+            "waits_for": packages.waits_for(session, found),
+            "follows_id": found.follows_id,
         }
+    shown["changes"] = packages.what_changed(services, package_id=package_id) if shown["status"] == "void" else []
+    before = shown["follows_id"]
+    shown["changed_since"] = packages.what_changed(services, package_id=before) if before else []
     shown["seats"] = packages.seats(services, package_id=package_id)
-    shown["annotations"] = remarks.of_package(services, package_id=package_id)
+    shown["decisions"] = [
+        {"role": seat["role"], **signature} for seat in shown["seats"] for signature in seat["signatures"]
+    ]
+    shown["annotations"] = notes.of_package(services, package_id=package_id, person=person)
     answers: dict[str, list[dict[str, Any]]] = {}
     for row in policy.ask_package(services, package_id=package_id):
         answers.setdefault(row["version_id"], []).append(row)
@@ -150,7 +155,7 @@ def version_row(services: Services, version: Version, *, see_place: bool = False
             {"label": shown(labels), "source": source, "confidence": confidence, "because": because}
             for labels, source, confidence, because in suggested
         ],
-        "recipes": sorted(rendition.recipe for rendition in version.renditions),
+        "recipes": sorted({rendition.recipe for rendition in version.renditions}.difference(ASIDE)),
         "grants": [
             {
                 "licence": grant.licence.reference,

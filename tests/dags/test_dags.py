@@ -72,7 +72,7 @@ def test_people_are_given_time_and_silence_never_approves(bag):
                 continue
             found += 1
             asked = task if isinstance(task, PersonOperator) else task.unmap({"seat_id": "seat_x"})
-            form = {"comment", "versions"} if task.task_id.startswith("seat") else {"comment"}
+            form = {"comment", "conditions", "versions"} if task.task_id.startswith("seat") else {"comment"}
             assert set(asked.serialized_params) == form, f"{dag.dag_id}.{task.task_id}"
             if isinstance(task, PersonOperator):
                 assert task.response_timeout is not None
@@ -233,3 +233,48 @@ def test_what_is_loaded_before_tasks_are_forked_starts_no_thread_of_ours():
         env=os.environ | {"PYTHONPATH": str(PROJECT / "plugins")}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert told.stdout.split()[-1] == "1"
+
+
+STAGED = """
+import sys, json, shutil, pathlib
+from airflow.sdk import DAG
+from dam.workflow import Workflow
+from dam_operators import groups, stage
+known = stage.workflow()
+rules = [rule.model_copy(update={"stage": number}) for rule, number in zip(known.seats, json.loads(sys.argv[1]))]
+groups.workflow = lambda: known.model_copy(update={"seats": rules})
+from dam_operators.base import ClaimOperator
+with DAG(dag_id="x"):
+    claim = ClaimOperator(task_id="claim")
+    sign_off = groups.ReviewRound(claim.output, suffix="_a")
+    groups.activate(sign_off.approved)
+dag = claim.dag
+print(json.dumps({
+    "seats": sorted(task.task_id for task in dag.tasks if task.task_id.startswith(("seat", "stage"))),
+    "above": {task.task_id: sorted(task.upstream_task_ids) for task in dag.tasks},
+    "triggers": [task.task_id for task in dag.tasks if task.task_type.endswith("Sensor")],
+}))
+"""
+
+
+@pytest.mark.parametrize("stages", [[1, 1], [1, 2], [2, 5]])
+def test_stages_are_wired_in_order_from_the_workflow(stages):
+    import json
+
+    done = subprocess.run(
+        [sys.executable, "-c", STAGED, json.dumps(stages)], capture_output=True, text=True, check=True
+    )
+    told = json.loads(done.stdout.splitlines()[-1])
+    later = sorted(set(stages))[1:]
+    names = ["seat_a", *(f"{kind}_{number}_a" for number in later for kind in ("seat", "stage"))]
+    assert told["seats"] == sorted(names)
+    assert told["above"]["seat_a"] == ["proofs_a"]
+    before = "seat_a"
+    for number in later:
+        assert before in told["above"][f"stage_{number}_a"]
+        assert told["above"][f"seat_{number}_a"] == [f"stage_{number}_a"]
+        before = f"seat_{number}_a"
+    assert before in told["above"]["verdict_a"]
+    assert "claim" in told["above"]["verdict_a"]  # so that a review whose seats are all skipped has a verdict
+    assert "verdict_a" in told["above"]["preflight"]
+    assert told["triggers"] == []

@@ -59,6 +59,14 @@ def test_an_object_is_read_from_any_byte_on(storage):
         stream.close()
 
 
+def test_a_part_is_read_alone(storage):
+    storage.renditions.put("tiles.zip", b"0123456789")
+    for start, length, part in ((0, 3, b"012"), (4, 2, b"45"), (8, 9, b"89")):
+        assert storage.renditions.part("tiles.zip", start=start, length=length) == part
+    with pytest.raises(NotFound):
+        storage.renditions.part("none.zip", start=0, length=1)
+
+
 def test_what_is_not_there(storage):
     assert not storage.vault.exists("x")
     storage.vault.delete("x")

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
 from airflow_home import HOME
+from dam.settings import PROJECT
 
 PEOPLE = ("maya", "dario", "bea", "lena", "libby", "ada", "vic")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def front_end():
+    """The front end, built from ``web/``; a moment where nothing changed since."""
+    subprocess.run(["sh", "runtime/web.sh"], check=True, cwd=PROJECT)
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +47,11 @@ def site(auth, services, monkeypatch):
     """The app over this test's services, and a function that makes a client for a person."""
     from fastapi.testclient import TestClient
 
-    from dam_web import api, app, deps, librarian, media, pages
+    from dam_web import annotations, api, app, compare, deps, librarian, live, media, pages, tiles
     from dam_web import auth as web_auth
     from dam_web import uploads as web_uploads
 
-    for module in (deps, api, librarian, media, pages, web_auth, web_uploads):
+    for module in (deps, annotations, api, compare, librarian, live, media, pages, tiles, web_auth, web_uploads):
         monkeypatch.setattr(module, "services", lambda: services)
     made = app.make_app()
 

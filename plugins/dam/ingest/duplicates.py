@@ -31,6 +31,7 @@ from dam.errors import BadInput, NotFound, Refused
 from dam.ingest.media import clock
 from dam.ingest.merges import MERGERS
 from dam.ingest.near import SAME_SOUND
+from dam.renditions.render import ASIDE
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -165,7 +166,7 @@ def _side(session: Session, version: Version) -> dict[str, Any]:
         "filename": version.filename,
         "state": version.state,
         "alt_text": facts["alt_text"],
-        "recipes": sorted(rendition.recipe for rendition in version.renditions),
+        "recipes": sorted({rendition.recipe for rendition in version.renditions}.difference(ASIDE)),
         "facts": facts,
     }
 

@@ -67,6 +67,10 @@ class Sandbox:
         found: dict[str, Any] = self._ask({"sidecar": str(path)}, bounds).get("embedded", {})
         return found
 
+    def tiles(self, path: Path, *, target: Path, most_megapixels: float, bounds: Bounds) -> dict[str, Any]:
+        """Cut a picture into tiles; see :func:`dam.renditions.tiles.cut` for the answer."""
+        return self._ask({"tiles": str(path), "target": str(target), "most_megapixels": most_megapixels}, bounds)
+
     def _ask(self, asked: dict[str, Any], bounds: Bounds) -> dict[str, Any]:
         with self._lock:
             self._start(bounds)
@@ -215,6 +219,12 @@ def _serve(channel: socket.socket, memory_bytes: int) -> None:
     while (asked := _receive(channel)) is not None:
         if "sidecar" in asked:
             _send(channel, {"embedded": embedded.read_sidecar(Path(asked["sidecar"]))})
+            continue
+        if "tiles" in asked:
+            from dam.renditions import tiles
+
+            most = float(asked["most_megapixels"])
+            _send(channel, tiles.cut(Path(asked["tiles"]), Path(asked["target"]), most_megapixels=most))
             continue
         job = Job(
             path=Path(asked["path"]), name=asked["name"], scratch=Path(asked["scratch"]), limits=asked["limits"],

@@ -71,13 +71,14 @@ def make(path: Path, wanted: Iterable[str], recipes: Mapping[str, Recipe]) -> di
         return Source(path).make(wanted, recipes)
     except (pyvips.Error, pictures.Broken, pictures.NoDecoder) as error:
         raise Unreadable(
-            f"can't be rendered: {_first_line(error)}",
+            f"can't be rendered: {first_line(error)}",
             where=path.name,
             remedy="Ask the sender for an intact file in a common picture format.",
         ) from error
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the first line of what a decoder complained of."""
     told = (error.detail or error.message) if isinstance(error, pyvips.Error) else error
     return (str(told).strip().splitlines() or ["no detail"])[0]
 
@@ -141,7 +142,7 @@ class Source:
         """Return the point of attention as fractions of width and height."""
         if eighths not in self._focus:
             level = self.level(eighths)
-            small = _to_srgb(level.resize(min(1.0, _FOCUS_SIDE / max(level.width, level.height))))
+            small = to_srgb(level.resize(min(1.0, _FOCUS_SIDE / max(level.width, level.height))))
             side = min(small.width, small.height)
             _, found = small.smartcrop(side, side, interesting="attention", attention_x=True, attention_y=True)
             x, y = found["attention_x"] / small.width, found["attention_y"] / small.height
@@ -205,7 +206,7 @@ def _picture(source: Source, recipe: Recipe, parent: Any) -> Any:
         image = image.premultiply().cast("uchar").copy(interpretation="srgb")
     if (width, height) != (image.width, image.height):
         image = image.resize(width / image.width, vscale=height / image.height)
-    return _to_srgb(image).copy_memory()
+    return to_srgb(image).copy_memory()
 
 
 def _crop(image: Any, aspect: float, focus: tuple[float, float]) -> Any:
@@ -243,7 +244,7 @@ def _is_srgb(profile: bytes) -> bool:
         return False
 
 
-def _to_srgb(image: Any) -> Any:
+def to_srgb(image: Any) -> Any:
     """Return 8-bit sRGB with straight alpha, from any colour space, depth and profile."""
     if image.hasalpha():
         image = image.unpremultiply().cast(image.format).copy(interpretation=image.interpretation)

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 ACTOR = "dam"  # who the audit trail names where no person acted
 PROOFS = ("preview", "thumbnail")  # what reviewers look at
+#: Renditions that are no picture of a version to be looked at by itself: an archive of tiles, a picture of two.
+ASIDE = ("tiles", "difference")
 
 
 def render(
@@ -77,8 +79,12 @@ def render(
 
 
 def proofs(services: Services, *, version_ids: Sequence[str], run: str | None = None) -> list[dict[str, Any]]:
-    """Make what reviewers look at, preview and thumbnail. See :func:`render`."""
-    return render(services, version_ids=version_ids, recipes=PROOFS, run=run)
+    """Make what reviewers look at, preview and thumbnail, and of very large pictures tiles. See :func:`render`."""
+    from dam.renditions import tiles
+
+    made = render(services, version_ids=version_ids, recipes=PROOFS, run=run)
+    tiles.ahead(services, version_ids=version_ids, run=run)
+    return made
 
 
 def url_name(version: Version, rendition: Rendition) -> str:
@@ -136,7 +142,7 @@ def keep_proofs(services: Services, session: Session, version: Version, proofs: 
         stored = services.storage.renditions.put(
             f"{key[:2]}/{key[2:4]}/{key}{suffix}", folder / proof.file, media_type=proof.media_type
         )
-        values.append(_row(version, proof.name, key, proof, stored))
+        values.append(row_of(version, proof.name, key, proof, stored))
     if values:  # the version is new, so nobody else has made any
         session.execute(plain_insert(Rendition), values)
 
@@ -163,9 +169,9 @@ def _keep(
         key = keys[name]
         place = f"{key[:2]}/{key[2:4]}/{key}{known[name].suffix}"
         stored = services.storage.renditions.put(place, one.data, media_type=one.media_type)
-        values.append(_row(version, name, key, one, stored))
+        values.append(row_of(version, name, key, one, stored))
     with services.session() as session:
-        fresh = _insert(session, values)
+        fresh = insert_rows(session, values)
         if fresh:
             audit.record(
                 session,
@@ -181,7 +187,8 @@ def _keep(
         return {(row.recipe, row.key): row for row in found}
 
 
-def _row(version: Version, recipe: str, key: str, one: imaging.Made | Proof, stored: Stored) -> dict[str, Any]:
+def row_of(version: Version, recipe: str, key: str, one: imaging.Made | Proof, stored: Stored) -> dict[str, Any]:
+    """Return a rendition's columns, for :func:`insert_rows`."""
     return {
         "id": new_id("ren"),
         "version_id": version.id,
@@ -197,7 +204,7 @@ def _row(version: Version, recipe: str, key: str, one: imaging.Made | Proof, sto
     }
 
 
-def _insert(session: Session, values: list[dict[str, Any]]) -> set[str]:
+def insert_rows(session: Session, values: list[dict[str, Any]]) -> set[str]:
     """Insert rows; where another worker was first, take its row, mending it only if the bytes differ.
 
     :returns: ids of the rows that were inserted or mended.

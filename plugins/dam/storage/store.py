@@ -126,6 +126,11 @@ class Store(ABC):
         with self.open(key) as stream:
             return stream.read()
 
+    def part(self, key: str, *, start: int, length: int) -> bytes:
+        """Return so many bytes of an object from ``start`` on, fewer at its end. :raises NotFound: there is none."""
+        with self.open(key, start=start) as stream:
+            return stream.read(length)
+
     def digest(self, key: str) -> str:
         """Return the SHA-256 (hex) of an object, read back from the store."""
         with self.open(key) as stream:

@@ -1,0 +1,136 @@
+"""What the review room reads: light enough to be read again whenever somebody does something."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, aliased
+
+from dam.catalog.models import Asset, Description, Package, PackageVersion, Rendition, Version
+from dam.errors import NotFound
+from dam.review import annotations as notes
+from dam.review import packages
+from dam.rights import policy
+from dam.services import Services
+from dam_web import views
+
+#: What the format says of itself that a viewer needs.
+TECHNICAL = ("frame_rate", "timecode", "pages", "storyboard", "faces")
+
+
+def shown(services: Services, package_id: str, username: str) -> dict[str, Any]:
+    """Return a package as the room shows it to a person; a few queries, however many versions it has.
+
+    :returns: the package with ``versions`` (what is shown of each, without metadata and rights: see :func:`facts`),
+        ``seats``, ``decisions``, ``annotations``, ``me`` and ``people`` (for mentions).
+    """
+    position = services.live.position()  # before anything is read
+    with services.session() as session:
+        package = session.get(Package, package_id)
+        if package is None:
+            raise NotFound("there is no such package", where=package_id)
+        told: dict[str, Any] = {
+            "package_id": package.id,
+            "live": position,
+            "campaign": package.campaign.name if package.campaign else None,
+            "round": package.round,
+            "status": package.status,
+            "manifest_sha256": package.manifest_sha256,
+            "void_reason": package.void_reason,
+            "lapsed": package.status == "in_review" and any(packages.has_lapsed(seat) for seat in package.seats),
+            "frozen_at": package.frozen_at.isoformat(),
+            "next_package_id": packages.next_round(session, package) if package.status in ("void", "expired") else None,
+            "previous_package_id": package.follows_id,
+            "waits_for": packages.waits_for(session, package),
+            "versions": _versions(session, package_id),
+            "makers": sorted(packages.makers_of(session, package)),
+        }
+    told["changes"] = packages.what_changed(services, package_id=package_id) if told["status"] == "void" else []
+    before = told["previous_package_id"]
+    told["changed_since"] = packages.what_changed(services, package_id=before) if before else []
+    told["seats"] = packages.seats(services, package_id=package_id)
+    told["decisions"] = [{"role": seat["role"], **given} for seat in told["seats"] for given in seat["signatures"]]
+    told["annotations"] = notes.of_package(services, package_id=package_id, person=username)
+    return told | _people(services, username)
+
+
+def facts(services: Services, package_id: str, version_id: str) -> dict[str, Any]:
+    """Return one version of a package with its metadata, tags, look-alikes and what rights allow."""
+    with services.session() as session:
+        entry = session.get(PackageVersion, (package_id, version_id))
+        if entry is None:
+            raise NotFound("the version is not in this package", where=f"version {version_id}")
+        row = views.version_row(services, entry.version)
+    answers = policy.ask_package(services, package_id=package_id)
+    return row | {"rights_answers": [answer for answer in answers if answer["version_id"] == version_id]}
+
+
+def _versions(session: Session, package_id: str) -> list[dict[str, Any]]:
+    before = aliased(Version)
+    previous = (
+        select(before.id)
+        .where(before.asset_id == Version.asset_id, before.number < Version.number)
+        .order_by(before.number.desc())
+        .limit(1)
+        .correlate(Version)
+        .scalar_subquery()
+    )
+    shown_with = (Asset.name, Asset.kind, Description.title, Description.alt_text, PackageVersion.verdict, previous)
+    rows = session.execute(
+        select(Version, *shown_with)
+        .join(PackageVersion, PackageVersion.version_id == Version.id)
+        .join(Asset, Asset.id == Version.asset_id)
+        .outerjoin(Description, Description.version_id == Version.id)
+        .where(PackageVersion.package_id == package_id)
+        .order_by(Asset.name, Version.number)
+    ).all()
+    recipes: dict[str, list[str]] = {}
+    for version_id, recipe in session.execute(
+        select(Rendition.version_id, Rendition.recipe)
+        .where(Rendition.version_id.in_([row[0].id for row in rows]))
+        .order_by(Rendition.recipe)
+    ):
+        recipes.setdefault(version_id, []).append(recipe)
+    return [
+        {
+            "version_id": version.id,
+            "asset_id": version.asset_id,
+            "asset": name,
+            "kind": kind,
+            "metadata": {"title": title, "alt_text": alt_text},
+            "verdict": verdict,
+            "previous": before_id,
+            "number": version.number,
+            "filename": version.filename,
+            "state": version.state,
+            "media_type": version.media_type,
+            "bytes": version.bytes,
+            "width": version.width,
+            "height": version.height,
+            "seconds": version.seconds,
+            "sha256": version.sha256,
+            "made_by": version.made_by,
+            "recipes": recipes.get(version.id, []),
+            "technical": {key: version.technical[key] for key in TECHNICAL if key in version.technical},
+        }
+        for version, name, kind, title, alt_text, verdict, before_id in rows
+    ]
+
+
+def _people(services: Services, username: str) -> dict[str, Any]:
+    people = services.workflow.people
+    mine = people.get(username)
+    roles = list(mine.roles) if mine else []
+    return {
+        "me": {
+            "username": username,
+            "name": mine.name if mine else username,
+            "roles": roles,
+            "writes": bool(set(roles) - {"viewer"}),
+            "reopens": bool(set(roles) & set(packages.REOPENERS)),
+        },
+        "people": [
+            {"username": name, "name": person.name, "roles": list(person.roles)} for name, person in people.items()
+        ],
+    }
