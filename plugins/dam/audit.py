@@ -286,10 +286,10 @@ def _covering(
     services: Services, filed: list[tuple[int, str]], known: dict[str, dict[str, Any]], seq: int
 ) -> str | None:
     """Return the key of the anchor whose tree an event is in, and add its content to those known."""
-    key = _public_key(services.settings.signing_key)
     for last, name in filed:
         if last < seq:
             continue
+        key = _public_key(services.settings.signing_key)
         signed = known.get(name) or _verified(key, services.storage.reports.read(name))
         if signed is None:
             raise DamError("was not signed with our key or was edited", where=f"anchor {name}", remedy=_RESTORE)
@@ -302,7 +302,7 @@ def _covering(
 _RESTORE = "Restore it from a backup, then anchor again."
 
 
-def check_anchor(signed: Any, public_key: str) -> bool:
+def check_signature(signed: Any, public_key: str) -> bool:
     """Return whether an anchor, or another document of :func:`sign`, was signed by a public key (base64)."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -313,10 +313,10 @@ def check_anchor(signed: Any, public_key: str) -> bool:
     return isinstance(signed, dict) and _signature_holds(key, signed)
 
 
-def trusted_key(path: Path) -> str | None:
-    """Return the public key (base64) that is kept for a signing key's path; None where there is none.
+def known_key(path: Path) -> str | None:
+    """Return the public key (base64) kept at a path: a public key's file, or a signing key with it beside.
 
-    :raises DamError: what is there is no key.
+    :returns: None where there is none. :raises DamError: what is there is no key.
     """
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 

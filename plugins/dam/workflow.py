@@ -60,6 +60,7 @@ class SeatRule(_Strict):
     role: Role
     veto: bool = True
     due_hours: float = Field(gt=0)
+    external: bool = False  # whether somebody without a log-in may be invited to sign it
 
 
 class Risks(_Strict):

@@ -76,6 +76,7 @@ def decide(
     comment: str = "",
     versions: dict[str, Any] | None = None,
     via: str = "room",
+    address: str | None = None,
     at: datetime | None = None,
     run: str | None = None,
 ) -> dict[str, Any]:
@@ -84,6 +85,7 @@ def decide(
     :param verdict: ``approve``, ``request_changes`` or ``reject``, for the package.
     :param versions: version id → ``{"verdict", "comment"}`` where one differs from the package's.
     :param via: ``room``, ``airflow`` or ``cli``. :param at: when the answer was given; now when ``None``.
+    :param address: the network address it came from, where one is known.
     :returns: ``{"decision_id", "seat_id", "package_id", "verdict", "person", "manifest_sha256"}``.
     :raises SeatRefused: a rule forbids it. :raises PackageVoid: the package changed; the next round is frozen.
     """
@@ -106,6 +108,7 @@ def decide(
                 comment=comment,
                 versions=versions or {},
                 via=via,
+                address=address,
             )
             session.add(decision)
             seat.status = "signed"
@@ -123,6 +126,7 @@ def decide(
                     "versions": versions or {},
                     "manifest_sha256": package.manifest_sha256,
                     "via": via,
+                    "address": address,
                 },
                 run=run,
             )
