@@ -1,4 +1,4 @@
-"""From where a decision came; external reviewers, their one-time passwords, sessions and limits."""
+"""External reviewers, their one-time passwords, sessions and limits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0019"
-down_revision = "0015"
+down_revision = "0017"
 branch_labels = None
 depends_on = None
 
@@ -14,8 +14,7 @@ _MOMENT = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
-    """Add the address to decisions, and the tables of guests."""
-    op.add_column("decisions", sa.Column("address", sa.Text(), nullable=True))
+    """Make the tables of guests."""
     op.create_table(
         "guests",
         sa.Column("id", sa.Text(), nullable=False),
@@ -90,4 +89,3 @@ def downgrade() -> None:
     """Take them away."""
     for table in ("rate_limits", "guest_sessions", "guest_codes", "guests"):
         op.drop_table(table)
-    op.drop_column("decisions", "address")
