@@ -24,6 +24,15 @@ CONTEXTS: dict[str, dict[str, Any]] = {
     "brief_to_sign": {"subject": "Spring 2027", "body": "# Spring\n<b>goals</b>", "due_hours": 48},
     "seat_open": {"subject": "Spring 2027, round 1", "body": "six photographs", "due_hours": 24},
     "seat_reminder": {"subject": "Spring 2027, round 1", "body": "six photographs", "due_hours": 4},
+    "mentioned": {
+        "author": "Bea Okafor",
+        "asset": "HERO-A_ACME v2",
+        "campaign": "Spring 2027",
+        "kind": "must fix",
+        "where": "at 0:12.48",
+        "body": "@lena <b>look</b>",
+        "private": "legal reviewer",
+    },
     "risks_to_clear": {"subject": "Clear the risks of 2 publications", "body": "ends soon", "due_hours": 24},
     "destruction_to_sign": {"subject": "Sign the destruction list", "body": "List `ab12`", "due_hours": 336},
     "librarian_needed": {"subject": "batch 7", "body": "alt_text is missing"},
@@ -43,6 +52,14 @@ CONTEXTS: dict[str, dict[str, Any]] = {
         "reason": "the licence ended",
         "endpoints": [{"status": 404, "url": "http://origin/a.webp", "at": "2027-03-04T00:10:00+00:00"}],
     },
+    "guest_invited": {
+        "name": "Eva <Stein>",
+        "campaign": "Spring 2027",
+        "invited_by": "Maya Lindqvist",
+        "until": "3 March 2027",
+        "seat": True,
+    },
+    "guest_code": {"name": "Eva <Stein>", "code": "1234 5678", "minutes": 10},
     "report_ready": {
         "period": "February 2027",
         "kpis": [

@@ -14,7 +14,7 @@ from dam.catalog import claims
 from dam.enrich import contracts, retag
 from dam.errors import DamError
 from dam.ingest import batches, duplicates, merges, suppliers
-from dam.review import packages, queries, remarks, seats
+from dam.review import packages, queries, seats
 from dam_web import airflow_api, views
 from dam_web.auth import Asking, Visitor, may, sees_place
 from dam_web.deps import services
@@ -25,9 +25,6 @@ VerdictName = Literal["approve", "request_changes", "reject"]
 Librarian = Annotated[Visitor, may("librarian", "dam_admin")]
 Merger = Annotated[Visitor, may(*merges.MERGERS)]
 Reopener = Annotated[Visitor, may(*packages.REOPENERS)]
-Reviewer = Annotated[
-    Visitor, may("brand_reviewer", "legal_reviewer", "marketing_lead", "designer", "librarian", "dam_admin")
-]
 
 
 class VersionAnswer(BaseModel):
@@ -49,15 +46,6 @@ class Values(BaseModel):
     """Fields to fill in; see :func:`dam.enrich.contracts.fill`."""
 
     values: dict[str, Any]
-
-
-class Remark(BaseModel):
-    """A remark on a version."""
-
-    version_id: str
-    body: str = Field(min_length=1, max_length=8000)
-    target: dict[str, Any] | None = None
-    must_fix: bool = False
 
 
 class QuestionAnswer(BaseModel):
@@ -117,9 +105,9 @@ def my_seats(person: Asking) -> list[dict[str, Any]]:
 
 
 @router.get("/packages/{package_id}")
-def package(package_id: str) -> dict[str, Any]:
+def package(package_id: str, person: Asking) -> dict[str, Any]:
     """Return a package."""
-    return views.package(services(), package_id)
+    return views.package(services(), package_id, person=person.username)
 
 
 @router.get("/assets")
@@ -287,28 +275,6 @@ def review_again(version_id: str, person: Reopener) -> dict[str, str]:
 def fill(version_id: str, given: Values, person: Librarian) -> dict[str, Any]:
     """Fill in or change a version's metadata, tags and rights."""
     return contracts.fill(services(), version_id=version_id, values=given.values, person=person.username)
-
-
-@router.post("/packages/{package_id}/annotations")
-def annotate(package_id: str, given: Remark, person: Reviewer) -> dict[str, str]:
-    """Add a remark."""
-    made = remarks.add(
-        services(),
-        package_id=package_id,
-        version_id=given.version_id,
-        author=person.username,
-        body=given.body,
-        target=given.target,
-        must_fix=given.must_fix,
-    )
-    return {"annotation_id": made}
-
-
-@router.post("/annotations/{annotation_id}/resolve")
-def resolve(annotation_id: str, person: Reviewer) -> dict[str, str]:
-    """Mark a remark as answered."""
-    remarks.resolve(services(), annotation_id=annotation_id, person=person.username)
-    return {"resolved_by": person.username}
 
 
 @router.get("/retags/{run_id}")

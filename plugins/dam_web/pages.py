@@ -139,7 +139,7 @@ def approvals(request: Request, person: Asking) -> Response:
 @router.get("/packages/{package_id}")
 def package(request: Request, package_id: str, person: Asking) -> Response:
     """The review room of one package."""
-    shown = views.package(services(), package_id)
+    shown = views.package(services(), package_id, person=person.username)
     mine = next(
         (
             seat

@@ -28,7 +28,7 @@ from dam.catalog.models import (
 from dam.enrich import contracts, results, sheet
 from dam.errors import BadInput, NotFound
 from dam.ingest import duplicates, embedded
-from dam.review import packages, remarks
+from dam.review import annotations, packages
 from dam.rights import policy
 from dam.rights.terms import RELEASES
 from dam.services import Services
@@ -38,8 +38,11 @@ from dam.taxonomy.vocabulary import shown
 FIELDS = ("title", "description", "alt_text", "creator", "credit_line", "copyright_notice", "language")
 
 
-def package(services: Services, package_id: str) -> dict[str, Any]:
-    """Return a package with its versions, seats, remarks and what rights allow."""
+def package(services: Services, package_id: str, *, person: str | None = None) -> dict[str, Any]:
+    """Return a package with its versions, seats, notes and what rights allow.
+
+    :param person: who is shown the notes; None is shown no private one.
+    """
     with services.session() as session:
         found = session.get(Package, package_id)
         if found is None:
@@ -73,7 +76,7 @@ def package(services: Services, package_id: str) -> dict[str, Any]:
     shown["decisions"] = [
         {"role": seat["role"], **signature} for seat in shown["seats"] for signature in seat["signatures"]
     ]
-    shown["annotations"] = remarks.of_package(services, package_id=package_id)
+    shown["annotations"] = annotations.of_package(services, package_id=package_id, person=person)
     answers: dict[str, list[dict[str, Any]]] = {}
     for row in policy.ask_package(services, package_id=package_id):
         answers.setdefault(row["version_id"], []).append(row)

@@ -18,12 +18,13 @@ from typer.testing import CliRunner
 
 import world
 from dam import audit, cli
-from dam.catalog.models import AuditEvent
+from dam.catalog.models import AuditEvent, Version
 from dam.enrich import contracts
 from dam.errors import BadInput, NotFound
 from dam.renditions import render
-from dam.review import packages, record, record_check, record_pdf, remarks, seats
+from dam.review import annotations, packages, record, record_check, record_pdf, seats
 
+PRIVATE = "They may sue us over this."
 COMMENT = "Fine, but keep the <b>logo</b> clear & legible.\nŁódź, Größe, 田."
 
 
@@ -37,10 +38,14 @@ def reviewed(services, tmp_path):
     seats.decide(services, seat_id=seat["seat_id"], person="bea", verdict="approve", comment="First look.")
     contracts.fill(services, version_id=complete[0], values={"title": "A better title"}, person="libby")
     package_id = packages.revalidate(services, package_id=first)
-    remarks.add(
-        services, package_id=package_id, version_id=complete[0], author="lena", body="Is the cup released?",
-        must_fix=True, target={"selector": {"value": "xywh=percent:10,20,30,40"}},
-    )  # fmt: skip
+    with services.session() as session:
+        sha256 = session.get_one(Version, complete[0]).sha256
+    box = {"type": "FragmentSelector", "conformsTo": "http://www.w3.org/TR/media-frags/"}
+    target = {"source": f"urn:sha256:{sha256}", "selector": box | {"value": "xywh=percent:10,20,30,40"}}
+    known = {"package_id": package_id, "version_id": complete[0], "person": "lena"}
+    annotations.add(services, **known, body="Is the cup released?", kind="must_fix", target=target)
+    secret = annotations.add(services, **known, body="Ask our counsel first.", audience="legal_reviewer")
+    annotations.edit(services, annotation_id=secret["annotation_id"], person="lena", changes={"body": PRIVATE})
     for seat, person, verdict in zip(
         packages.seats(services, package_id=package_id), ("bea", "lena"), ("approve", "request_changes"), strict=True
     ):
@@ -73,11 +78,40 @@ def test_a_record_holds_and_says_who_when_where_and_on_what(services, reviewed, 
         ("lena", "legal_reviewer", "request_changes", "203.0.113.7"),
     ]
     assert {row["manifest_sha256"] for row in told["decisions"]} == {told["package"]["manifest_sha256"]}
-    assert told["remarks"][0]["body"] == "Is the cup released?"
+    assert [row["body"] for row in told["notes"]] == ["Is the cup released?"]
     assert [row["status"] for row in told["rounds_before"]] == ["void"]
     assert told["rounds_before"][0]["decisions"][0]["comment"] == "First look."
     assert told["names"] == {"bea": "Bea Okafor", "lena": "Lena Vogt"}
     assert "hitl" not in json.dumps(told)
+
+
+def test_a_private_note_is_in_no_record(services, document):
+    told = json.dumps(document, ensure_ascii=False)
+    digest = hashlib.sha256(PRIVATE.encode()).hexdigest()
+    assert not any(word in told for word in (PRIVATE, "counsel", 'legal_reviewer"}, "body', digest))
+    actions = [event["action"] for event in document["record"]["proof"]["events"]]
+    assert (actions.count("annotation.added"), "annotation.edited" in actions) == (1, False)
+
+
+def test_what_was_taken_back_and_on_whose_behalf_is_told(services, batch, tmp_path):
+    package_id = packages.freeze(services, batch_id=batch[0], version_ids=batch[1])
+    [brand, legal] = packages.seats(services, package_id=package_id)
+    seats.decide(services, seat_id=brand["seat_id"], person="bea", verdict="approve")
+    seats.undo(services, seat_id=brand["seat_id"], person="bea")
+    seats.delegate(services, seat_id=legal["seat_id"], person="lena", to="momo", why="Lena is in court.")
+    seats.decide(services, seat_id=legal["seat_id"], person="momo", verdict="approve", conditions="Crop the sign.")
+    document = record.build(services, package_id=package_id)
+    assert check(document, tmp_path).problems == []
+    back, acting = document["record"]["decisions"]
+    assert back["withdrawal"]["person"] == "bea"
+    assert (acting["person"], acting["on_behalf_of"], acting["conditions"]) == ("momo", "lena", "Crop the sign.")
+    pdf = record_pdf.export(services, document)
+    with pypdfium2.PdfDocument(pdf) as opened:
+        text = " ".join(opened[0].get_textpage().get_text_bounded().split())
+    for words in ("it does not count", "on behalf of Lena Vogt (lena)", "Crop the sign.", "Lena is in court."):
+        assert words in text
+    edited = sealed_again(put(document, "/decisions/0/withdrawal", None), services)
+    assert "/decisions/0/withdrawal" in {problem.path for problem in check(edited, tmp_path).problems}
 
 
 def test_the_same_review_gives_the_same_bytes_whenever_it_is_exported(services, reviewed, document):

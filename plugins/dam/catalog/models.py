@@ -1033,20 +1033,66 @@ class Absence(Base):
 
 
 class Annotation(Base):
-    """A remark on a version, anchored by a W3C Web Annotation target."""
+    """What somebody notes on a version under review: see :mod:`dam.review.annotations`, which alone writes it.
+
+    A note that travelled here from an earlier round has the first of its kind as ``origin``.
+    """
 
     __tablename__ = "annotations"
+    __table_args__ = (
+        CheckConstraint("kind IN ('must_fix', 'suggestion', 'note')", name="kind"),
+        CheckConstraint("audience IS NULL OR kind <> 'must_fix'", name="must_fix_is_for_all"),
+        CheckConstraint("(resolved_at IS NULL) = (resolved_by IS NULL)", name="resolved_by_somebody"),
+        CheckConstraint("reply_to_id IS NULL OR (kind = 'note' AND target IS NULL)", name="reply_has_no_place"),
+        Index(
+            "uq_annotations_origin",
+            "package_id",
+            "version_id",
+            "origin_id",
+            unique=True,
+            postgresql_where=text("origin_id IS NOT NULL"),
+        ),
+        Index("ix_annotations_to_mail", "id", postgresql_where=text("to_mail <> '{}'")),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("ann"))
     package_id: Mapped[str] = mapped_column(ForeignKey("packages.id"), index=True)
     version_id: Mapped[str] = mapped_column(ForeignKey("versions.id"), index=True)
-    author: Mapped[str]
-    body: Mapped[str]
-    target: Mapped[dict[str, Any] | None]
-    must_fix: Mapped[bool] = mapped_column(default=False)
+    author: Mapped[str]  # username, or guest:<address>
+    role: Mapped[str]  # the author's, as which it was written
+    body: Mapped[str]  # plain text
+    target: Mapped[dict[str, Any] | None] = mapped_column(
+        JSONB(none_as_null=True)
+    )  # as dam.review.targets writes it; None: the whole version
+    kind: Mapped[str] = mapped_column(default="note")
+    audience: Mapped[str | None]  # the one role whose holders may read it; None: everybody
+    reply_to_id: Mapped[str | None] = mapped_column(ForeignKey("annotations.id"), index=True)  # a thread's first note
+    mentions: Mapped[list[str]] = mapped_column(default=list)  # usernames
+    to_mail: Mapped[list[str]] = mapped_column(default=list)  # those of them who were not mailed yet
+    former: Mapped[list[Any]] = mapped_column(default=list)  # {body, target, kind, until}: what it was before
+    origin_id: Mapped[str | None] = mapped_column(ForeignKey("annotations.id"), index=True)
     resolved_by: Mapped[str | None]
     resolved_at: Mapped[datetime | None]
+    resolution: Mapped[str | None]
+    withdrawn_at: Mapped[datetime | None]
+    edited_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+    version: Mapped[Version] = relationship()
+    origin: Mapped[Annotation | None] = relationship(remote_side="Annotation.id", foreign_keys=[origin_id])
+    thread: Mapped[Annotation | None] = relationship(remote_side="Annotation.id", foreign_keys=[reply_to_id])
+
+
+class Presence(Base):
+    """Who looks at a package now, and through which process; forgotten when it is not confirmed."""
+
+    __tablename__ = "presences"
+    __table_args__ = ({"prefixes": ["UNLOGGED"]},)  # what a crash forgets was over anyway
+
+    package_id: Mapped[str] = mapped_column(ForeignKey("packages.id"), primary_key=True)
+    person: Mapped[str] = mapped_column(primary_key=True)
+    process: Mapped[str] = mapped_column(primary_key=True)
+    seen_at: Mapped[datetime] = mapped_column(default=utcnow)
 
 
 class Guest(Base):

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from dam.commands import plainly
-from dam.errors import BadInput
 from dam.services import Services
 
 app = typer.Typer(no_args_is_help=True, help="Signed records of reviews.")

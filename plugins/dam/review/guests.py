@@ -29,14 +29,15 @@ from dam.catalog.models import (
     PackageVersion,
     Rendition,
     Seat,
+    SeatStatus,
     Verdict,
     utcnow,
 )
 from dam.errors import BadInput, DamError, NotFound, Refused
-from dam.review import packages, remarks, seats
+from dam.review import annotations, packages, seats
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection
 
     from sqlalchemy.orm import Session
 
@@ -50,7 +51,7 @@ CODE_LIFE, CODE_TRIES, CODE_DIGITS = timedelta(minutes=10), 5, 8
 HOUR = timedelta(hours=1)
 #: One-time passwords mailed to a guest, and tried for a guest, in an hour; bad links from an address in ten minutes.
 CODES, TRIES, BAD_LINKS = 6, 20, 30
-#: Pictures, and remarks or verdicts, of a guest in ten minutes.
+#: Pictures, and notes or verdicts, of a guest in ten minutes.
 PICTURES, ACTS = 600, 60
 #: Proofs a guest may look at, each with their name burnt into it.
 PROOF = re.compile(r"preview|thumbnail|poster|page-[1-9]\d{0,3}")
@@ -180,7 +181,7 @@ def of_package(services: Services, *, package_id: str) -> list[dict[str, Any]]:
         ):
             seen[guest_id] = moment
         roles = {seat.id: seat.role for seat in package.seats}
-        signed = {row["person"]: row["verdict"] for row in _decided(session, package_id)}
+        signed = {decision.person: decision.verdict for seat in package.seats for decision in seat.signatures}
         return [
             {
                 "guest_id": row.id,
@@ -211,7 +212,7 @@ def open_seats(services: Services, *, package_id: str) -> list[dict[str, Any]]:
     ]
 
 
-_UNSIGNED = ("open", "waiting")
+_UNSIGNED = (SeatStatus.OPEN, SeatStatus.WAITING)
 
 
 def _check_inviter(services: Services, person: str, where: str) -> None:
@@ -286,7 +287,11 @@ def _revoke(session: Session, guest: Guest, person: str) -> None:
     if seat is not None and seat.status in _UNSIGNED:
         seat.eligible = [name for name in seat.eligible if name != f"guest:{guest.email}"]
     audit.record(
-        session, actor=person, action="guest.revoked", subject_id=guest.package_id, data={"guest": f"guest:{guest.email}"}
+        session,
+        actor=person,
+        action="guest.revoked",
+        subject_id=guest.package_id,
+        data={"guest": f"guest:{guest.email}"},
     )
 
 
@@ -298,13 +303,6 @@ def _status(package: Package, guest: Guest, seen: datetime | None) -> str:
     if guest.expires_at <= utcnow():
         return "expired"
     return "visited" if seen else "invited"
-
-
-def _decided(session: Session, package_id: str) -> Sequence[Any]:
-    from dam.catalog.models import Decision
-
-    chosen = select(Decision.person, Decision.verdict).where(Decision.package_id == package_id).order_by(Decision.id)
-    return session.execute(chosen).mappings().all()
 
 
 def _name(services: Services, person: str) -> str:
@@ -464,9 +462,9 @@ def _visitor(guest: Guest) -> Visitor:
 def room(services: Services, visitor: Visitor, *, address: str | None) -> dict[str, Any]:
     """Return what a guest sees of their package, and note the visit.
 
-    :returns: ``{"campaign", "round", "manifest_sha256", "versions", "remarks", "seat", "advice"}``; versions are
-        ``{"version_id", "asset", "number", "title", "alt_text", "description", "media_type", "proofs"}``, ``seat``
-        is the one they may sign now, or None.
+    :returns: ``{"campaign", "round", "manifest_sha256", "versions", "notes", "seat", "advice"}``; versions are
+        ``{"version_id", "asset", "number", "title", "alt_text", "description", "media_type", "sha256", "proofs", "leaves"}``, ``seat``
+        is the one they may sign, as :func:`dam.review.packages.seats` tells it, or None.
     """
     with services.session() as session:
         package = session.get_one(Package, visitor.package_id)
@@ -484,8 +482,10 @@ def room(services: Services, visitor: Visitor, *, address: str | None) -> dict[s
                 "asset": entry["asset"],
                 "number": entry["number"],
                 "media_type": entry["media_type"],
+                "sha256": entry["sha256"],
                 **{name: entry["metadata"].get(name) for name in ("title", "alt_text", "description")},
-                "proofs": sorted(recipes.get(version_id, ()), key=_page_number),
+                "proofs": sorted(recipes.get(version_id, ())),
+                "leaves": _leaves(recipes.get(version_id, ())),
             }
             for version_id, entry in package.manifest["versions"].items()
         ]
@@ -502,25 +502,15 @@ def room(services: Services, visitor: Visitor, *, address: str | None) -> dict[s
             data={"address": address},
         )  # fmt: skip
     seat_rows = packages.seats(services, package_id=visitor.package_id)
-    mine = [row for row in seat_rows if row["seat_id"] == visitor.seat_id and visitor.person in row["eligible"]]
-    told["seat"] = mine[0] if mine else None
-    told["remarks"] = _remarks(services, visitor)
+    told["seat"] = next((row for row in seat_rows if row["seat_id"] == visitor.seat_id), None)
+    told["notes"] = annotations.of_package(services, package_id=visitor.package_id, person=visitor.person)
     return told
 
 
-def _page_number(recipe: str) -> tuple[int, str]:
-    return (int(recipe[5:]), "") if recipe.startswith("page-") else (0, recipe)
-
-
-def _remarks(services: Services, visitor: Visitor) -> list[dict[str, Any]]:
-    """Return the remarks a guest may read: all but private notes to a role."""
-    people = services.workflow.people
-    names = {username: known.name for username, known in people.items()} | {visitor.person: visitor.name}
-    return [
-        row | {"name": names.get(row["author"], row["author"].removeprefix("guest:")), "own": row["author"] == visitor.person}
-        for row in remarks.of_package(services, package_id=visitor.package_id)
-        if not row.get("audience")
-    ]
+def _leaves(recipes: Collection[str]) -> list[str]:
+    """Return the proofs to leaf through: all pages of a document, or else the one picture that shows most."""
+    paged = sorted((recipe for recipe in recipes if recipe.startswith("page-")), key=lambda recipe: int(recipe[5:]))
+    return paged or [recipe for recipe in ("preview", "poster") if recipe in recipes][:1]
 
 
 def proof(services: Services, visitor: Visitor, *, version_id: str, recipe: str, address: str | None) -> bytes:
@@ -560,30 +550,30 @@ def proof(services: Services, visitor: Visitor, *, version_id: str, recipe: str,
 # -------------------------------------------------------------------------------------------------- act
 
 
-def comment(
-    services: Services,
-    visitor: Visitor,
-    *,
-    version_id: str,
-    body: str,
-    target: dict[str, Any] | None = None,
-    must_fix: bool = False,
-) -> str:
-    """Add a guest's remark and return its id.
+def comment(services: Services, visitor: Visitor, *, version_id: str, **note: Any) -> dict[str, Any]:
+    """Write a guest's note and return it; see :func:`dam.review.annotations.add` for what it takes and returns.
 
-    :param target: W3C Web Annotation target, of the version. :raises Refused: they may not comment.
-    :raises NotFound: the version is not in their package. :raises TooOften: they write too much.
+    :raises Refused: they may not comment. :raises NotFound: the version is not in their package.
+    :raises TooOften: they write too much.
     """
+    _count_act(services, visitor)
     if not visitor.may_comment:
-        raise Refused("you were invited to look, not to comment", where="remark")
-    limits.take(services, f"acts:{visitor.guest_id}", most=ACTS, per=_TEN)
+        raise Refused("you were invited to look, not to comment", where="note")
     with services.session() as session:
         if session.get(PackageVersion, (visitor.package_id, version_id)) is None:
             raise NotFound("there is no such version", where=version_id)
-    return remarks.add(
-        services, package_id=visitor.package_id, version_id=version_id, author=visitor.person, body=body,
-        target=target, must_fix=must_fix,
-    )  # fmt: skip
+    return annotations.add(
+        services, package_id=visitor.package_id, version_id=version_id, person=visitor.person, **note
+    )
+
+
+def take_back(services: Services, visitor: Visitor, *, annotation_id: str) -> None:
+    """Take one's own open note back. :raises NotFound: there is none of theirs. :raises Refused: it was answered."""
+    _count_act(services, visitor)
+    mine = annotations.of_package(services, package_id=visitor.package_id, person=visitor.person)
+    if not any(row["annotation_id"] == annotation_id and row["mine"] for row in mine):
+        raise NotFound("there is no such note", where=annotation_id)
+    annotations.withdraw(services, annotation_id=annotation_id, person=visitor.person)
 
 
 def advise(services: Services, visitor: Visitor, *, verdict: str, comment: str = "", address: str | None) -> None:
@@ -591,7 +581,7 @@ def advise(services: Services, visitor: Visitor, *, verdict: str, comment: str =
 
     :raises BadInput: the verdict is none. :raises TooOften: they change their mind too often.
     """
-    limits.take(services, f"acts:{visitor.guest_id}", most=ACTS, per=_TEN)
+    _count_act(services, visitor)
     if verdict not in set(Verdict):
         raise BadInput(f"{verdict!r} is no verdict", where="verdict", remedy=f"Use: {', '.join(Verdict)}.")
     with services.session() as session:
@@ -617,21 +607,20 @@ def sign(
 
     :raises Refused: they were given no seat, or a rule forbids it.
     """
-    check(services, visitor)
-    assert visitor.seat_id is not None
+    seat_id = seat_of(services, visitor)
     return seats.decide(
-        services, seat_id=visitor.seat_id, person=visitor.person, verdict=verdict, comment=comment, versions=versions,
+        services, seat_id=seat_id, person=visitor.person, verdict=verdict, comment=comment, versions=versions,
         via="guest", address=address,
     )  # fmt: skip
 
 
-def check(services: Services, visitor: Visitor) -> None:
-    """Raise what forbids a guest to sign at all, before any rule of the seat itself.
+def seat_of(services: Services, visitor: Visitor) -> str:
+    """Return the seat a guest may sign, unless something forbids them to sign at all.
 
     :raises Refused: they were given no seat, have a log-in meanwhile, or the seat is for externals no more.
     :raises TooOften: they tried too often.
     """
-    limits.take(services, f"acts:{visitor.guest_id}", most=ACTS, per=_TEN)
+    _count_act(services, visitor)
     if visitor.seat_id is None:
         raise Refused("you were not asked to sign", where="signature", remedy="Leave your advice instead.")
     with services.session() as session:
@@ -640,3 +629,8 @@ def check(services: Services, visitor: Visitor) -> None:
         raise seats.SeatRefused(f"{known} has a log-in: nobody acts in two names", where=f"seat {visitor.seat_id}")
     if role is None or not services.workflow.seat_rule(role).external:
         raise seats.SeatRefused("the seat is for people with a log-in", where=f"seat {visitor.seat_id}")
+    return visitor.seat_id
+
+
+def _count_act(services: Services, visitor: Visitor) -> None:
+    limits.take(services, f"acts:{visitor.guest_id}", most=ACTS, per=_TEN)

@@ -192,7 +192,7 @@ def _freeze(
     )
     session.flush()
     session.expire(package, ["entries"])
-    annotations.carry(session, package=package)
+    annotations.carry(session, package=package, run=run)
     return package
 
 

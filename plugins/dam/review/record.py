@@ -1,7 +1,7 @@
 """The signed record of a review: who decided what, when, from where, on which content, and the proof of it.
 
 One document, the same bytes whenever the same review is exported: what the catalogue keeps of the package, its
-seats, signatures and remarks (private notes are left out), its manifest, the rounds before it, and its audit
+seats, signatures and notes (private ones are left out), its manifest, the rounds before it, and its audit
 events with the path from each to a signed anchor. The whole is signed with the key that signs the anchors, and
 carries a seal of every single value, so that :mod:`dam.review.record_check` can name what was edited.
 """
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from dam.services import Services
 
 FORMAT = "dam-review-record/1"
-#: Columns that say nothing of the review: where Airflow waits.
-INNER = frozenset({"hitl"})
+#: Columns that say nothing of the review: where Airflow waits, who is still to be mailed.
+INNER = frozenset({"hitl", "to_mail"})
 #: Recipe of the pictures a printed record shows.
 PICTURE = "thumbnail"
 
@@ -46,7 +46,7 @@ def build(services: Services, *, package_id: str) -> dict[str, Any]:
         package = session.get(Package, package_id)
         if package is None:
             raise NotFound("there is no such package", where=package_id)
-        remarks, private = _remarks(session, package_id)
+        notes, private = _notes(session, package_id)
         events = [row for row in _events(session, package_id) if not _tells(row, private)]
         record: dict[str, Any] = {
             "format": FORMAT,
@@ -54,9 +54,9 @@ def build(services: Services, *, package_id: str) -> dict[str, Any]:
             "manifest": package.manifest,
             "pictures": _pictures(session, package),
             "verdicts": {entry.version_id: entry.verdict for entry in package.entries},
-            "seats": [_row(seat) for seat in package.seats],
+            "seats": [_row(seat) | {"delegations": [_row(row) for row in seat.delegations]} for seat in package.seats],
             "decisions": _decisions(session, package_id),
-            "remarks": remarks,
+            "notes": notes,
             "guests": _guests(session, package_id),
             "rounds_before": [_round(session, row) for row in _rounds_before(session, package)],
             "names": {},
@@ -137,13 +137,21 @@ def _pictures(session: Session, package: Package) -> dict[str, str | None]:
 
 
 def _decisions(session: Session, package_id: str) -> list[dict[str, Any]]:
+    """Return the signatures of a package, also those that were taken back, and whether conditions were met."""
     rows = session.scalars(
         select(Decision)
         .where(Decision.package_id == package_id)
         .join(Seat, Seat.id == Decision.seat_id)
         .order_by(Seat.ordinal, Decision.id)
     )
-    return [_row(row) for row in rows]
+    return [
+        _row(row)
+        | {
+            "withdrawal": _row(row.withdrawal) if row.withdrawal else None,
+            "fulfilment": _row(row.fulfilment) if row.fulfilment else None,
+        }
+        for row in rows
+    ]
 
 
 def _guests(session: Session, package_id: str) -> list[dict[str, Any]]:
@@ -151,12 +159,13 @@ def _guests(session: Session, package_id: str) -> list[dict[str, Any]]:
     return [_row(row, "token_sha256") for row in rows]
 
 
-def _remarks(session: Session, package_id: str) -> tuple[list[dict[str, Any]], set[str]]:
-    """Return a package's remarks, oldest first, and the ids of the private ones, which are not among them."""
-    rows = session.scalars(select(Annotation).where(Annotation.package_id == package_id).order_by(Annotation.id))
-    told = [_row(row) for row in rows]
-    private = {row["id"] for row in told if row.get("audience")}
-    return [row for row in told if row["id"] not in private], private
+def _notes(session: Session, package_id: str) -> tuple[list[dict[str, Any]], set[str]]:
+    """Return a package's notes, oldest first, and the ids of the private ones, which are not among them."""
+    rows = session.scalars(
+        select(Annotation).where(Annotation.package_id == package_id).order_by(Annotation.created_at, Annotation.id)
+    ).all()
+    private = {row.id for row in rows if row.audience is not None}
+    return [_row(row) for row in rows if row.audience is None and row.withdrawn_at is None], private
 
 
 def _rounds_before(session: Session, package: Package) -> list[Package]:
@@ -183,7 +192,7 @@ def _round(session: Session, package: Package) -> dict[str, Any]:
 
 def _names(services: Services, record: dict[str, Any]) -> dict[str, str]:
     """Return the full names of those who act in a record, where they are known."""
-    asked = {row["person"] for row in record["decisions"]} | {row["author"] for row in record["remarks"]}
+    asked = {row["person"] for row in record["decisions"]} | {row["author"] for row in record["notes"]}
     asked |= {row["person"] for earlier in record["rounds_before"] for row in earlier["decisions"]}
     asked |= {row["on_behalf_of"] for row in record["decisions"] if row.get("on_behalf_of")}
     known = {username: person.name for username, person in services.workflow.people.items()}

@@ -19,8 +19,7 @@ from dam.errors import BadInput
 from dam.plan.briefs import canonical
 from dam.review.record import FORMAT, leaves, seal
 
-#: What a decision is compared by with the audit event of its signature, besides what else both have.
-SIGNED = "seat.signed"
+SIGNED, WITHDRAWN = "seat.signed", "seat.withdrawn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,23 +155,24 @@ def _signatures(document: dict[str, Any]) -> Iterator[Problem]:
     """Compare every signature with the audit event that was written with it."""
     record = document["record"]
     events = [event for event in record["proof"]["events"] if event["action"] == SIGNED]
+    taken_back = [event for event in record["proof"]["events"] if event["action"] == WITHDRAWN]
     for index, decision in enumerate(record["decisions"]):
         place = f"/decisions/{index}"
-        mine = [event for event in events if event["data"].get("seat_id") == decision["seat_id"]]
-        mine = [event for event in mine if event["actor"] == decision["person"]] or mine
-        if not mine:
+        mine = next((event for event in events if event["data"].get("decision_id") == decision["id"]), None)
+        if mine is None:
             yield Problem(place, "the audit trail knows nothing of this signature")
             continue
-        # a person may have taken a signature back and signed again: the one that fits best is meant
-        faults = min(([*_unlike(decision, event)] for event in mine), key=len)
-        yield from (Problem(f"{place}/{name}", f"audit event {seq} says otherwise") for name, seq in faults)
+        yield from (
+            Problem(f"{place}/{name}", f"audit event {mine['seq']} says otherwise") for name in _unlike(decision, mine)
+        )
+        back = decision["withdrawal"] is not None
+        if back != any(event["data"].get("decision_id") == decision["id"] for event in taken_back):
+            yield Problem(f"{place}/withdrawal", "the audit trail says otherwise")
 
 
-def _unlike(decision: dict[str, Any], event: dict[str, Any]) -> Iterator[tuple[str, int]]:
+def _unlike(decision: dict[str, Any], event: dict[str, Any]) -> list[str]:
     told = event["data"] | {"person": event["actor"], "package_id": event["subject_id"]}
-    for name in sorted(set(told) & set(decision)):
-        if told[name] != decision[name]:
-            yield name, event["seq"]
+    return [name for name in sorted(set(told) & set(decision)) if told[name] != decision[name]]
 
 
 def _outcome(document: dict[str, Any]) -> Iterator[Problem]:

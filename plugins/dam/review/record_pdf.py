@@ -31,7 +31,7 @@ from reportlab.platypus import BaseDocTemplate, Flowable, Frame, KeepTogether, P
 
 from dam import fonts
 from dam.errors import BadInput, DamError
-from dam.review.record import PICTURE, as_bytes, leaves
+from dam.review.record import PICTURE, as_bytes
 
 if TYPE_CHECKING:
     import pikepdf
@@ -473,43 +473,40 @@ def _head(record: dict[str, Any], document: dict[str, Any]) -> list[Any]:
 
 
 def _decision(record: dict[str, Any], decision: dict[str, Any]) -> Flowable:
-    verdict = decision["verdict"]
+    verdict, met, back = decision["verdict"], decision["fulfilment"], decision["withdrawal"]
     who = _called(record, decision["person"])
-    if decision.get("on_behalf_of"):
+    if decision["on_behalf_of"]:
         who += f", on behalf of {_called(record, decision['on_behalf_of'])}"
-    said = _bold(_plainly(verdict).capitalize(), verdict)
-    if decision.get("conditions"):
-        said += ", on a condition"
-    place = _plainly(decision["via"]) + (f", from {decision['address']}" if decision.get("address") else "")
+    said = _bold(_plainly(verdict).capitalize(), verdict) + (", on a condition" if decision["conditions"] else "")
     rows: list[tuple[str, Any]] = [
         ("Verdict", _Told(said, TEXT)),
+        ("Taken back", f"{_when(back['withdrawn_at'])}: it does not count" if back else None),
         ("Signed by", who),
         ("When", _when(decision["decided_at"])),
-        ("Where", place),
+        ("Where", _plainly(decision["via"]) + (f", from {decision['address']}" if decision["address"] else "")),
         ("Over the manifest", _Told(decision["manifest_sha256"], MONO)),
-        ("Condition", decision.get("conditions")),
+        ("Condition", decision["conditions"]),
+        ("Condition met", f"{_called(record, met['person'])}, {_when(met['met_at'])}. {met['note']}" if met else None),
         ("Comment", decision["comment"]),
     ]
     for version_id, answer in sorted(decision["versions"].items()):
         told = f"{_asset(record, version_id)}: {_plainly(answer.get('verdict'))}"
         rows.append(("Single version", f"{told}. {answer['comment']}" if answer.get("comment") else told))
-    rows += [("Must be fixed", fix.get("body", "")) for fix in decision.get("must_fixes") or []]
-    shown = {name for name in decision if decision[name] not in (None, "", [], {})} - {
-        "id", "seat_id", "package_id", "person", "role", "verdict", "on_behalf_of", "conditions", "via", "address",
-        "decided_at", "manifest_sha256", "comment", "versions", "must_fixes",
-    }  # fmt: skip
-    rows += [(_plainly(name).capitalize(), _value(decision[name])) for name in sorted(shown)]
+    rows += [("Must be fixed", fix.get("body", "")) for fix in decision["must_fixes"]]
     heading = _Told(_seen(_plainly(decision["role"]).capitalize()), H3)
-    return KeepTogether(_card([heading, _facts(rows, width=A4[0] - 2 * MARGIN - 9)], colour=ACCENT))
+    return KeepTogether(_card([heading, _facts(rows, width=A4[0] - 2 * MARGIN - 9)], colour=LINE if back else ACCENT))
 
 
 def _unsigned(record: dict[str, Any]) -> Iterator[Flowable]:
-    signed = {decision["seat_id"] for decision in record["decisions"]}
+    signed = {row["seat_id"] for row in record["decisions"] if row["withdrawal"] is None}
     for seat in record["seats"]:
+        for row in seat["delegations"]:
+            handed = f"{_called(record, row['person'])} handed it to {_called(record, row['deputy'])}: {row['why']}"
+            yield _Told(f"{_bold(_plainly(seat['role']).capitalize())}: {_seen(handed)}.", TEXT)
         if seat["id"] not in signed:
-            told = f"{_bold(_plainly(seat['role']).capitalize())}: {_seen(_plainly(seat['status']))}, not signed"
-            reason = f" ({_seen(seat['reason'])})" if seat.get("reason") else ""
-            yield _Told(f"{told}{reason}. It was due {_when(seat['due_at'])}.", TEXT)
+            told = f"{_bold(_plainly(seat['role']).capitalize())}: {_seen(_plainly(seat['status']))}, not signed."
+            reason = f" {seat['reason']}" if seat["reason"] else f" It was due {_when(seat['due_at'])}."
+            yield _Told(told + _seen(reason), TEXT)
 
 
 def _guest(record: dict[str, Any], guest: dict[str, Any]) -> Flowable:
@@ -568,24 +565,25 @@ def _version(
         [[picture, [_Told(_seen(f"{entry['asset']} v{entry['number']}"), H3), facts]]],
         colWidths=[THUMB + 5 * mm, width], style=style, hAlign="LEFT", spaceAfter=3,
     )  # fmt: skip
-    return [KeepTogether(beside), *_remarks(record, version_id), Spacer(1, 5)]
+    return [KeepTogether(beside), *_notes(record, version_id), Spacer(1, 5)]
 
 
-def _remarks(record: dict[str, Any], version_id: str) -> Iterator[Flowable]:
-    for remark in record["remarks"]:
-        if remark["version_id"] != version_id:
+def _notes(record: dict[str, Any], version_id: str) -> Iterator[Flowable]:
+    for note in record["notes"]:
+        if note["version_id"] != version_id:
             continue
-        kind = remark.get("kind") or ("must_fix" if remark.get("must_fix") else "note")
-        head = f"{_bold(_called(record, remark['author']))}, {_seen(_when(remark['created_at']))}"
-        head += f", {_seen(_plainly(kind))}" if kind != "note" else ""
-        if remark.get("reply_to"):
+        head = f"{_bold(_called(record, note['author']))}, {_seen(_when(note['created_at']))}"
+        head += f", {_seen(_plainly(note['kind']))}" if note["kind"] != "note" else ""
+        if note["reply_to_id"]:
             head += ", in reply"
-        if remark.get("target"):
-            head += f", at {_seen(_place(remark['target']))}"
-        parts = [_Told(head, SMALL), _Told(_seen(remark["body"]), TEXT)]
-        if remark.get("resolved_by"):
-            answer = f": {remark['resolution']}" if remark.get("resolution") else ""
-            told = f"Resolved by {_called(record, remark['resolved_by'])}, {_when(remark['resolved_at'])}{answer}"
+        if note["origin_id"]:
+            head += ", from an earlier round"
+        if note["target"]:
+            head += f", at {_seen(_place(note['target']))}"
+        parts = [_Told(head, SMALL), _Told(_seen(note["body"]), TEXT)]
+        if note["resolved_by"]:
+            answer = f": {note['resolution']}" if note["resolution"] else ""
+            told = f"Resolved by {_called(record, note['resolved_by'])}, {_when(note['resolved_at'])}{answer}"
             parts.append(_Told(_seen(told), SMALL))
         yield _card(parts)
 
@@ -628,10 +626,6 @@ def _earlier(record: dict[str, Any], earlier: dict[str, Any]) -> Flowable:
         for row in earlier["decisions"]
     ]
     return KeepTogether(_card([_Told(f"Round {earlier['round']}", H3), _facts(rows, width=A4[0] - 2 * MARGIN - 9)]))
-
-
-def _value(value: Any) -> str:
-    return "; ".join(f"{path.strip('/')} {leaf}".strip() for path, leaf in leaves(value))
 
 
 def _proof(record: dict[str, Any], document: dict[str, Any]) -> list[Any]:

@@ -141,19 +141,19 @@ if (room) {
     if (button) button.focus();
   });
 
-  for (const remark of room.querySelectorAll("form.remark")) {
-    remark.addEventListener("submit", async (event) => {
+  for (const note of room.querySelectorAll("form.note")) {
+    note.addEventListener("submit", async (event) => {
       event.preventDefault();
-      const body = remark.elements.body.value.trim();
-      const must_fix = remark.elements.must_fix.checked;
+      const body = note.elements.body.value.trim();
+      const kind = note.elements.must_fix.checked ? "must_fix" : "suggestion";
       try {
-        await send("POST", `/api/packages/${room.dataset.package}/annotations`, { version_id: remark.dataset.version, body, must_fix });
+        await send("POST", `/api/packages/${room.dataset.package}/annotations`, { version_id: note.dataset.version, body, kind });
         const item = document.createElement("li");
         const who = document.createElement("strong");
         who.textContent = "You";
-        item.append(who, ` ${must_fix ? "(must fix) " : ""}${body}`);
-        room.querySelector(`[data-remarks="${remark.dataset.version}"]`).append(item);
-        remark.reset();
+        item.append(who, ` ${kind === "must_fix" ? "(must fix) " : ""}${body}`);
+        room.querySelector(`[data-notes="${note.dataset.version}"]`).append(item);
+        note.reset();
       } catch (error) {
         say(error.message);
       }
