@@ -463,8 +463,8 @@ def room(services: Services, visitor: Visitor, *, address: str | None) -> dict[s
     """Return what a guest sees of their package, and note the visit.
 
     :returns: ``{"campaign", "round", "manifest_sha256", "versions", "notes", "seat", "advice"}``; versions are
-        ``{"version_id", "asset", "number", "title", "alt_text", "description", "media_type", "sha256", "proofs", "leaves"}``, ``seat``
-        is the one they may sign, as :func:`dam.review.packages.seats` tells it, or None.
+        ``{"version_id", "asset", "number", "title", "alt_text", "description", "media_type", "sha256", "proofs",
+        "leaves"}``, ``seat`` is the one they may sign, as :func:`dam.review.packages.seats` tells it, or None.
     """
     with services.session() as session:
         package = session.get_one(Package, visitor.package_id)
