@@ -48,7 +48,7 @@ def make_app() -> FastAPI:
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "same-origin"
         if guests.is_outside(request):
-            response.headers |= guests.HEADERS
+            response.headers.update(guests.HEADERS)
         return response
 
     return app
