@@ -8,11 +8,12 @@ is not there: 404, and never why. Nothing here is kept by a browser or a proxy.
 from __future__ import annotations
 
 import json
+import time
 from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Depends, Request, Response
 from fastapi import Path as InPath
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from pydantic import AwareDatetime, BaseModel, Field
@@ -22,7 +23,7 @@ from dam.errors import DamError
 from dam.review import annotations, guests, packages, record, record_pdf, seats
 from dam.review.annotations import Kind
 from dam_web import inside, pages
-from dam_web.api import OPTION, VersionAnswer
+from dam_web.api import LOOKS, OPTION, VersionAnswer
 from dam_web.auth import Asking, Visitor, may, same_site
 from dam_web.deps import services
 from dam_web.media import STATIC
@@ -246,39 +247,60 @@ def take_back(annotation_id: str, guest: Guest) -> dict[str, str]:
 
 
 @outside.post("/verdict")
-def decide(request: Request, given: GuestVerdict, guest: Guest) -> dict[str, Any]:
+def decide(request: Request, given: GuestVerdict, guest: Guest, later: BackgroundTasks) -> dict[str, Any]:
     """Sign the guest's seat, or leave advice where they have none."""
     address = _address(request)
     if guest.seat_id is None:
         guests.advise(services(), guest, verdict=given.verdict, comment=given.comment, address=address)
         return {"advised": given.verdict}
-    versions = {key: value.model_dump() for key, value in given.versions.items()}
-    return _sign(guest, given.verdict, given.comment, versions, address)
+    return _sign(guest, given, address, later)
 
 
-def _sign(
-    guest: guests.Visitor, verdict: str, comment: str, versions: dict[str, Any], address: str | None
-) -> dict[str, Any]:
+def _sign(guest: guests.Visitor, given: GuestVerdict, address: str | None, later: BackgroundTasks) -> dict[str, Any]:
     """Sign as :func:`dam_web.api.decide` does for people with a log-in: rules, then Airflow, then the record."""
     seat_id = guests.seat_of(services(), guest)
     place = seats.hitl_of(services(), seat_id=seat_id)
     waiting = place if place and inside.waits(place) else None
-    known = {"verdict": verdict, "comment": comment, "versions": versions}
+    versions = {key: value.model_dump() for key, value in given.versions.items()}
+    known: dict[str, Any] = {"verdict": given.verdict, "comment": given.comment, "versions": versions}
     new = True
     with suppress(seats.PackageVoid):  # it is told below, when its next round is made
         new = seats.check_decision(services(), seat_id=seat_id, person=guest.person, **known)
-    if waiting:
-        values = {"comment": comment, "versions": json.dumps(versions) if versions else ""}
-        inside.answer(guest.person, waiting, OPTION[verdict], values)
+    heard = waiting is not None and new and _answer(guest, waiting, given, seat_id)
     try:
         signed = guests.sign(services(), guest, **known, address=address)
     except seats.PackageVoid as void:
-        if not waiting and void.next_package_id:
+        if not heard and void.next_package_id:
             _go_on(guest, {"key": void.next_package_id})
         raise
-    if not waiting and new:
+    if new and waiting and not heard:
+        later.add_task(_answer_later, guest, waiting, given, seat_id)
+    elif new and not waiting:
         _settle(guest)
     return {"signed": signed["verdict"], "manifest_sha256": signed["manifest_sha256"]}
+
+
+def _answer(guest: guests.Visitor, waiting: dict[str, Any], given: GuestVerdict, seat_id: str) -> bool:
+    """Answer Airflow's waiting task; return whether it took the answer: it takes one at a time."""
+    versions = {key: value.model_dump() for key, value in given.versions.items()}
+    values = {"comment": given.comment, "versions": json.dumps(versions) if versions else ""}
+    try:
+        inside.answer(guest.person, waiting, OPTION[given.verdict], values)
+    except inside.AirflowSaysNo as error:
+        if error.status == 409 and seats.needed(services(), seat_id=seat_id) > 1:
+            return False
+        raise
+    return True
+
+
+def _answer_later(guest: guests.Visitor, waiting: dict[str, Any], given: GuestVerdict, seat_id: str) -> None:
+    """Tell a task that was at work on somebody else's answer, once it asks again for a seat that is signed by now."""
+    for _ in range(LOOKS):
+        time.sleep(1)
+        if seats.status(services(), seat_id=seat_id) == "open" or not inside.waits(waiting):
+            return
+        if _answer(guest, waiting, given, seat_id):
+            return
 
 
 def _settle(guest: guests.Visitor) -> None:
