@@ -15,7 +15,10 @@ async function post(path, body = {}) {
   const headers = { "X-Requested-With": "dam", "Content-Type": "application/json", Accept: "application/json" };
   const reply = await fetch(base + path, { method: "POST", headers, body: JSON.stringify(body) });
   const told = await reply.json().catch(() => ({}));
-  if (!reply.ok) throw new Error([told.what, told.remedy].filter(Boolean).join(". ") || `Error ${reply.status}`);
+  if (!reply.ok) {
+    const what = [told.what, told.remedy].filter(Boolean).join(". ") || `Error ${reply.status}`;
+    throw new Error(what[0].toUpperCase() + what.slice(1));
+  }
   return told;
 }
 
