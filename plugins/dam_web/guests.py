@@ -19,7 +19,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from pydantic import AwareDatetime, BaseModel, Field
 
 from dam.catalog import claims
-from dam.errors import DamError
+from dam.errors import DamError, Refused
 from dam.review import annotations, guests, packages, record, record_pdf, seats
 from dam.review.annotations import Kind
 from dam_web import inside, pages
@@ -272,7 +272,11 @@ def _sign(guest: guests.Visitor, given: GuestVerdict, address: str | None, later
     except seats.PackageVoid as void:
         if not heard and void.next_package_id:
             _go_on(guest, {"key": void.next_package_id})
-        raise
+        raise Refused(
+            "something was changed after this was shown to you, so it can't be signed any more",
+            where="signature",
+            remedy="Ask the person who invited you for a link to the next round.",
+        ) from void
     if new and waiting and not heard:
         later.add_task(_answer_later, guest, waiting, given, seat_id)
     elif new and not waiting:
