@@ -20,9 +20,11 @@ from pydantic import AwareDatetime, BaseModel, Field
 
 from dam.catalog import claims
 from dam.errors import DamError, Refused
-from dam.review import annotations, guests, packages, record, record_pdf, seats
+from dam.review import annotations as noting
+from dam.review import guests, packages, record, record_pdf, seats
 from dam.review.annotations import Kind
 from dam_web import inside, pages
+from dam_web.airflow_api import AirflowSaysNo
 from dam_web.api import LOOKS, OPTION, VersionAnswer
 from dam_web.auth import Asking, Visitor, may, same_site
 from dam_web.deps import services
@@ -62,7 +64,7 @@ class GuestNote(BaseModel):
     """A guest's note on a version, or a reply to one."""
 
     version_id: str = Field(max_length=64)
-    body: str = Field(max_length=annotations.LENGTH)
+    body: str = Field(max_length=noting.LENGTH)
     target: dict[str, Any] | None = None
     kind: Kind = "note"
     reply_to: str | None = Field(None, max_length=64)
@@ -230,7 +232,7 @@ def proof(request: Request, version_id: str, recipe: str, guest: Guest) -> Respo
 @outside.get("/notes")
 def notes(guest: Guest) -> list[dict[str, Any]]:
     """Return the notes that a guest may read."""
-    return annotations.of_package(services(), package_id=guest.package_id, person=guest.person)
+    return noting.of_package(services(), package_id=guest.package_id, person=guest.person)
 
 
 @outside.post("/notes")
@@ -290,7 +292,7 @@ def _answer(guest: guests.Visitor, waiting: dict[str, Any], given: GuestVerdict,
     values = {"comment": given.comment, "versions": json.dumps(versions) if versions else ""}
     try:
         inside.answer(guest.person, waiting, OPTION[given.verdict], values)
-    except inside.AirflowSaysNo as error:
+    except AirflowSaysNo as error:
         if error.status == 409 and seats.needed(services(), seat_id=seat_id) > 1:
             return False
         raise

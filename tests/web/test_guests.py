@@ -481,6 +481,37 @@ def test_a_guest_in_a_browser(services, package, started, staff, browser, box, i
     context.close()
 
 
+def test_a_known_browser_that_comes_from_a_mail_asks_for_no_second_password(package, browser, box, invited, tmp_path):
+    import http.server
+
+    invited()
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(box.link())
+    page.click("text=Mail me the password")
+    page.wait_for_selector("input[name=code]:visible")
+    page.fill("input[name=code]", box.code())
+    page.click("text=Open the review")
+    page.wait_for_selector("text=For Eva Stein only")
+
+    class Webmail(http.server.BaseHTTPRequestHandler):
+        """Another site, with the link in a page."""
+
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(f'<a href="{box.link()}">Open the review</a>'.encode())
+
+    elsewhere = http.server.HTTPServer(("127.0.0.1", 0), Webmail)
+    threading.Thread(target=elsewhere.serve_forever, daemon=True).start()
+    page.goto(f"http://localhost:{elsewhere.server_port}/")
+    page.click("text=Open the review")
+    page.wait_for_selector("text=For Eva Stein only")
+    elsewhere.shutdown()
+    context.close()
+
+
 def test_inviting_and_revoking_in_a_browser(services, package, auth, address, browser, box, shots):
     context = browser.new_context(extra_http_headers={"Authorization": f"Bearer {auth['maya']}"})
     page = context.new_page()

@@ -1,4 +1,4 @@
-"""A guest's answer reaches Airflow: real rows in a real metadata database, and Airflow's own code that resumes a task."""
+"""A guest's answer reaches Airflow: rows in a real metadata database, and Airflow's own code that resumes a task."""
 
 from __future__ import annotations
 
@@ -78,6 +78,7 @@ def asked(auth):
 
 def test_a_guest_answers_a_task_that_waits_for_others(asked):
     from dam_web import inside
+    from dam_web.airflow_api import AirflowSaysNo
 
     place, read = asked
     assert inside.waits(place)
@@ -87,7 +88,7 @@ def test_a_guest_answers_a_task_that_waits_for_others(asked):
     assert detail.responded_by == {"id": GUEST, "name": GUEST}
     assert (detail.chosen_options, detail.params_input) == (["Approve"], {"comment": "Fine."})
     assert "Approve" in str(resumed)
-    with pytest.raises(inside.AirflowSaysNo) as refused:
+    with pytest.raises(AirflowSaysNo) as refused:
         inside.answer("guest:max@studio.example", place, "Reject", {})
     assert refused.value.status == 409
     assert read()[1].responded_by["id"] == GUEST
@@ -95,9 +96,10 @@ def test_a_guest_answers_a_task_that_waits_for_others(asked):
 
 def test_an_answer_that_is_none_changes_nothing(asked):
     from dam_web import inside
+    from dam_web.airflow_api import AirflowSaysNo
 
     place, read = asked
-    with pytest.raises(inside.AirflowSaysNo) as refused:
+    with pytest.raises(AirflowSaysNo) as refused:
         inside.answer(GUEST, place, "Perhaps", {})
     assert refused.value.status == 400
     state, detail, _ = read()
@@ -106,10 +108,11 @@ def test_an_answer_that_is_none_changes_nothing(asked):
 
 def test_what_does_not_wait_is_told(asked):
     from dam_web import inside
+    from dam_web.airflow_api import AirflowSaysNo
 
     gone = asked[0] | {"run_id": "r2"}
     assert not inside.waits(gone)
-    with pytest.raises(inside.AirflowSaysNo) as refused:
+    with pytest.raises(AirflowSaysNo) as refused:
         inside.answer(GUEST, gone, "Approve", {})
     assert refused.value.status == 404
 

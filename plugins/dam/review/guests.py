@@ -34,7 +34,8 @@ from dam.catalog.models import (
     utcnow,
 )
 from dam.errors import BadInput, DamError, NotFound, Refused
-from dam.review import annotations, packages, seats
+from dam.review import annotations as noting
+from dam.review import packages, seats
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -51,8 +52,8 @@ CODE_LIFE, CODE_TRIES, CODE_DIGITS = timedelta(minutes=10), 5, 8
 HOUR = timedelta(hours=1)
 #: One-time passwords mailed to a guest, and tried for a guest, in an hour; bad links from an address in ten minutes.
 CODES, TRIES, BAD_LINKS = 6, 20, 30
-#: Pictures, and notes or verdicts, of a guest in ten minutes.
-PICTURES, ACTS = 600, 60
+#: Pictures, visits, and notes or verdicts, of a guest in ten minutes.
+PICTURES, VISITS, ACTS = 600, 100, 60
 #: Proofs a guest may look at, each with their name burnt into it.
 PROOF = re.compile(r"preview|thumbnail|poster|page-[1-9]\d{0,3}")
 _EMAIL = re.compile(r"[^@\s<>\"',;:]+@[^@\s<>\"',;:]+\.[^@\s<>\"',;:.]+")
@@ -466,6 +467,7 @@ def room(services: Services, visitor: Visitor, *, address: str | None) -> dict[s
         ``{"version_id", "asset", "number", "title", "alt_text", "description", "media_type", "sha256", "proofs",
         "leaves"}``, ``seat`` is the one they may sign, as :func:`dam.review.packages.seats` tells it, or None.
     """
+    limits.take(services, f"visits:{visitor.guest_id}", most=VISITS, per=_TEN)
     with services.session() as session:
         package = session.get_one(Package, visitor.package_id)
         recipes: dict[str, list[str]] = {}
@@ -503,7 +505,7 @@ def room(services: Services, visitor: Visitor, *, address: str | None) -> dict[s
         )  # fmt: skip
     seat_rows = packages.seats(services, package_id=visitor.package_id)
     told["seat"] = next((row for row in seat_rows if row["seat_id"] == visitor.seat_id), None)
-    told["notes"] = annotations.of_package(services, package_id=visitor.package_id, person=visitor.person)
+    told["notes"] = noting.of_package(services, package_id=visitor.package_id, person=visitor.person)
     return told
 
 
@@ -562,18 +564,16 @@ def comment(services: Services, visitor: Visitor, *, version_id: str, **note: An
     with services.session() as session:
         if session.get(PackageVersion, (visitor.package_id, version_id)) is None:
             raise NotFound("there is no such version", where=version_id)
-    return annotations.add(
-        services, package_id=visitor.package_id, version_id=version_id, person=visitor.person, **note
-    )
+    return noting.add(services, package_id=visitor.package_id, version_id=version_id, person=visitor.person, **note)
 
 
 def take_back(services: Services, visitor: Visitor, *, annotation_id: str) -> None:
     """Take one's own open note back. :raises NotFound: there is none of theirs. :raises Refused: it was answered."""
     _count_act(services, visitor)
-    mine = annotations.of_package(services, package_id=visitor.package_id, person=visitor.person)
+    mine = noting.of_package(services, package_id=visitor.package_id, person=visitor.person)
     if not any(row["annotation_id"] == annotation_id and row["mine"] for row in mine):
         raise NotFound("there is no such note", where=annotation_id)
-    annotations.withdraw(services, annotation_id=annotation_id, person=visitor.person)
+    noting.withdraw(services, annotation_id=annotation_id, person=visitor.person)
 
 
 def advise(services: Services, visitor: Visitor, *, verdict: str, comment: str = "", address: str | None) -> None:

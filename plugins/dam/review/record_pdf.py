@@ -147,9 +147,9 @@ def _pictures(content: bytes) -> list[tuple[str, bytes]]:
     found = []
     with pikepdf.open(io.BytesIO(content)) as pdf:
         for page in pdf.pages:
-            for operands, operator in pikepdf.parse_content_stream(page, "Do"):
-                if str(operator) == "Do":
-                    data = page.Resources.XObject[operands[0]].read_raw_bytes()
+            for part in pikepdf.parse_content_stream(page, "Do"):
+                if str(part.operator) == "Do":
+                    data = page.Resources.XObject[str(part.operands[0])].read_raw_bytes()
                     found.append((hashlib.sha256(data).hexdigest(), data))
     return found
 
@@ -208,7 +208,7 @@ class _Tags:
         canvas._code.append("EMC")
 
 
-class _Told(Paragraph):
+class _Told(Paragraph):  # type: ignore[misc]  # ReportLab is not typed
     """A paragraph that is tagged by its style's name; headings go into the outline."""
 
     def draw(self) -> None:
@@ -223,7 +223,7 @@ class _Told(Paragraph):
         self.canv.tags.end(self.canv)
 
 
-class _Grid(Table):
+class _Grid(Table):  # type: ignore[misc]  # ReportLab is not typed
     """A table for layout; its lines and grounds are no content."""
 
     def _drawBkgrnd(self) -> None:  # noqa: N802 - ReportLab's name
@@ -237,7 +237,7 @@ class _Grid(Table):
         self.canv._code.append("EMC")
 
 
-class _Picture(Flowable):
+class _Picture(Flowable):  # type: ignore[misc]  # ReportLab is not typed
     """A picture in a square frame, so that what is beside it stands at the same place whatever its shape."""
 
     def __init__(self, data: bytes | None, text: str) -> None:
@@ -260,7 +260,7 @@ class _Picture(Flowable):
         self.canv.tags.end(self.canv)
 
 
-class _Template(BaseDocTemplate):
+class _Template(BaseDocTemplate):  # type: ignore[misc]  # ReportLab is not typed
     """A4 pages; each foot names the record's hash and the page."""
 
     def __init__(self, out: io.BytesIO, document: dict[str, Any], pages: int, tags: _Tags) -> None:
@@ -348,7 +348,8 @@ def _structure(pdf: pikepdf.Pdf, tags: _Tags) -> None:
     for number, below in sorted(of_page.items()):
         pdf.pages[number - 1].obj.StructParents = number - 1
         pdf.pages[number - 1].obj.Tabs = pikepdf.Name.S
-        numbers.extend([number - 1, pdf.make_indirect(pikepdf.Array(below))])
+        numbers.append(number - 1)
+        numbers.append(pdf.make_indirect(pikepdf.Array(below)))
     top.K = pikepdf.Array([whole])
     top.ParentTree = pdf.make_indirect(pikepdf.Dictionary(Nums=numbers))
     top.ParentTreeNextKey = len(pdf.pages)
