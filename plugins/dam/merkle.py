@@ -32,13 +32,14 @@ def paths(leaves: Sequence[str], wanted: Iterable[int]) -> dict[int, list[str]]:
     """Return the path (hex, from the leaf up) of each wanted leaf, by its index from 0."""
     found: dict[int, list[str]] = {index: [] for index in wanted}
     at = {index: index for index in found}
-    level = [_leaf(leaf) for leaf in leaves]
+    sha256 = hashlib.sha256  # by its own name: there may be a million
+    level = [sha256(b"\x00" + bytes.fromhex(leaf)).digest() for leaf in leaves]
     while len(level) > 1:
         for index, place in at.items():
             if place ^ 1 < len(level):
                 found[index].append(level[place ^ 1].hex())
             at[index] = place // 2
-        above = [_node(level[place], level[place + 1]) for place in range(0, len(level) - 1, 2)]
+        above = [sha256(b"\x01" + left + right).digest() for left, right in zip(level[::2], level[1::2], strict=False)]
         level = above + level[len(above) * 2 :]  # a last one without a partner goes up as it is
     return found
 

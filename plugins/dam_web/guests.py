@@ -229,6 +229,17 @@ def proof(request: Request, version_id: str, recipe: str, guest: Guest) -> Respo
     return Response(data, media_type="image/jpeg", headers={"Content-Disposition": "inline"})
 
 
+@outside.get("/proofs/{version_id}/at/{milliseconds}")
+def moment(
+    request: Request, version_id: str, milliseconds: Annotated[int, InPath(ge=0, le=86_400_000)], guest: Guest
+) -> Response:
+    """Return a frame of a film with the guest's mark burnt into it."""
+    data = guests.moment(
+        services(), guest, version_id=version_id, seconds=milliseconds / 1000, address=_address(request)
+    )
+    return Response(data, media_type="image/jpeg", headers={"Content-Disposition": "inline"})
+
+
 @outside.get("/notes")
 def notes(guest: Guest) -> list[dict[str, Any]]:
     """Return the notes that a guest may read."""

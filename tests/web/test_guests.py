@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import select, update
 
+import films
 import world
 from dam.catalog.models import AuditEvent, Guest, Version, utcnow
 from dam.renditions import render
@@ -160,7 +161,7 @@ def outside_routes(app):
 
 
 def concrete(path, package):
-    known = package | {"recipe": "preview", "name": "guest.css", "annotation_id": "ann_x"}
+    known = package | {"milliseconds": "0"} | {"recipe": "preview", "name": "guest.css", "annotation_id": "ann_x"}
     return re.sub(r"\{(\w+)\}", lambda match: known[match[1]], path.removeprefix("/guest/{token}"))
 
 
@@ -478,6 +479,51 @@ def test_a_guest_in_a_browser(services, package, started, staff, browser, box, i
     phone.wait_for_selector("text=Your signature")
     assert phone.evaluate("document.documentElement.scrollWidth <= innerWidth")
     shots(phone, "phone")
+    context.close()
+
+
+def test_a_film_is_looked_at_frame_by_frame_and_never_given_out(
+    services, tmp_path, staff, browser, box, invited, entered, shots
+):
+    batch_id = world.drop(services, "drops/film", [films.write(tmp_path / "SPOT_ACME_20270301_v01.mp4", seconds=3)])
+    world.ingest(services, batch_id)
+    with services.session() as session:
+        version_id = session.scalars(select(Version.id).where(Version.batch_id == batch_id)).one()
+    package_id = packages.freeze(services, batch_id=batch_id, version_ids=[version_id])
+    guest = entered(package_id=package_id)
+    assert guest.get(f"/proofs/{version_id}/proxy").status_code == 404
+    seen = [guest.get(f"/proofs/{version_id}/at/{moment}") for moment in (0, 1500, 2960, 99_000)]
+    assert {(reply.status_code, reply.headers["content-type"]) for reply in seen} == {(200, "image/jpeg")}
+    pixels = [np.asarray(Image.open(io.BytesIO(reply.content)).convert("L"), dtype=int) for reply in seen]
+    assert np.abs(pixels[0] - pixels[1]).mean() > 5
+    assert np.abs(pixels[2] - pixels[3]).mean() < 1
+    for moment in ("-1", "x", "1.5", "1e3"):
+        assert guest.get(f"/proofs/{version_id}/at/{moment}").status_code == 422
+    invited(package_id=package_id)
+    context = browser.new_context(viewport={"width": 1200, "height": 800})
+    page = context.new_page()
+    page.goto(box.link())
+    page.click("text=Mail me the password")
+    page.wait_for_selector("input[name=code]:visible")
+    page.fill("input[name=code]", box.code())
+    page.click("text=Open the review")
+    page.wait_for_selector("[data-moment]")
+    with page.expect_response(lambda reply: "/at/1520" in reply.url):
+        page.evaluate(
+            "const it = document.querySelector('[data-moment]'); it.value = 1.52;"
+            "it.dispatchEvent(new Event('input', {bubbles: true}))"
+        )
+    page.wait_for_selector("#place:has-text('It is for 1.52 s')")
+    picture = page.locator(".sheet img").bounding_box()
+    page.mouse.click(picture["x"] + picture["width"] / 2, picture["y"] + picture["height"] / 2)
+    page.fill("#note textarea", "Cut here.")
+    page.click("text=Add the note")
+    page.wait_for_selector("#notes .when:has-text('at 1.52 s')")
+    page.wait_for_selector(".spot.point")
+    shots(page, "film")
+    [note] = annotations.of_package(services, package_id=package_id)
+    assert note["target"]["selector"]["value"] == "t=1.52"
+    assert note["target"]["selector"]["refinedBy"]["value"] == "xywh=percent:50,50,0,0"
     context.close()
 
 

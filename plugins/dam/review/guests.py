@@ -31,9 +31,11 @@ from dam.catalog.models import (
     Seat,
     SeatStatus,
     Verdict,
+    Version,
     utcnow,
 )
 from dam.errors import BadInput, DamError, NotFound, Refused
+from dam.renditions import watermark
 from dam.review import annotations as noting
 from dam.review import packages, seats
 
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from dam.services import Services
+    from dam.storage.store import Store
 
 #: Roles that may invite and revoke.
 INVITERS = ("marketing_lead", "dam_admin")
@@ -56,6 +59,8 @@ CODES, TRIES, BAD_LINKS = 6, 20, 30
 PICTURES, VISITS, ACTS = 600, 100, 60
 #: Proofs a guest may look at, each with their name burnt into it.
 PROOF = re.compile(r"preview|thumbnail|poster|page-[1-9]\d{0,3}")
+#: The rendition that frames of films are taken of.
+FILM = "proxy"
 _EMAIL = re.compile(r"[^@\s<>\"',;:]+@[^@\s<>\"',;:]+\.[^@\s<>\"',;:.]+")
 _TEN = timedelta(minutes=10)
 
@@ -465,7 +470,8 @@ def room(services: Services, visitor: Visitor, *, address: str | None) -> dict[s
 
     :returns: ``{"campaign", "round", "manifest_sha256", "versions", "notes", "seat", "advice"}``; versions are
         ``{"version_id", "asset", "number", "title", "alt_text", "description", "media_type", "sha256", "proofs",
-        "leaves"}``, ``seat`` is the one they may sign, as :func:`dam.review.packages.seats` tells it, or None.
+        "leaves", "seconds"}``, ``seconds`` of a film whose moments can be looked at; ``seat`` is the one they may sign,
+        as :func:`dam.review.packages.seats` tells it, or None.
     """
     limits.take(services, f"visits:{visitor.guest_id}", most=VISITS, per=_TEN)
     with services.session() as session:
@@ -478,6 +484,7 @@ def room(services: Services, visitor: Visitor, *, address: str | None) -> dict[s
         ):
             if PROOF.fullmatch(recipe):
                 recipes.setdefault(version_id, []).append(recipe)
+        films = _films(session, package.id)
         shown = [
             {
                 "version_id": version_id,
@@ -488,6 +495,7 @@ def room(services: Services, visitor: Visitor, *, address: str | None) -> dict[s
                 **{name: entry["metadata"].get(name) for name in ("title", "alt_text", "description")},
                 "proofs": sorted(recipes.get(version_id, ())),
                 "leaves": _leaves(recipes.get(version_id, ())),
+                "seconds": films.get(version_id),
             }
             for version_id, entry in package.manifest["versions"].items()
         ]
@@ -520,33 +528,75 @@ def proof(services: Services, visitor: Visitor, *, version_id: str, recipe: str,
 
     :raises NotFound: it is no proof of a version of their package. :raises TooOften: they look at too many.
     """
-    from dam.renditions import watermark
-
-    limits.take(services, f"pictures:{visitor.guest_id}", most=PICTURES, per=_TEN)
-    where = f"version {version_id}, {recipe}"
     if not PROOF.fullmatch(recipe):
-        raise NotFound("there is no such proof", where=where)
+        raise NotFound("there is no such proof", where=f"version {version_id}, {recipe}")
+    store, key = _rendition(services, visitor, version_id, recipe, "image/")
+    if recipe == "thumbnail":
+        return watermark.burn(store.read(key), visitor.email)
+    _note_look(services, visitor, version_id, address)
+    return watermark.burn(store.read(key), _mark(visitor))
+
+
+def moment(services: Services, visitor: Visitor, *, version_id: str, seconds: float, address: str | None) -> bytes:
+    """Return the frame at a moment of a film as JPEG, marked like every proof: a film itself is never given out.
+
+    :raises NotFound: it is no film of their package. :raises TooOften: they look at too many.
+    """
+    from dam.renditions import moments
+
+    store, key = _rendition(services, visitor, version_id, FILM, "video/")
+    _note_look(services, visitor, version_id, address)
+    with store.local(key) as path:
+        return watermark.burn(moments.still(path, seconds), _mark(visitor))
+
+
+def _rendition(
+    services: Services, visitor: Visitor, version_id: str, recipe: str, media_type: str
+) -> tuple[Store, str]:
+    """Return store and key of the newest rendition of a version of the guest's package."""
+    limits.take(services, f"pictures:{visitor.guest_id}", most=PICTURES, per=_TEN)
     with services.session() as session:
         uri = session.scalar(
             select(Rendition.storage_uri)
             .join(PackageVersion, PackageVersion.version_id == Rendition.version_id)
             .where(PackageVersion.package_id == visitor.package_id, Rendition.version_id == version_id)
-            .where(Rendition.recipe == recipe, Rendition.media_type.startswith("image/"))
+            .where(Rendition.recipe == recipe, Rendition.media_type.startswith(media_type))
             .order_by(Rendition.created_at.desc())
             .limit(1)
         )
     if uri is None:
-        raise NotFound("there is no such proof", where=where)
-    small = recipe == "thumbnail"
-    if not small and limits.count(services, f"looked:{visitor.guest_id}:{version_id}", per=HOUR) == 1:
-        with services.session() as session:  # once an hour for each version: turning pages back is no new act
-            audit.record(
-                session, actor=visitor.person, action="guest.looked", subject_id=visitor.package_id,
-                data={"version_id": version_id, "address": address},
-            )  # fmt: skip
-    store, key = services.storage.resolve(uri)
-    now = f"{utcnow():%-d %b %Y, %H:%M} UTC"
-    return watermark.burn(store.read(key), visitor.email if small else f"{visitor.name} · {visitor.email} · {now}")
+        raise NotFound("there is no such proof", where=f"version {version_id}, {recipe}")
+    return services.storage.resolve(uri)
+
+
+def _films(session: Session, package_id: str) -> dict[str, float]:
+    """Return the lengths of a package's films in seconds, by version."""
+    rows = session.execute(
+        select(Version.id, Version.seconds)
+        .join(PackageVersion, PackageVersion.version_id == Version.id)
+        .join(Rendition, Rendition.version_id == Version.id)
+        .where(PackageVersion.package_id == package_id, Version.seconds.is_not(None))
+        .where(Rendition.recipe == FILM, Rendition.media_type.startswith("video/"))
+    )
+    return {version_id: seconds for version_id, seconds in rows if seconds}
+
+
+def _note_look(services: Services, visitor: Visitor, version_id: str, address: str | None) -> None:
+    """Note that a version was looked at: once an hour, for turning pages back and forth is no new act."""
+    if limits.count(services, f"looked:{visitor.guest_id}:{version_id}", per=HOUR) > 1:
+        return
+    with services.session() as session:
+        audit.record(
+            session,
+            actor=visitor.person,
+            action="guest.looked",
+            subject_id=visitor.package_id,
+            data={"version_id": version_id, "address": address},
+        )
+
+
+def _mark(visitor: Visitor) -> str:
+    return f"{visitor.name} · {visitor.email} · {utcnow():%-d %b %Y, %H:%M} UTC"
 
 
 # -------------------------------------------------------------------------------------------------- act

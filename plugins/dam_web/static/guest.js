@@ -72,10 +72,13 @@ if (data) {
   const form = document.getElementById("note");
   let shown = buttons[0] ? buttons[0].dataset.show : "";
   let target = null; // of the note that is being written
+  const moments = {}; // second that is shown of each film; none while its poster is
 
-  // where a note is, in percent: {x, y, w, h, page}; null for the whole, or for a shape we do not draw
+  // where a note is, in percent, on which page, at which second: {x, y, w, h, page, t}; null for the whole version
   const spot = (selector) => {
     if (!selector) return null;
+    const time = /^t=([\d.]+)/.exec(selector.value || "");
+    if (time) return { ...(spot(selector.refinedBy) || { x: null }), t: +time[1] };
     const page = /^page=(\d+)$/.exec(selector.value || "");
     if (page) return { ...(spot(selector.refinedBy) || { x: null }), page: page[1] };
     const box = /^xywh=percent:([\d.]+),([\d.]+),([\d.]+),([\d.]+)$/.exec(selector.value || "");
@@ -86,6 +89,7 @@ if (data) {
     if (!at || at.x === null) return;
     for (const sheet of document.querySelectorAll(`.sheet[data-version="${version}"]`)) {
       if (sheet.dataset.page && at.page && sheet.dataset.page !== at.page) continue;
+      if (at.t !== undefined && moments[version] !== at.t) continue;
       const mark = document.createElement("div");
       mark.className = `spot${at.w || at.h ? "" : " point"}${fresh ? " new" : ""}`;
       Object.assign(mark.style, { left: `${at.x}%`, top: `${at.y}%` });
@@ -110,6 +114,15 @@ if (data) {
       row.append(kind, " ");
     }
     row.append(note.body);
+    const at = spot(note.target && note.target.selector);
+    if (at && at.t !== undefined) {
+      const when = document.createElement("button");
+      when.type = "button";
+      when.className = "when";
+      when.textContent = `at ${at.t.toFixed(2)} s`;
+      when.addEventListener("click", () => goTo(note.version_id, at.t));
+      row.append(" ", when);
+    }
     if (note.status === "resolved") row.append(` (resolved${note.resolution ? `: ${note.resolution}` : ""})`);
     if (note.may.includes("withdraw")) {
       const back = document.createElement("button");
@@ -154,7 +167,7 @@ if (data) {
     if (!form) return;
     document.getElementById("noplace").hidden = !made;
     document.getElementById("place").textContent = made
-      ? "It is for the place that is marked with +."
+      ? spot(made.selector).x === null ? `It is for ${spot(made.selector).t.toFixed(2)} s. Click into the picture for a point, or draw a box.` : "It is for the place that is marked with +."
       : "It is for the whole version. Click into the picture for a point, or draw a box.";
     show(shown);
   };
@@ -181,8 +194,34 @@ if (data) {
     const selector = sheet.dataset.page
       ? { type: "FragmentSelector", conformsTo: "http://tools.ietf.org/rfc/rfc3778", value: `page=${sheet.dataset.page}`, refinedBy: shape }
       : shape;
-    return { source: `urn:sha256:${hashes[sheet.dataset.version]}`, selector };
+    return onVersion(sheet.dataset.version, selector);
   };
+
+  // a target on a version; of a film, at the moment that is shown
+  const onVersion = (version, shape) => {
+    const moment = moments[version];
+    const time = { type: "FragmentSelector", conformsTo: "http://www.w3.org/TR/media-frags/", value: `t=${moment}` };
+    if (moment !== undefined && shape) time.refinedBy = shape;
+    return { source: `urn:sha256:${hashes[version]}`, selector: moment === undefined ? shape : time };
+  };
+
+  const goTo = (version, second) => {
+    moments[version] = second;
+    const slider = document.querySelector(`[data-moment="${version}"]`);
+    slider.value = second;
+    slider.parentElement.querySelector("output").textContent = `${second.toFixed(2)} s`;
+    document.querySelector(`.sheet[data-version="${version}"] img`).src = `${base}/proofs/${version}/at/${Math.round(second * 1000)}`;
+    place(form ? onVersion(version, null) : null);
+    show(version);
+  };
+  for (const slider of document.querySelectorAll("[data-moment]")) {
+    let soon = 0;
+    slider.addEventListener("input", () => {
+      slider.parentElement.querySelector("output").textContent = `${Number(slider.value).toFixed(2)} s`;
+      clearTimeout(soon); // one frame for the place where it is let go, not for all on the way
+      soon = setTimeout(() => goTo(slider.dataset.moment, Math.round(slider.value * 100) / 100), 150);
+    });
+  }
 
   if (form) {
     for (const sheet of document.querySelectorAll(".sheet")) {
