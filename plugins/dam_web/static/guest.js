@@ -246,7 +246,7 @@ if (data) {
       during(form, async () => {
         room.notes.push(await post("/notes", { version_id: shown, body: given.get("body"), kind: given.get("kind"), target }));
         form.reset();
-        place(null);
+        place(moments[shown] === undefined ? null : onVersion(shown, null));
         say("Your note was added.");
       });
     });
