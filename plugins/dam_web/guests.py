@@ -20,7 +20,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 
 from dam.catalog import claims
 from dam.errors import DamError, Refused
-from dam.review import annotations as noting
+from dam.review import annotations as notes
 from dam.review import guests, packages, record, record_pdf, seats
 from dam.review.annotations import Kind
 from dam_web import inside, pages
@@ -64,7 +64,7 @@ class GuestNote(BaseModel):
     """A guest's note on a version, or a reply to one."""
 
     version_id: str = Field(max_length=64)
-    body: str = Field(max_length=noting.LENGTH)
+    body: str = Field(max_length=notes.LENGTH)
     target: dict[str, Any] | None = None
     kind: Kind = "note"
     reply_to: str | None = Field(None, max_length=64)
@@ -241,9 +241,9 @@ def moment(
 
 
 @outside.get("/notes")
-def notes(guest: Guest) -> list[dict[str, Any]]:
+def read_notes(guest: Guest) -> list[dict[str, Any]]:
     """Return the notes that a guest may read."""
-    return noting.of_package(services(), package_id=guest.package_id, person=guest.person)
+    return notes.of_package(services(), package_id=guest.package_id, person=guest.person)
 
 
 @outside.post("/notes")

@@ -36,7 +36,7 @@ from dam.catalog.models import (
 )
 from dam.errors import BadInput, DamError, NotFound, Refused
 from dam.renditions import watermark
-from dam.review import annotations as noting
+from dam.review import annotations as notes
 from dam.review import packages, seats
 
 if TYPE_CHECKING:
@@ -513,7 +513,7 @@ def room(services: Services, visitor: Visitor, *, address: str | None) -> dict[s
         )  # fmt: skip
     seat_rows = packages.seats(services, package_id=visitor.package_id)
     told["seat"] = next((row for row in seat_rows if row["seat_id"] == visitor.seat_id), None)
-    told["notes"] = noting.of_package(services, package_id=visitor.package_id, person=visitor.person)
+    told["notes"] = notes.of_package(services, package_id=visitor.package_id, person=visitor.person)
     return told
 
 
@@ -614,16 +614,16 @@ def comment(services: Services, visitor: Visitor, *, version_id: str, **note: An
     with services.session() as session:
         if session.get(PackageVersion, (visitor.package_id, version_id)) is None:
             raise NotFound("there is no such version", where=version_id)
-    return noting.add(services, package_id=visitor.package_id, version_id=version_id, person=visitor.person, **note)
+    return notes.add(services, package_id=visitor.package_id, version_id=version_id, person=visitor.person, **note)
 
 
 def take_back(services: Services, visitor: Visitor, *, annotation_id: str) -> None:
     """Take one's own open note back. :raises NotFound: there is none of theirs. :raises Refused: it was answered."""
     _count_act(services, visitor)
-    mine = noting.of_package(services, package_id=visitor.package_id, person=visitor.person)
+    mine = notes.of_package(services, package_id=visitor.package_id, person=visitor.person)
     if not any(row["annotation_id"] == annotation_id and row["mine"] for row in mine):
         raise NotFound("there is no such note", where=annotation_id)
-    noting.withdraw(services, annotation_id=annotation_id, person=visitor.person)
+    notes.withdraw(services, annotation_id=annotation_id, person=visitor.person)
 
 
 def advise(services: Services, visitor: Visitor, *, verdict: str, comment: str = "", address: str | None) -> None:
