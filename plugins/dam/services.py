@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from dam.enrich.taggers import Tagger
     from dam.ingest.scanner import Scanner
+    from dam.review.live import Live
     from dam.storage import Storage
     from dam.taxonomy import Taxonomy
     from dam.workflow import Workflow
@@ -61,6 +62,13 @@ class Services:
         """One transaction: commits at the end, rolls back on any exception."""
         with self._sessions.begin() as session:
             yield session
+
+    @cached_property
+    def live(self) -> Live:
+        """What hears of changes in reviews as they happen; it listens while anybody subscribes."""
+        from dam.review.live import Live
+
+        return Live(self)
 
     @cached_property
     def storage(self) -> Storage:

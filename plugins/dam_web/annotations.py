@@ -22,7 +22,8 @@ from fastapi import APIRouter, BackgroundTasks, Depends, HTTPException, Path, st
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from dam.review import annotations, jsonld
+from dam.review import annotations as notes
+from dam.review import jsonld
 from dam.review.annotations import Kind
 from dam_web.auth import Asking, Visitor
 from dam_web.deps import services
@@ -35,7 +36,7 @@ Word = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]
 
 async def _writing(person: Asking) -> Visitor:
     """Let those pass who may write notes at all; a log-in is nobody's guest, whatever its name."""
-    if annotations.is_guest(person.username) or not annotations.may_write(services(), person.username):
+    if notes.is_guest(person.username) or not notes.may_write(services(), person.username):
         raise HTTPException(status.HTTP_403_FORBIDDEN, "Viewers read notes and write none.")
     return person
 
@@ -77,7 +78,7 @@ class LinkedData(JSONResponse):
 @router.get("/packages/{package_id}/annotations")
 def of_package(package_id: PackageId, person: Asking) -> list[dict[str, Any]]:
     """Return a package's notes that I may read."""
-    return annotations.of_package(services(), package_id=package_id, person=person.username)
+    return notes.of_package(services(), package_id=package_id, person=person.username)
 
 
 @router.get("/packages/{package_id}/annotations.jsonld", response_class=LinkedData)
@@ -89,7 +90,7 @@ def as_linked_data(package_id: PackageId, person: Asking) -> LinkedData:
 @router.post("/packages/{package_id}/annotations")
 def add(package_id: PackageId, given: Note, person: Writer, later: BackgroundTasks) -> dict[str, Any]:
     """Write a note; who is named in it is mailed when the answer is out."""
-    made = annotations.add(services(), package_id=package_id, person=person.username, **given.model_dump())
+    made = notes.add(services(), package_id=package_id, person=person.username, **given.model_dump())
     return _mailed(made, later)
 
 
@@ -97,7 +98,7 @@ def add(package_id: PackageId, given: Note, person: Writer, later: BackgroundTas
 def edit(annotation_id: AnnotationId, given: Changes, person: Writer, later: BackgroundTasks) -> dict[str, Any]:
     """Change my own open note."""
     changes = given.model_dump(include=given.model_fields_set)
-    made = annotations.edit(services(), annotation_id=annotation_id, person=person.username, changes=changes)
+    made = notes.edit(services(), annotation_id=annotation_id, person=person.username, changes=changes)
     return _mailed(made, later)
 
 
@@ -105,23 +106,23 @@ def edit(annotation_id: AnnotationId, given: Changes, person: Writer, later: Bac
 def resolve(annotation_id: AnnotationId, person: Writer, given: Resolution | None = None) -> dict[str, Any]:
     """Mark a note as answered."""
     said = given.resolution if given else ""
-    return annotations.resolve(services(), annotation_id=annotation_id, person=person.username, resolution=said)
+    return notes.resolve(services(), annotation_id=annotation_id, person=person.username, resolution=said)
 
 
 @router.post("/annotations/{annotation_id}/reopen")
 def reopen(annotation_id: AnnotationId, person: Writer) -> dict[str, Any]:
     """Open an answered note again."""
-    return annotations.reopen(services(), annotation_id=annotation_id, person=person.username)
+    return notes.reopen(services(), annotation_id=annotation_id, person=person.username)
 
 
 @router.post("/annotations/{annotation_id}/withdraw")
 def withdraw(annotation_id: AnnotationId, person: Writer) -> dict[str, str]:
     """Take my own open note back."""
-    annotations.withdraw(services(), annotation_id=annotation_id, person=person.username)
+    notes.withdraw(services(), annotation_id=annotation_id, person=person.username)
     return {"withdrawn": annotation_id}
 
 
 def _mailed(made: dict[str, Any], later: BackgroundTasks) -> dict[str, Any]:
     if made["mentions"]:
-        later.add_task(annotations.mail_mentions, services(), annotation_id=made["annotation_id"])
+        later.add_task(notes.mail_mentions, services(), annotation_id=made["annotation_id"])
     return made

@@ -13,7 +13,8 @@ from starlette.middleware.base import RequestResponseEndpoint
 
 from dam.errors import BadInput, DamError, NotFound, Refused
 from dam.limits import TooOften
-from dam_web import annotations, api, guests, librarian, media, pages, uploads
+from dam_web import annotations as notes
+from dam_web import api, guests, librarian, live, media, pages, uploads
 from dam_web.airflow_api import AirflowSaysNo
 from dam_web.auth import LoginNeeded, same_site, visitor
 
@@ -34,7 +35,8 @@ def make_app() -> FastAPI:
     )
     for router in (pages.router, librarian.router, media.router, api.router, uploads.router):
         app.include_router(router)
-    app.include_router(annotations.router)
+    app.include_router(notes.router)
+    app.include_router(live.router)
     app.include_router(guests.router)
     # not included: what is, asks for Airflow's log-in. The guests' own is asked for in each of these routes
     app.router.routes.extend(guests.outside.routes)

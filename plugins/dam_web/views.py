@@ -28,7 +28,8 @@ from dam.catalog.models import (
 from dam.enrich import contracts, results, sheet
 from dam.errors import BadInput, NotFound
 from dam.ingest import duplicates, embedded
-from dam.review import annotations, packages
+from dam.review import annotations as notes
+from dam.review import packages
 from dam.rights import policy
 from dam.rights.terms import RELEASES
 from dam.services import Services
@@ -42,7 +43,9 @@ def package(services: Services, package_id: str, *, person: str | None = None) -
     """Return a package with its versions, seats, notes and what rights allow.
 
     :param person: who is shown the notes; None is shown no private one.
+    :returns: with ``live``, the moment at which it was read, from which live events go on.
     """
+    position = services.live.position()  # before anything is read
     with services.session() as session:
         found = session.get(Package, package_id)
         if found is None:
@@ -54,6 +57,7 @@ def package(services: Services, package_id: str, *, person: str | None = None) -
         ).all()
         shown: dict[str, Any] = {
             "package_id": found.id,
+            "live": position,
             "campaign": found.campaign.name if found.campaign else None,
             "round": found.round,
             "status": found.status,
@@ -76,7 +80,7 @@ def package(services: Services, package_id: str, *, person: str | None = None) -
     shown["decisions"] = [
         {"role": seat["role"], **signature} for seat in shown["seats"] for signature in seat["signatures"]
     ]
-    shown["annotations"] = annotations.of_package(services, package_id=package_id, person=person)
+    shown["annotations"] = notes.of_package(services, package_id=package_id, person=person)
     answers: dict[str, list[dict[str, Any]]] = {}
     for row in policy.ask_package(services, package_id=package_id):
         answers.setdefault(row["version_id"], []).append(row)

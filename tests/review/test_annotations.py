@@ -6,7 +6,7 @@ import hashlib
 
 import jsonschema
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -24,7 +24,7 @@ from dam.catalog.models import (
     utcnow,
 )
 from dam.errors import BadInput, NotFound, Refused
-from dam.review import annotations, jsonld, packages, seats
+from dam.review import annotations, jsonld, packages, seats, targets
 
 BOX = {"selector": {"type": "FragmentSelector", "value": "xywh=percent:10,20,30,40"}}
 WRITERS = ("maya", "dario", "bea", "lena", "libby", "ada", "guest:eva@agency.example")
@@ -623,3 +623,39 @@ def test_notes_are_w3c_annotations_to_other_programs(services, batch, package_id
     assert private["audience"]["id"] == "urn:dam:role:legal_reviewer"
     assert later["items"][0]["via"] == first["id"]
     assert len(jsonld.page(services, package_id=package_id)["items"]) == 2
+
+
+# ------------------------------------------------------------------------------------- what was there before
+
+OLD = """
+INSERT INTO annotations
+    (id, package_id, version_id, author, body, target, must_fix, resolved_by, resolved_at, created_at)
+VALUES (:id, :package_id, :version_id, 'bea', :id, CAST(:target AS jsonb), :must_fix, :by, :at, now())
+"""
+
+
+def test_remarks_of_before_are_notes_with_their_place(services, batch, package_id, catalog_url):
+    from dam.catalog import session as catalog
+
+    catalog.downgrade(catalog_url, "0017-1")
+    kept = '{"selector": {"type": "FragmentSelector", "value": "xywh=percent:10,20.5,30,40"}}'
+    evil = '{"selector": {"type": "SvgSelector", "value": "<svg onload=alert(1)>"}}'
+    known = {"package_id": package_id, "version_id": batch[1][0]}
+    with services.engine.begin() as connection:
+        for name, target, must_fix, by in (
+            ("a", kept, True, None), ("b", evil, False, "lena"), ("c", "null", False, None), ("d", None, False, None),
+        ):  # fmt: skip
+            at = utcnow() if by else None
+            row = known | {"id": name, "target": target, "must_fix": must_fix, "by": by, "at": at}
+            connection.execute(text(OLD), row)
+    catalog.upgrade(catalog_url)
+    rows = {row["annotation_id"]: row for row in notes(services, package_id)}
+    assert [(row["kind"], row["status"]) for row in rows.values()] == [
+        ("must_fix", "open"), ("suggestion", "resolved"), ("suggestion", "open"), ("suggestion", "open"),
+    ]  # fmt: skip
+    with services.session() as session:
+        sha256 = session.get_one(Version, batch[1][0]).sha256
+        former = session.get_one(Annotation, "b").former
+    assert rows["a"]["target"] == targets.normalise(rows["a"]["target"], sha256=sha256)
+    assert [rows[name]["target"] for name in "bcd"] == [None] * 3
+    assert "onload" in former[0]["target"]["selector"]["value"]  # lost is nothing, shown is it not

@@ -38,11 +38,11 @@ def site(auth, services, monkeypatch):
     """The app over this test's services, and a function that makes a client for a person."""
     from fastapi.testclient import TestClient
 
-    from dam_web import annotations, api, app, deps, guests, librarian, media, pages
+    from dam_web import annotations, api, app, deps, guests, librarian, live, media, pages
     from dam_web import auth as web_auth
     from dam_web import uploads as web_uploads
 
-    for module in (deps, annotations, api, guests, librarian, media, pages, web_auth, web_uploads):
+    for module in (deps, annotations, api, guests, librarian, live, media, pages, web_auth, web_uploads):
         monkeypatch.setattr(module, "services", lambda: services)
     made = app.make_app()
 

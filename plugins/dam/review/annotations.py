@@ -33,6 +33,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import func, or_, select, update
@@ -77,7 +78,7 @@ class ReviewOver(Refused):
 
     def __init__(self, what: str, *, where: str, next_package_id: str | None) -> None:
         self.next_package_id = next_package_id
-        remedy = f"Write in the next round: {next_package_id}." if next_package_id else "It is kept as it was decided."
+        remedy = f"Write in the next round: {next_package_id}." if next_package_id else "It is kept as it was."
         super().__init__(what, where=where, remedy=remedy)
 
 
@@ -214,10 +215,7 @@ def of_package(services: Services, *, package_id: str, person: str | None = None
         rows = session.scalars(
             select(Annotation)
             .where(Annotation.package_id == package_id, Annotation.withdrawn_at.is_(None), view.readable())
-            .options(
-                selectinload(Annotation.version),
-                selectinload(Annotation.origin).joinedload(Annotation.version),
-            )
+            .options(selectinload(Annotation.origin).joinedload(Annotation.version))
             .order_by(Annotation.created_at, Annotation.id)
         ).all()
         return [view.shown(row) for row in rows]
@@ -328,7 +326,7 @@ class _View:
     gone_on: frozenset[str] = frozenset()
     answered: frozenset[str] = frozenset()
 
-    @property
+    @cached_property
     def writes(self) -> bool:
         return may_write(self.services, self.person)
 
@@ -359,7 +357,7 @@ class _View:
         if row.author != self.person:
             return f"it is {name_of(self.services, row.author)}'s note", "Reply to it."
         if not self.in_review:
-            return self._over(), "It is kept as it was decided."
+            return self._over(), "It is kept as it was."
         if row.origin_id is not None:
             return "it came from an earlier round, where it stays as it was", "Reply to it, or resolve it."
         if row.resolved_at is not None:
@@ -380,7 +378,7 @@ class _View:
         if row.id in self.gone_on:
             return f"{self._over()}, and it has gone on to the next one", "Resolve it there."
         if self.verdicts.get(row.version_id) != Verdict.REQUEST_CHANGES:
-            return self._over(), "It is kept as it was decided."
+            return self._over(), "It is kept as it was."
         return None
 
     def _over(self) -> str:

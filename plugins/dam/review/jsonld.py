@@ -14,7 +14,8 @@ from urllib.parse import quote, urlsplit
 from sqlalchemy import select
 
 from dam.catalog.models import PackageVersion, Version
-from dam.review import annotations, targets
+from dam.review import annotations as notes
+from dam.review import targets
 
 if TYPE_CHECKING:
     from dam.services import Services
@@ -28,7 +29,7 @@ def page(services: Services, *, package_id: str, person: str | None = None) -> d
 
     :raises NotFound: there is no such package.
     """
-    rows = annotations.of_package(services, package_id=package_id, person=person)
+    rows = notes.of_package(services, package_id=package_id, person=person)
     with services.session() as session:
         versions = session.execute(
             select(Version.id, Version.sha256)
@@ -96,7 +97,7 @@ def _selector(selector: dict[str, Any]) -> dict[str, Any]:
 
 def _agent(services: Services, row: dict[str, Any]) -> dict[str, str]:
     if row["guest"]:
-        address = row["author"].removeprefix(annotations.GUEST)
+        address = row["author"].removeprefix(notes.GUEST)
         return {"id": f"mailto:{quote(address, safe='@+')}", "type": "Person", "name": row["author_name"]}
     host = urlsplit(services.settings.web_url).hostname or "localhost"
     account = f"acct:{quote(row['author'], safe='')}@{host}"
@@ -104,6 +105,6 @@ def _agent(services: Services, row: dict[str, Any]) -> dict[str, str]:
 
 
 def _iri(services: Services, place: dict[str, Any], annotation_id: str) -> str:
-    return annotations.link(
+    return notes.link(
         services, package_id=place["package_id"], version_id=place["version_id"], annotation_id=annotation_id
     )

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from dam.errors import BadInput
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from xml.etree.ElementTree import Element
 
 MEDIA_FRAGMENTS = "http://www.w3.org/TR/media-frags/"
@@ -206,12 +207,12 @@ def _one(selector: Any) -> Box | Shape | Time | Page:
 
 def _from_fragment(value: str, conforms_to: Any) -> Box | Time | Page:
     name, _, told = value.partition("=")
-    reader = {"xywh": _box, "t": _time, "page": _page}.get(name)
-    if reader is None:
+    readers: dict[str, Callable[[str], Box | Time | Page]] = {"xywh": _box, "t": _time, "page": _page}
+    if name not in readers:
         raise _bad("the fragment is neither xywh, t nor page")
     if conforms_to not in (None, PDF_FRAGMENTS if name == "page" else MEDIA_FRAGMENTS):
         raise _bad(f"the fragment {name}= does not conform to what it says")
-    return reader(told)
+    return readers[name](told)
 
 
 def _box(told: str) -> Box:

@@ -189,9 +189,7 @@ def _copy(
     row: Annotation, package_id: str, version_id: str, sha256: str, ids: dict[tuple[str, str | None], str]
 ) -> Annotation:
     """Return a note as it goes on. :param ids: of what has gone on, by version and line."""
-    first = row.reply_to_id
-    if first is not None:
-        first = ids[(version_id, row.thread.origin_id or row.thread.id)]
+    first = row.thread and ids[(version_id, row.thread.origin_id or row.thread.id)]
     target = row.target | {"source": targets.source_of(sha256)} if row.target else None
     return Annotation(
         id=ids[(version_id, row.origin_id or row.id)],
