@@ -33,6 +33,6 @@ def still(path: Path, seconds: float) -> bytes:
                 shown = frame
             if shown is not None:
                 out = io.BytesIO()
-                shown.to_image().save(out, "JPEG", quality=QUALITY)
+                shown.to_image().save(out, "JPEG", quality=QUALITY)  # type: ignore[no-untyped-call]
                 return out.getvalue()
     raise NotFound("has no picture", where=path.name)
