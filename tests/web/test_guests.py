@@ -507,7 +507,7 @@ def test_a_film_is_looked_at_frame_by_frame_and_never_given_out(
     page.wait_for_selector("input[name=code]:visible")
     page.fill("input[name=code]", box.code())
     page.click("text=Open the review")
-    page.wait_for_selector("[data-moment]")
+    page.wait_for_selector("#nonotes", state="visible")  # the script has begun
     with page.expect_response(lambda reply: "/at/1520" in reply.url):
         page.evaluate(
             "const it = document.querySelector('[data-moment]'); it.value = 1.52;"
