@@ -13,7 +13,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from dam import audit
+from dam import audit, merkle
 from dam.catalog.models import AuditEvent, Batch
 from dam.errors import DamError
 from dam.services import Services
@@ -323,3 +323,52 @@ def test_a_session_that_is_closed_and_used_again_brings_no_old_event(services):
     session.commit()
     session.close()
     assert recorded(services) == ["test.done"]
+
+
+def test_an_event_is_proved_without_the_others_and_always_by_the_same_anchor(services):
+    write(services, 3)
+    audit.anchor(services)
+    write(services, 4)
+    proof = audit.prove(services, [2, 5, 7])
+    assert [anchor["first"] for anchor in proof.anchors] == [1, 4]
+    with services.session() as session:
+        hashes = dict(session.execute(select(AuditEvent.seq, AuditEvent.sha256)).all())
+    for seq, (index, path) in proof.places.items():
+        anchor = proof.anchors[index]
+        assert audit.check_signature(anchor, anchor["public_key"])
+        size = anchor["seq"] - anchor["first"] + 1
+        assert merkle.climb(hashes[seq], seq - anchor["first"], size, path) == anchor["root"]
+    write(services, 2)
+    audit.anchor(services)
+    assert audit.prove(services, [2, 5, 7]) == proof
+
+
+def test_events_of_before_anchors_had_roots_are_proved_by_the_next_one(services):
+    write(services, 3)
+    with services.session() as session:
+        sha256 = session.scalar(select(AuditEvent.sha256).where(AuditEvent.seq == 3))
+    old_anchor(services, "2026-01-03", 3, sha256)
+    proof = audit.prove(services, [1])
+    assert [(anchor["first"], anchor["seq"]) for anchor in proof.anchors] == [(1, 3)]
+    assert audit.verify(services).ok
+
+
+def test_what_an_edited_anchor_covers_is_not_proved(services):
+    write(services, 3)
+    audit.anchor(services)
+    [key] = anchors(services)
+    edited = json.loads(services.storage.reports.read(key)) | {"root": "0" * 64}
+    services.storage.reports.delete(key)
+    services.storage.reports.put(key, json.dumps(edited).encode())
+    with pytest.raises(DamError, match="edited"):
+        audit.prove(services, [1])
+
+
+def test_a_machine_without_the_private_key_makes_no_second_one(services):
+    write(services, 1)
+    audit.anchor(services)
+    services.settings.signing_key.unlink()
+    write(services, 1)
+    with pytest.raises(DamError, match="not on this machine"):
+        audit.anchor(services)
+    assert not services.settings.signing_key.exists()

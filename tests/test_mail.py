@@ -52,6 +52,14 @@ CONTEXTS: dict[str, dict[str, Any]] = {
         "reason": "the licence ended",
         "endpoints": [{"status": 404, "url": "http://origin/a.webp", "at": "2027-03-04T00:10:00+00:00"}],
     },
+    "guest_invited": {
+        "name": "Eva <Stein>",
+        "campaign": "Spring 2027",
+        "invited_by": "Maya Lindqvist",
+        "until": "3 March 2027",
+        "seat": True,
+    },
+    "guest_code": {"name": "Eva <Stein>", "code": "1234 5678", "minutes": 10},
     "report_ready": {
         "period": "February 2027",
         "kpis": [

@@ -5,6 +5,9 @@ events of a transaction are chained just before it commits, under one lock, so t
 other only for that moment and there is one chain without gaps. A cut-off tail can't be seen in the chain
 itself: the signed anchors in the reports store show it. Each anchor names the one before it, and the newest
 is kept beside the signing key as well, so that a deleted anchor shows too.
+
+An anchor also signs the root of a Merkle tree over the events since the one before it. By that, a single event
+can be proved to somebody who must not read the others: :func:`prove`.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC
 from pathlib import Path
@@ -23,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import event, select, text
 from sqlalchemy.orm import Session, SessionTransaction
 
+from dam import merkle
 from dam.catalog.models import AuditEvent, utcnow
 from dam.errors import DamError
 
@@ -193,24 +198,28 @@ def anchor(services: Services, *, run: str | None = None) -> dict[str, Any]:
     where the newest anchor is kept too, and a copy of the anchors where the database's administrators can't
     write.
 
-    :returns: ``{"seq", "sha256", "at", "run", "previous_anchor", "signature", "public_key"}``.
+    :returns: ``{"seq", "sha256", "at", "run", "previous_anchor", "first", "root", "signature", "public_key"}``;
+        ``root`` is that of a Merkle tree over the hashes of the events ``first`` to ``seq``.
     :raises DamError: an earlier anchor is missing or was edited; verify says the same.
     """
     with services.session() as session:
         session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ANCHOR_LOCK})
         known = _read_anchors(services)
         if known.fault:
-            raise DamError(known.fault, where="audit anchors", remedy="Restore it from a backup, then anchor again.")
+            raise DamError(known.fault, where="audit anchors", remedy=_RESTORE)
         seq, sha256 = _head(session)
         signed = known.newest
-        if signed is None or (signed["seq"], signed["sha256"]) != (seq, sha256):
+        if signed is None or (signed["seq"], signed["sha256"]) != (seq, sha256) or "root" not in signed:
             now = utcnow()
+            first = signed["seq"] + 1 if signed and "root" in signed else 1
             body = {
                 "seq": seq,
                 "sha256": sha256,
                 "at": now.isoformat(timespec="seconds"),
                 "run": run,
                 "previous_anchor": _name(signed) if signed else None,
+                "first": first,
+                "root": merkle.root(_hashes(session, first, seq)),
             }
             signed = sign(services, body)
             services.storage.reports.put(
@@ -220,6 +229,100 @@ def anchor(services: Services, *, run: str | None = None) -> dict[str, Any]:
             )
         _write(_newest_file(services), json.dumps(signed, indent=2).encode())
     return signed
+
+
+def _hashes(session: Session, first: int, last: int) -> Iterator[str]:
+    """Yield the hashes of events by number, the last included."""
+    wanted = select(AuditEvent.sha256).where(AuditEvent.seq.between(first, last)).order_by(AuditEvent.seq)
+    return iter(session.scalars(wanted.execution_options(yield_per=10_000)))
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """That some events were anchored: the signed anchors, and for each event where it is below one of them.
+
+    :param anchors: as they were signed, oldest first.
+    :param places: event number → index of its anchor, and the Merkle path that leads to its root.
+    """
+
+    anchors: list[dict[str, Any]]
+    places: dict[int, tuple[int, list[str]]]
+
+
+def prove(services: Services, seqs: list[int], *, run: str | None = None) -> Proof:
+    """Prove events by their numbers; those that no anchor covers yet are anchored first.
+
+    The same events are always proved by the same anchors.
+
+    :raises DamError: an anchor is missing or was edited, or is needed and can't be signed here.
+    """
+    by_anchor: dict[str, list[int]] = {}
+    found: dict[str, dict[str, Any]] = {}
+    filed = _rooted(services)
+    if seqs and _covering(services, filed, found, max(seqs)) is None:
+        anchor(services, run=run)
+        filed = _rooted(services)
+    for seq in sorted(seqs):
+        key = _covering(services, filed, found, seq)
+        if key is None:
+            raise DamError("no anchor covers it: one is missing", where=f"audit event {seq}", remedy=_RESTORE)
+        by_anchor.setdefault(key, []).append(seq)
+    places: dict[int, tuple[int, list[str]]] = {}
+    with services.session() as session:
+        for index, (key, below) in enumerate(by_anchor.items()):
+            first, last = found[key]["first"], found[key]["seq"]
+            leaves = list(_hashes(session, first, last))
+            for leaf, path in merkle.paths(leaves, [seq - first for seq in below]).items():
+                places[leaf + first] = (index, path)
+    return Proof([found[key] for key in by_anchor], places)
+
+
+def _rooted(services: Services) -> list[tuple[int, str]]:
+    """Return event number and key of every filed anchor, by what their names tell, in order."""
+    return sorted((int(entry.key.rsplit("-", 2)[-2]), entry.key) for entry in services.storage.reports.list(ANCHORS))
+
+
+def _covering(
+    services: Services, filed: list[tuple[int, str]], known: dict[str, dict[str, Any]], seq: int
+) -> str | None:
+    """Return the key of the anchor whose tree an event is in, and add its content to those known."""
+    for last, name in filed:
+        if last < seq:
+            continue
+        key = _public_key(services.settings.signing_key)
+        signed = known.get(name) or _verified(key, services.storage.reports.read(name))
+        if signed is None:
+            raise DamError("was not signed with our key or was edited", where=f"anchor {name}", remedy=_RESTORE)
+        if "root" in signed and signed["first"] <= seq:
+            known[name] = signed
+            return name
+    return None
+
+
+_RESTORE = "Restore it from a backup, then anchor again."
+
+
+def check_signature(signed: Any, public_key: str) -> bool:
+    """Return whether an anchor, or another document of :func:`sign`, was signed by a public key (base64)."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    try:
+        key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public_key, validate=True))
+    except (ValueError, TypeError):
+        return False
+    return isinstance(signed, dict) and _signature_holds(key, signed)
+
+
+def known_key(path: Path) -> str | None:
+    """Return the public key (base64) kept at a path: a public key's file, or a signing key with it beside.
+
+    :returns: None where there is none. :raises DamError: what is there is no key.
+    """
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    if not path.exists() and not _public_file(path).exists():
+        return None
+    return base64.b64encode(_public_key(path).public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
 
 
 @dataclass
@@ -274,15 +377,24 @@ def _name(signed: dict[str, Any]) -> str:
 
 def _verified(key: Ed25519PublicKey, content: bytes) -> dict[str, Any] | None:
     """Return an anchor when our key signed it."""
-    from cryptography.exceptions import InvalidSignature
-
     try:
         signed: dict[str, Any] = json.loads(content)
-        body = {name: value for name, value in signed.items() if name not in ("signature", "public_key")}
-        key.verify(base64.b64decode(signed["signature"]), _canonical(body))
-    except (InvalidSignature, KeyError, TypeError, AttributeError, ValueError):
+    except ValueError:
         return None
-    return signed if {"seq", "sha256", "at"} <= set(body) else None
+    if not isinstance(signed, dict) or not _signature_holds(key, signed):
+        return None
+    return signed if {"seq", "sha256", "at"} <= set(signed) else None
+
+
+def _signature_holds(key: Ed25519PublicKey, signed: dict[str, Any]) -> bool:
+    from cryptography.exceptions import InvalidSignature
+
+    body = {name: value for name, value in signed.items() if name not in ("signature", "public_key")}
+    try:
+        key.verify(base64.b64decode(signed["signature"], validate=True), _canonical(body))
+    except (InvalidSignature, KeyError, TypeError, ValueError):
+        return False
+    return True
 
 
 # -------------------------------------------------------------------------------------------------- keys
@@ -293,10 +405,18 @@ def sign(services: Services, body: dict[str, Any]) -> dict[str, Any]:
 
     The key is ``settings.signing_key``; it is made (mode 0600) when it is not there yet, and its public half
     is kept beside it as ``.pub``.
+
+    :raises DamError: the public half is there, but not the private key.
     """
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     path = services.settings.signing_key
+    if not path.exists() and _public_file(path).exists():  # a second key would make all that was signed look forged
+        raise DamError(
+            "the private key is not on this machine, so nothing can be signed here",
+            where=str(path),
+            remedy="Do it on the machine that holds the key, or point DAM_SIGNING_KEY at it.",
+        )
     key = _signing_key(path)
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     if not _public_file(path).exists() or _public_file(path).read_bytes() != public:

@@ -14,6 +14,8 @@ mentioned             ``author, asset, campaign, kind, where, body, private``; s
                       :func:`dam.review.annotations.mail_mentions`
 licence_alert         ``days, reference, holder, asset, ends_on`` and ``live_urls`` (a list)
 takedown              ``asset`` and the receipt of :func:`dam.channels.publish.withdraw`
+guest_invited         ``name, campaign, invited_by, until, seat`` (whether they may sign)
+guest_code            ``name, code, minutes``
 report_ready          ``period, kpis`` (each ``name, number, unit``)
 ====================  ============================================================================
 

@@ -15,6 +15,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from dam import PROJECT as PROJECT
 from dam.errors import BadInput
 
+SIGNING_KEY = PROJECT / ".dam" / "anchor.pem"
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -51,7 +53,7 @@ class Settings:
     cms_url: str = ""
     cms_token: str = ""
     clamd: str = ""
-    signing_key: Path = PROJECT / ".dam" / "anchor.pem"
+    signing_key: Path = SIGNING_KEY
     clock_may_run_ahead: bool = False
 
     @classmethod

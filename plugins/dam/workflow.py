@@ -74,7 +74,8 @@ class When(_Strict):
 class SeatRule(_Strict):
     """A role that every package asks.
 
-    :param veto: whether its "reject" ends a review. :param signatures: how many different people must sign.
+    :param veto: whether its "reject" ends a review. :param external: whether somebody without a log-in may be invited
+        to sign it. :param signatures: how many different people must sign.
     :param stage: seats of a later stage open when all of the earlier ones have closed.
     :param when: the package needs it only then; every package without it.
     :param due_hours: hours to sign, by the clock. :param due_days: instead of them, working days of a calendar.
@@ -83,6 +84,7 @@ class SeatRule(_Strict):
 
     role: Role
     veto: bool = True
+    external: bool = False
     signatures: int = Field(default=1, ge=1, le=20)
     stage: int = Field(default=1, ge=1, le=9)
     when: When | None = None

@@ -1,4 +1,7 @@
-"""The app: every route needs a logged-in person, every write the role and a request of our own pages."""
+"""The app: every route needs a logged-in person, every write the role and a request of our own pages.
+
+But for the guests' pages, ``guests.outside``, which have a log-in of their own.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.middleware.base import RequestResponseEndpoint
 
 from dam.errors import BadInput, DamError, NotFound, Refused
+from dam.limits import TooOften
 from dam_web import annotations as notes
-from dam_web import api, compare, librarian, live, media, pages, tiles, uploads
+from dam_web import api, compare, guests, librarian, live, media, pages, tiles, uploads
 from dam_web.airflow_api import AirflowSaysNo
 from dam_web.auth import LoginNeeded, same_site, visitor
 
@@ -35,6 +39,9 @@ def make_app() -> FastAPI:
     app.include_router(live.router)
     app.include_router(compare.router)
     app.include_router(tiles.router)
+    app.include_router(guests.router)
+    # not included: what is, asks for Airflow's log-in. The guests' own is asked for in each of these routes
+    app.router.routes.extend(guests.outside.routes)
     app.add_exception_handler(DamError, _plainly)
     app.add_exception_handler(LoginNeeded, _to_login)
 
@@ -44,6 +51,8 @@ def make_app() -> FastAPI:
         response.headers.setdefault("Content-Security-Policy", POLICY)
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "same-origin"
+        if guests.is_outside(request):
+            response.headers.update(guests.HEADERS)
         return response
 
     return app
@@ -56,7 +65,7 @@ async def _plainly(request: Request, error: Exception) -> Response:
     if isinstance(error, AirflowSaysNo):
         status = error.status
     else:
-        for kind, code in ((NotFound, 404), (Refused, 409), (BadInput, 422)):
+        for kind, code in ((NotFound, 404), (Refused, 409), (BadInput, 422), (TooOften, 429)):
             if isinstance(error, kind):
                 status = code
     told: dict[str, Any] = {"what": error.what, "where": error.where, "remedy": error.remedy}
@@ -64,6 +73,8 @@ async def _plainly(request: Request, error: Exception) -> Response:
         if (value := getattr(error, name, None)) is not None:
             told[name] = value
     if "text/html" in request.headers.get("accept", ""):
+        if guests.is_outside(request):
+            return guests.error_page(request, status, told)
         return pages.error_page(request, status, told)
     return JSONResponse(told, status_code=status)
 

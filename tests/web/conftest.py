@@ -47,11 +47,12 @@ def site(auth, services, monkeypatch):
     """The app over this test's services, and a function that makes a client for a person."""
     from fastapi.testclient import TestClient
 
-    from dam_web import annotations, api, app, compare, deps, librarian, live, media, pages, tiles
+    from dam_web import annotations, api, app, compare, deps, guests, librarian, live, media, pages, tiles
     from dam_web import auth as web_auth
     from dam_web import uploads as web_uploads
 
-    for module in (deps, annotations, api, compare, librarian, live, media, pages, tiles, web_auth, web_uploads):
+    patched = (deps, annotations, api, compare, guests, librarian, live, media, pages, tiles, web_auth, web_uploads)
+    for module in patched:
         monkeypatch.setattr(module, "services", lambda: services)
     made = app.make_app()
 

@@ -41,6 +41,8 @@ WRITES = {
     ("POST", "/api/annotations/{annotation_id}/withdraw"): ("lena", "vic"),
     ("POST", "/api/packages/{package_id}/reopen"): ("maya", "bea"),
     ("POST", "/api/versions/{version_id}/review"): ("ada", "libby"),
+    ("POST", "/api/packages/{package_id}/guests"): ("maya", "bea"),
+    ("POST", "/api/guests/{guest_id}/revoke"): ("ada", "lena"),
     ("POST", "/api/duplicates/{version_id}/{other_id}/answer"): ("libby", "bea"),
     ("POST", "/api/merges"): ("libby", "bea"),
     ("POST", "/api/merges/{merge_id}/undo"): ("ada", "lena"),
@@ -146,8 +148,31 @@ def routes(app):
         assert not isinstance(route, Mount), "a mounted app escapes the log-in"
         assert isinstance(route, APIRoute), f"{route} escapes the log-in"
         assert isinstance(route, Route)
+        if route.path.startswith("/guest/{token}"):  # a log-in of their own: see below, and test_guests.py
+            continue
         for method in sorted(route.methods - {"HEAD"}):
             yield method, route.path
+
+
+def asked_by(dependant):
+    """Return the functions a route depends on."""
+    return {dependant.call} | {call for part in dependant.dependencies for call in asked_by(part)}
+
+
+def test_all_routes_ask_for_a_log_in_but_the_guests_which_ask_for_their_own(site):
+    from dam_web import auth, guests
+
+    own = {route.path for route in guests.outside.routes}
+    assert own
+    for route in site.app.routes:
+        calls = asked_by(route.dependant)
+        assert auth.same_site in calls, route.path
+        assert (auth.visitor in calls) == (route.path not in own), f"{route.path} escapes the log-in"
+        if route.path in own:
+            assert route.path.startswith("/guest/{token}")
+            assert "token" in {field.name for field in route.dependant.path_params} or guests._inside in calls, (
+                route.path
+            )
 
 
 def concrete(path, package):
@@ -155,6 +180,8 @@ def concrete(path, package):
     known = {
         "name": "room.js" if path.startswith("/static/app") else "dam.css" if path.startswith("/static") else "a.jpg",
         "recipe": "thumbnail",
+        "suffix": "json",
+        "guest_id": "gst_x",
         "report_id": "kpi_x",
         "annotation_id": "ann_x",
         "other_id": "ver_x",
@@ -196,7 +223,7 @@ def test_every_read_is_for_everybody_who_is_logged_in(site, services, airflow, p
         if method != "GET" or path.endswith("/events"):  # that goes on: tests/web/test_live.py reads it
             continue
         reply = site("vic").get(concrete(path, package))
-        allowed = {403} if path.startswith("/originals") else {200}
+        allowed = {403} if path.startswith("/originals") or path.endswith("/guests") else {200}
         # there is none of that name; the picture is no larger than its preview
         if "report_id" in path or "{upload}" in path or path.startswith("/tiles"):
             allowed = {404}
@@ -228,6 +255,7 @@ def test_a_write_needs_the_role(site, services, airflow, package, method, path):
         "answer": "both" if "/duplicates/" in path else "done",
         "files": [{"path": "more.jpg", "bytes": 3}],
         "person": "bea", "from": "2027-01-01T00:00:00Z", "until": "2100-01-01T00:00:00Z", "to": "maya", "why": "Away.",
+        "email": "eva@studio.example", "name": "Eva", "expires_at": (utcnow() + timedelta(days=1)).isoformat(),
         "model": "M", "prompt": "a cup", "filename": "made.png", "data": base64.b64encode(world.png_bytes()).decode(),
     }  # fmt: skip
 
@@ -248,10 +276,18 @@ def test_a_write_needs_the_role(site, services, airflow, package, method, path):
         assert reply.status_code == refused, f"{person}: {reply.status_code} {reply.text[:200]}"
     assert airflow.answers == []
     reply = ask(right)
-    # the package did not expire, and waits for nothing; the body is no sheet; nobody asks about the batch
-    allowed = {"reopen": 409, "let-go": 409, "metadata.csv": 422, "finish": 409, "generated": 202, "rollback": 409}.get(
-        path.rsplit("/", 1)[-1], 200
-    )
+    # the package did not expire, and waits for nothing; the body is no sheet; nobody asks about the batch; no mail
+    # can be sent, and there is no such guest
+    allowed = {
+        "reopen": 409,
+        "let-go": 409,
+        "metadata.csv": 422,
+        "finish": 409,
+        "generated": 202,
+        "rollback": 409,
+        "guests": 409,
+        "revoke": 404,
+    }.get(path.rsplit("/", 1)[-1], 200)
     if "/annotations/" in path:
         allowed = 200  # it is open: opening it again changes nothing
     # there is no such pair, version or merge; the run changes nothing of this version

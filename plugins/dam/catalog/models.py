@@ -1095,6 +1095,74 @@ class Presence(Base):
     seen_at: Mapped[datetime] = mapped_column(default=utcnow)
 
 
+class Guest(Base):
+    """Somebody without a log-in who may look at one package by a link, until it expires, is revoked or decided."""
+
+    __tablename__ = "guests"
+    __table_args__ = (
+        CheckConstraint("(revoked_by IS NULL) = (revoked_at IS NULL)", name="revocation_is_signed"),
+        CheckConstraint("(advice IS NULL) = (advised_at IS NULL)", name="advice_has_a_time"),
+        CheckConstraint(f"advice IS NULL OR {_one_of('advice', Verdict)}", name="advice"),
+        CheckConstraint("email = lower(email)", name="email"),
+        Index("uq_guests_one_link", "package_id", "email", unique=True, postgresql_where=text("revoked_at IS NULL")),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("gst"))
+    package_id: Mapped[str] = mapped_column(ForeignKey("packages.id"), index=True)
+    email: Mapped[str]
+    name: Mapped[str]
+    token_sha256: Mapped[str] = mapped_column(String(64), unique=True)  # of the link's secret
+    may_comment: Mapped[bool] = mapped_column(default=True)
+    seat_id: Mapped[str | None] = mapped_column(ForeignKey("seats.id"))  # the seat they may sign
+    invited_by: Mapped[str]
+    invited_at: Mapped[datetime] = mapped_column(default=utcnow)
+    expires_at: Mapped[datetime]
+    revoked_by: Mapped[str | None]
+    revoked_at: Mapped[datetime | None]
+    advice: Mapped[str | None]  # a verdict that binds nobody
+    advice_comment: Mapped[str] = mapped_column(default="")
+    advised_at: Mapped[datetime | None]
+
+
+class GuestCode(Base):
+    """A one-time password that was mailed to a guest, for the browser that asked for it."""
+
+    __tablename__ = "guest_codes"
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("gco"))
+    guest_id: Mapped[str] = mapped_column(ForeignKey("guests.id"), index=True)
+    device_sha256: Mapped[str] = mapped_column(String(64))  # of the secret in that browser's cookie
+    code_sha256: Mapped[str] = mapped_column(String(64))  # over that secret and the password
+    tries: Mapped[int] = mapped_column(default=0)
+    made_at: Mapped[datetime] = mapped_column(default=utcnow)
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+
+class GuestSession(Base):
+    """A browser in which a guest has given a one-time password."""
+
+    __tablename__ = "guest_sessions"
+
+    secret_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    guest_id: Mapped[str] = mapped_column(ForeignKey("guests.id"), index=True)
+    address: Mapped[str | None]
+    browser: Mapped[str] = mapped_column(default="")
+    begun_at: Mapped[datetime] = mapped_column(default=utcnow)
+    seen_at: Mapped[datetime] = mapped_column(default=utcnow)
+    ended_at: Mapped[datetime | None]
+
+
+class RateLimit(Base):
+    """How often something was done since a moment; see :mod:`dam.limits`."""
+
+    __tablename__ = "rate_limits"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    since: Mapped[datetime] = mapped_column(index=True)
+    count: Mapped[int]
+
+
 # ------------------------------------------------------------------------------------------ activate
 
 

@@ -271,7 +271,8 @@ def makers_of(session: Session, package: Package, *, versions: list[Version] | N
         versions = list(session.scalars(of_it.where(PackageVersion.package_id == package.id)))
     batches = {version.batch_id for version in versions} | {package.batch_id}
     senders = session.scalars(select(Batch.sent_by).where(Batch.id.in_(batches)))
-    return {version.made_by for version in versions} | set(senders)
+    makers = {version.made_by for version in versions} | set(senders)
+    return makers | {f"guest:{maker.lower()}" for maker in makers}  # nor as a guest, by the address they sent from
 
 
 # --------------------------------------------------------------------------------------------- questions
