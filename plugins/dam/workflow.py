@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dam.errors import BadInput
 from dam.load import fault, line_of
+from dam.review.reminder_policy import Reminders
 
 Role = Annotated[str, Field(pattern=r"^[a-z]+(_[a-z]+)*$")]
 
@@ -92,6 +93,7 @@ class Workflow(_Strict):
     seats: list[SeatRule] = Field(min_length=1)
     drops: list[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]] = []
     policy: Policy = Policy()
+    reminders: Reminders = Reminders()
 
     @classmethod
     def load(cls, path: Path) -> Workflow:
@@ -159,6 +161,8 @@ def _check(workflow: Workflow, path: Path, text: str) -> None:
     ]
     asked += [(("seats", index, "role"), rule.role) for index, rule in enumerate(workflow.seats)]
     asked += [(("policy", "see_place", index), role) for index, role in enumerate(workflow.policy.see_place)]
+    if workflow.reminders.escalate is not None:
+        asked.append((("reminders", "escalate", "to"), workflow.reminders.escalate.to))
     for name, stage in workflow.stages.items():
         for part, roles in stage.raci:
             asked += [(("stages", name, "raci", part, index), role) for index, role in enumerate(roles)]
