@@ -844,6 +844,7 @@ class Package(Base):
         CheckConstraint(_one_of("status", PackageStatus), name="status"),
         CheckConstraint("(status = 'in_review') = (closed_at IS NULL)", name="closed_when_decided"),
         Index("ix_packages_open", "frozen_at", postgresql_where=text("status = 'in_review'")),
+        Index("ix_packages_closed_at", "closed_at"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("pkg"))
@@ -925,7 +926,7 @@ class Decision(Base):
     comment: Mapped[str] = mapped_column(default="")
     versions: Mapped[dict[str, Any]] = mapped_column(default=dict)  # version id -> {verdict, comment}
     via: Mapped[str]  # airflow, room, cli
-    decided_at: Mapped[datetime] = mapped_column(default=utcnow)
+    decided_at: Mapped[datetime] = mapped_column(default=utcnow, index=True)
 
     seat: Mapped[Seat] = relationship(back_populates="decision")
 

@@ -1,4 +1,4 @@
-"""Reminders of seats, and the deadlines they put into people's calendars."""
+"""Reminders of seats, the deadlines they put into people's calendars, and indexes for what a night's report reads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add both tables, and the index by which unsigned seats are found around their deadline."""
+    """Add both tables, and the indexes by which seats are found around their deadline and by when they closed."""
     moment = sa.DateTime(timezone=True)
     op.create_table(
         "reminders",
@@ -60,10 +60,14 @@ def upgrade() -> None:
         postgresql_where=sa.text("standing"),
     )
     op.create_index("ix_seats_unsigned", "seats", ["due_at"], postgresql_where=sa.text("status IN ('open', 'expired')"))
+    op.create_index("ix_packages_closed_at", "packages", ["closed_at"])
+    op.create_index("ix_decisions_decided_at", "decisions", ["decided_at"])
 
 
 def downgrade() -> None:
     """Forget what was told."""
+    op.drop_index("ix_decisions_decided_at", "decisions")
+    op.drop_index("ix_packages_closed_at", "packages")
     op.drop_index("ix_seats_unsigned", "seats")
     op.drop_table("deadline_invitations")
     op.drop_table("reminders")
