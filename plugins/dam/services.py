@@ -95,4 +95,4 @@ class Services:
         """Stages, roles, seats, deadlines and policies of ``include/templates/workflow.yaml``."""
         from dam.workflow import Workflow
 
-        return Workflow.load(self.settings.include / "templates" / "workflow.yaml")
+        return Workflow.load_whole(self.settings.include / "templates" / "workflow.yaml")

@@ -5,15 +5,18 @@ Loaded from ``include/templates/workflow.yaml``. A fault in it names the file, t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from dam.calendars import PLAIN, Calendar, known_holidays
 from dam.errors import BadInput
-from dam.load import fault, line_of
+from dam.load import Mistake, fault, line_of
 from dam.review.reminder_policy import Reminders
 
 Role = Annotated[str, Field(pattern=r"^[a-z]+(_[a-z]+)*$")]
@@ -55,12 +58,53 @@ class Stage(_Strict):
     raci: Raci
 
 
+class When(_Strict):
+    """What must hold of a package for a seat to be needed: of one of its versions, all that is written here.
+
+    :param people_shown: somebody can be seen: its tags say so (``policy.people_shown``), or its rights speak of a
+        model release. :param markets: it is meant for one of these. :param channels: likewise.
+    :param media: kinds of assets.
+    """
+
+    people_shown: Literal[True] | None = None
+    markets: list[str] = []
+    channels: list[str] = []
+    media: list[Literal["image", "video", "audio", "document", "vector", "model", "font", "other"]] = []
+
+
 class SeatRule(_Strict):
-    """One signature every package needs."""
+    """A role that every package asks.
+
+    :param veto: whether its "reject" ends a review. :param signatures: how many different people must sign.
+    :param stage: seats of a later stage open when all of the earlier ones have closed.
+    :param when: the package needs it only then; every package without it.
+    :param due_hours: hours to sign, by the clock. :param due_days: instead of them, working days of a calendar.
+    :param calendar: the name of that calendar; the file's first when left out.
+    """
 
     role: Role
     veto: bool = True
-    due_hours: float = Field(gt=0)
+    signatures: int = Field(default=1, ge=1, le=20)
+    stage: int = Field(default=1, ge=1, le=9)
+    when: When | None = None
+    due_hours: float | None = Field(default=None, gt=0)
+    due_days: float | None = Field(default=None, gt=0, le=260)
+    calendar: str | None = None
+
+    @model_validator(mode="after")
+    def _one_deadline(self) -> SeatRule:
+        if (self.due_hours is None) == (self.due_days is None):
+            raise Mistake("a seat has one deadline", remedy="Give it either due_hours or due_days.")
+        if self.calendar is not None and self.due_days is None:
+            raise Mistake("only working days need a calendar", remedy="Write due_days, or leave the calendar out.")
+        return self
+
+    @property
+    def due(self) -> dict[str, Any]:
+        """The deadline as a seat keeps it: ``{"hours"}`` or ``{"days", "calendar"}``."""
+        if self.due_days is None:
+            return {"hours": self.due_hours}
+        return {"days": self.due_days, "calendar": self.calendar}
 
 
 class Risks(_Strict):
@@ -78,9 +122,16 @@ class Risks(_Strict):
 
 
 class Policy(_Strict):
-    """House rules: who never signs, what needs a second look, and which roles see where a picture was taken."""
+    """House rules: who never signs, what needs a second look, and which roles see where a picture was taken.
+
+    :param rest: what becomes of the approved versions of a package while changes to others are asked for: each
+        ``goes_on`` by itself, or the package ``waits`` and goes out as one.
+    :param people_shown: terms of the vocabulary that say that people can be seen, with those below them.
+    """
 
     makers_never_sign: Literal[True] = True
+    rest: Literal["goes_on", "waits"] = "goes_on"
+    people_shown: list[Annotated[str, Field(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")]] = []
     risks: Risks = Risks()
     see_place: list[str] = []
 
@@ -91,6 +142,7 @@ class Workflow(_Strict):
     people: dict[str, Person]
     stages: dict[str, Stage]
     seats: list[SeatRule] = Field(min_length=1)
+    calendars: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Calendar] = {}
     drops: list[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]] = []
     policy: Policy = Policy()
     reminders: Reminders = Reminders()
@@ -105,6 +157,23 @@ class Workflow(_Strict):
             return _load(path, path.stat().st_mtime_ns)
         except FileNotFoundError:
             raise BadInput("does not exist", where=str(path), remedy="Restore it from the repository.") from None
+
+    @classmethod
+    def load_whole(cls, path: Path) -> Workflow:
+        """Load a template and look up its calendars' holidays too, which a DAG that is parsed need not wait for.
+
+        :raises BadInput: as :meth:`load`, or no holidays are known for a calendar's country.
+        """
+        workflow = cls.load(path)
+        for name, calendar in workflow.calendars.items():
+            if calendar.holidays is not None and not known_holidays(calendar.holidays):
+                text = path.read_text(encoding="utf-8")
+                raise BadInput(
+                    f"no holidays are known for {calendar.holidays!r}",
+                    where=f"{path}:{line_of(text, ('calendars', name, 'holidays'))}",
+                    remedy="Use a country's code (DE), or one with a part of it (DE-BY); or leave it out.",
+                )
+        return workflow
 
     def members(self, role: str) -> list[str]:
         """Return the usernames who hold a role, in the file's order."""
@@ -121,6 +190,23 @@ class Workflow(_Strict):
             if rule.role == role:
                 return rule
         return SeatRule(role=role, veto=True, due_hours=self.stages["review"].deadline_hours)
+
+    @property
+    def review_stages(self) -> list[int]:
+        """The stages of a review, in order."""
+        return sorted({rule.stage for rule in self.seats})
+
+    def calendar(self, name: str | None = None) -> Calendar:
+        """Return a calendar by its name, or the first; a plain one where the file has none (any more)."""
+        first = next(iter(self.calendars.values()), None) or Calendar(**PLAIN)
+        return self.calendars.get(name or "", first)
+
+    def due_at(self, due: dict[str, Any], start: datetime) -> datetime:
+        """Return the deadline of a seat that opens at ``start``. :param due: as :attr:`SeatRule.due` gives it."""
+        if "days" in due:
+            return self.calendar(due.get("calendar")).add(start, due["days"])
+        hours = due.get("hours") or self.stages["review"].deadline_hours
+        return start + timedelta(hours=hours)
 
 
 STAGES = ("plan", "create", "ingest", "review", "activate", "measure", "archive")
@@ -155,6 +241,16 @@ def _check(workflow: Workflow, path: Path, text: str) -> None:
             where=f"{path}:{line_of(text, ('stages',))}",
             remedy=f"There must be: {', '.join(STAGES)}.",
         )
+    for loc, problem, remedy in [*_unheld(workflow), *_unseatable(workflow)]:
+        raise BadInput(problem, where=f"{path}:{line_of(text, loc)}", remedy=remedy)
+
+
+#: A fault: where in the file, what, and what to do about it.
+_Fault = tuple[tuple[Any, ...], str, str]
+
+
+def _unheld(workflow: Workflow) -> Iterator[_Fault]:
+    """Yield the roles that are asked for and that nobody holds."""
     held = {role for person in workflow.people.values() for role in person.roles}
     asked: list[tuple[tuple[Any, ...], str]] = [
         (("stages", name, "owner"), stage.owner) for name, stage in workflow.stages.items()
@@ -168,8 +264,26 @@ def _check(workflow: Workflow, path: Path, text: str) -> None:
             asked += [(("stages", name, "raci", part, index), role) for index, role in enumerate(roles)]
     for loc, role in asked:
         if role not in held:
-            raise BadInput(
-                f"nobody holds the role {role}",
-                where=f"{path}:{line_of(text, loc)}",
-                remedy=f"Give the role to a person, or use one of: {', '.join(sorted(held))}.",
+            remedy = f"Give the role to a person, or use one of: {', '.join(sorted(held))}."
+            yield loc, f"nobody holds the role {role}", remedy
+
+
+def _unseatable(workflow: Workflow) -> Iterator[_Fault]:
+    """Yield the seats that no package could ever have signed, or that name what is not there."""
+    roles: list[str] = []
+    for index, rule in enumerate(workflow.seats):
+        if rule.role in roles:
+            remedy = "One seat may need several signatures: write signatures: 2 there."
+            yield ("seats", index, "role"), f"the {rule.role} has a seat already", remedy
+        roles.append(rule.role)
+        if len(holders := workflow.members(rule.role)) < rule.signatures:
+            yield (
+                ("seats", index, "signatures"),
+                f"it needs {rule.signatures} signatures, and only {', '.join(holders)} may sign",
+                "Give the role to more people, or ask for fewer signatures.",
             )
+        if rule.due_days is not None and not workflow.calendars:
+            yield ("seats", index, "due_days"), "there is no calendar to count days in", "Write one under calendars."
+        if rule.calendar is not None and rule.calendar not in workflow.calendars:
+            known = ", ".join(workflow.calendars) or "none"
+            yield ("seats", index, "calendar"), f"there is no calendar {rule.calendar}", f"There are: {known}."

@@ -62,20 +62,17 @@ def package(services: Services, package_id: str) -> dict[str, Any]:
             "versions": sorted(
                 (_version(services, row) for row in rows), key=lambda row: (row["asset"] or "", row["number"] or 0)
             ),
-            "decisions": [
-                {
-                    "role": seat.role,
-                    "person": seat.decision.person,
-                    "verdict": seat.decision.verdict,
-                    "comment": seat.decision.comment,
-                    "versions": seat.decision.versions,
-                    "at": seat.decision.decided_at.isoformat(),
-                }
-                for seat in found.seats
-                if seat.decision
-            ],
+            "rest": found.rest,
+            "waits_for": packages.waits_for(session, found),
+            "follows_id": found.follows_id,
         }
+    shown["changes"] = packages.what_changed(services, package_id=package_id) if shown["status"] == "void" else []
+    before = shown["follows_id"]
+    shown["changed_since"] = packages.what_changed(services, package_id=before) if before else []
     shown["seats"] = packages.seats(services, package_id=package_id)
+    shown["decisions"] = [
+        {"role": seat["role"], **signature} for seat in shown["seats"] for signature in seat["signatures"]
+    ]
     shown["annotations"] = remarks.of_package(services, package_id=package_id)
     answers: dict[str, list[dict[str, Any]]] = {}
     for row in policy.ask_package(services, package_id=package_id):

@@ -97,7 +97,7 @@ def sign_when_frozen(services: Services, batch_id: str, verdict: str) -> threadi
             with other.session() as session:
                 package_id = session.query(Package.id).filter(Package.batch_id == batch_id).scalar()
         [seat] = packages.seats(other, package_id=package_id)
-        seats.decide(other, seat_id=seat["seat_id"], person="bea", verdict=verdict)
+        seats.decide(other, seat_id=seat["seat_id"], person="bea", verdict=verdict, comment="Seen.")
         other.engine.dispose()
 
     thread = threading.Thread(target=work, daemon=True)

@@ -60,6 +60,7 @@ def act(services, package_id, version_id, action, *given_):
                 seat_id=rows[seat]["seat_id"],
                 person=person,
                 verdict=verdict,
+                comment="Why.",
                 versions={version_id: {"verdict": own}} if own else None,
             )
         elif action == "change":
@@ -94,7 +95,7 @@ def check_rules(services, batch_id):
             [entry] = package.entries
             approved = package.status == PackageStatus.APPROVED
             if approved:
-                assert len(decisions) == len(package.seats)
+                assert len(decisions) == sum(seat.needed for seat in package.seats)
                 said = [d.versions.get(entry.version_id, {}).get("verdict", d.verdict) for d in decisions]
                 assert set(said) == {"approve"}
         if entry.version.state == VersionState.APPROVED:  # the newest round's verdict, and none other, made it so

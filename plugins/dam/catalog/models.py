@@ -843,6 +843,8 @@ class Package(Base):
         UniqueConstraint("follows_id"),
         CheckConstraint(_one_of("status", PackageStatus), name="status"),
         CheckConstraint("(status = 'in_review') = (closed_at IS NULL)", name="closed_when_decided"),
+        CheckConstraint("rest IN ('goes_on', 'waits')", name="rest"),
+        CheckConstraint("(released_by IS NULL) = (released_at IS NULL)", name="release_is_signed"),
         Index("ix_packages_open", "frozen_at", postgresql_where=text("status = 'in_review'")),
         Index("ix_packages_closed_at", "closed_at"),
     )
@@ -858,6 +860,10 @@ class Package(Base):
     manifest_sha256: Mapped[str] = mapped_column(String(64))
     channels: Mapped[list[str] | None]  # where it is to be published; None: what deliverable or campaign say
     void_reason: Mapped[str | None]
+    # what becomes of the approved versions while others are asked for again: goes_on, or waits for their answers
+    rest: Mapped[str] = mapped_column(default="goes_on")
+    released_by: Mapped[str | None]  # who let the rest go although an answer is not approved
+    released_at: Mapped[datetime | None]
     frozen_at: Mapped[datetime] = mapped_column(default=utcnow)
     closed_at: Mapped[datetime | None]
 
@@ -881,13 +887,30 @@ class PackageVersion(Base):
     version: Mapped[Version] = relationship()
 
 
+class SeatStatus(StrEnum):
+    """Where a seat stands.
+
+    ``waiting``: an earlier stage has not closed. ``not_needed``: its conditions do not hold for the package.
+    """
+
+    WAITING = "waiting"
+    OPEN = "open"
+    SIGNED = "signed"
+    EXPIRED = "expired"
+    VOID = "void"
+    NOT_NEEDED = "not_needed"
+
+
 class Seat(Base):
-    """One signature a package needs: a role, and where Airflow waits for it (if it does)."""
+    """A role that a package asks, the signatures it needs, and where Airflow waits for them (if it does)."""
 
     __tablename__ = "seats"
     __table_args__ = (
         UniqueConstraint("package_id", "ordinal"),
-        CheckConstraint("status IN ('open', 'signed', 'void', 'expired')", name="status"),
+        CheckConstraint(_one_of("status", SeatStatus), name="status"),
+        CheckConstraint("stage >= 1 AND needed >= 1", name="counts"),
+        CheckConstraint("status <> 'not_needed' OR reason IS NOT NULL", name="reason_why_not"),
+        CheckConstraint("status NOT IN ('open', 'signed', 'expired') OR opens_at IS NOT NULL", name="opened"),
         Index("ix_seats_open", "due_at", postgresql_where=text("status = 'open'")),
         Index("ix_seats_unsigned", "due_at", postgresql_where=text("status IN ('open', 'expired')")),
     )
@@ -897,38 +920,118 @@ class Seat(Base):
     ordinal: Mapped[int]
     role: Mapped[str]
     veto: Mapped[bool] = mapped_column(default=True)
-    status: Mapped[str] = mapped_column(default="open")
+    status: Mapped[str] = mapped_column(default=SeatStatus.OPEN)
+    stage: Mapped[int] = mapped_column(default=1)
+    needed: Mapped[int] = mapped_column(default=1)  # signatures
     eligible: Mapped[list[str]]  # usernames who may take it; never the makers of its versions
-    due_at: Mapped[datetime]
+    reason: Mapped[str | None]  # why it is not needed, or waits; plain words
+    due: Mapped[dict[str, Any]] = mapped_column(default=dict)  # {hours} or {days, calendar}, counted from its opening
+    opens_at: Mapped[datetime | None]  # when its stage was opened
+    due_at: Mapped[datetime]  # while it waits: when it would be due if nobody before it used all the time there is
     hitl: Mapped[dict[str, Any] | None]  # {dag_id, run_id, task_id, map_index} while Airflow waits
 
     package: Mapped[Package] = relationship(back_populates="seats")
-    decision: Mapped[Decision | None] = relationship(back_populates="seat", uselist=False)
+    decisions: Mapped[list[Decision]] = relationship(back_populates="seat", order_by="Decision.id")
+    delegations: Mapped[list[Delegation]] = relationship(order_by="Delegation.id")
+
+    @property
+    def signatures(self) -> list[Decision]:
+        """The signatures in force, the oldest first: those that were not taken back."""
+        return [decision for decision in self.decisions if decision.withdrawal is None]
 
 
 class Decision(Base):
-    """A seat's signature over a manifest hash. Append-only; one a seat, one a person and package."""
+    """A signature on a seat, over a manifest hash. Append-only; a trigger holds who may sign, and how often."""
 
     __tablename__ = "decisions"
     __table_args__ = (
-        UniqueConstraint("seat_id"),
-        UniqueConstraint("package_id", "person"),
         CheckConstraint(_one_of("verdict", Verdict), name="verdict"),
+        CheckConstraint("on_behalf_of <> person", name="deputy_is_another"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("dec"))
-    seat_id: Mapped[str] = mapped_column(ForeignKey("seats.id"))
-    package_id: Mapped[str] = mapped_column(ForeignKey("packages.id"))
+    seat_id: Mapped[str] = mapped_column(ForeignKey("seats.id"), index=True)
+    package_id: Mapped[str] = mapped_column(ForeignKey("packages.id"), index=True)
     manifest_sha256: Mapped[str] = mapped_column(String(64))
     person: Mapped[str]
+    on_behalf_of: Mapped[str | None]  # whom a deputy or a delegate stands in for
     role: Mapped[str]
     verdict: Mapped[str]
+    conditions: Mapped[str] = mapped_column(default="")  # of a conditional approval
     comment: Mapped[str] = mapped_column(default="")
     versions: Mapped[dict[str, Any]] = mapped_column(default=dict)  # version id -> {verdict, comment}
+    must_fixes: Mapped[list[Any]] = mapped_column(default=list)  # remarks that were open: [{annotation_id, …}]
     via: Mapped[str]  # airflow, room, cli
-    decided_at: Mapped[datetime] = mapped_column(default=utcnow, index=True)
+    address: Mapped[str | None]  # network address it came from, where one is known
+    decided_at: Mapped[datetime] = mapped_column(default=utcnow, index=True)  # when the answer was given
 
-    seat: Mapped[Seat] = relationship(back_populates="decision")
+    seat: Mapped[Seat] = relationship(back_populates="decisions")
+    withdrawal: Mapped[Withdrawal | None] = relationship(back_populates="decision", uselist=False)
+    fulfilment: Mapped[Fulfilment | None] = relationship(uselist=False)
+
+
+class Withdrawal(Base):
+    """A signature that was taken back by the person who gave it. Append-only."""
+
+    __tablename__ = "withdrawals"
+
+    decision_id: Mapped[str] = mapped_column(ForeignKey("decisions.id"), primary_key=True)
+    person: Mapped[str]
+    via: Mapped[str]
+    withdrawn_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+    decision: Mapped[Decision] = relationship(back_populates="withdrawal")
+
+
+class Fulfilment(Base):
+    """The condition of a conditional approval, ticked off. Append-only."""
+
+    __tablename__ = "fulfilments"
+
+    decision_id: Mapped[str] = mapped_column(ForeignKey("decisions.id"), primary_key=True)
+    person: Mapped[str]
+    note: Mapped[str] = mapped_column(default="")
+    met_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+class Delegation(Base):
+    """A seat that one of its people handed to somebody else, for this package only. Append-only."""
+
+    __tablename__ = "delegations"
+    __table_args__ = (
+        UniqueConstraint("seat_id", "person", "deputy"),
+        CheckConstraint("person <> deputy", name="deputy_is_another"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("dlg"))
+    seat_id: Mapped[str] = mapped_column(ForeignKey("seats.id"))
+    person: Mapped[str]
+    deputy: Mapped[str]
+    why: Mapped[str]
+    delegated_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+class Absence(Base):
+    """Somebody who is away, and the deputy who takes their seats meanwhile (if there is one)."""
+
+    __tablename__ = "absences"
+    __table_args__ = (
+        CheckConstraint("ends_at > starts_at", name="in_order"),
+        CheckConstraint("deputy <> person", name="deputy_is_another"),
+        CheckConstraint("(ended_by IS NULL) = (ended_at IS NULL)", name="end_is_signed"),
+        Index("ix_absences_person", "person", "ends_at"),
+        Index("ix_absences_deputy", "deputy", "ends_at"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("abs"))
+    person: Mapped[str]
+    deputy: Mapped[str | None]
+    starts_at: Mapped[datetime]
+    ends_at: Mapped[datetime]
+    entered_by: Mapped[str]
+    entered_at: Mapped[datetime] = mapped_column(default=utcnow)
+    ended_by: Mapped[str | None]  # who called it off
+    ended_at: Mapped[datetime | None]
 
 
 class Reminder(Base):

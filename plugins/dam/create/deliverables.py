@@ -26,6 +26,7 @@ from dam.catalog.models import (
     PackageVersion,
     Verdict,
     Version,
+    Withdrawal,
     new_id,
     utcnow,
 )
@@ -413,11 +414,19 @@ def _comments(session: Session, package_id: str, version_id: str) -> str:
     """Return what the reviewers said of one version, a line each."""
     lines = []
     for decision in session.scalars(
-        select(Decision).where(Decision.package_id == package_id).order_by(Decision.decided_at)
+        select(Decision)
+        .outerjoin(Withdrawal, Withdrawal.decision_id == Decision.id)
+        .where(Decision.package_id == package_id, Withdrawal.decision_id.is_(None))
+        .order_by(Decision.decided_at)
     ):
         own = decision.versions.get(version_id, {})
         verdict = own.get("verdict", decision.verdict)
         comment = own.get("comment") or (decision.comment if verdict != Verdict.APPROVE else "")
         if comment and verdict != Verdict.APPROVE:
             lines.append(f"{decision.person} ({decision.role.replace('_', ' ')}): {comment}")
+        lines += [
+            f"Must fix: {fix['body']}"
+            for fix in decision.must_fixes
+            if fix.get("version_id") == version_id and not fix.get("audience")  # a note to one's own role stays there
+        ]
     return "\n".join(lines)

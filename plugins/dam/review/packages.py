@@ -1,52 +1,43 @@
-"""Packages: versions frozen as a manifest with a hash, and the verdict that their seats' signatures give.
+"""Packages: versions frozen as a manifest with a hash, their rounds, and the verdict that signatures give.
 
-The manifest holds, for each version, its bytes, its metadata and its rights. Whatever of these changes,
-changes the hash; a signature names the hash it was given for, so it can't outlive a change.
+One asset has one line of versions and is in one open round at most: freezing a newer version takes the older one
+out of its round, whose other versions go on in the next.
 """
 
 from __future__ import annotations
 
-import hashlib
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import joinedload
+from sqlalchemy.orm import aliased
 
 from dam import audit
 from dam.catalog.lifecycle import change_state
 from dam.catalog.models import (
     Asset,
     Batch,
-    Decision,
-    Description,
-    Grant,
     Package,
     PackageStatus,
     PackageVersion,
     Seat,
-    Tag,
+    SeatStatus,
     Verdict,
     Version,
     VersionState,
     utcnow,
 )
 from dam.errors import BadInput, NotFound, Refused
-from dam.plan.briefs import canonical
+from dam.review import annotations, seating, verdicts
+from dam.review import manifest as manifests
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from dam.services import Services
 
-DESCRIBED = (
-    "title", "description", "alt_text", "creator", "credit_line", "copyright_notice", "language", "date_created",
-    "custom",
-)  # fmt: skip
 #: States of versions that a package's next round takes over from it.
 REVIEWABLE = frozenset({VersionState.IN_REVIEW, VersionState.APPROVED})
-#: Ids that one query names at most; PostgreSQL takes 65,535 parameters.
-IN_ONE_QUERY = 10_000
 #: Stage under which a run claims a package's review: the id of the DAG that reviews packages.
 STAGE = "review_package"
 #: How long after its deadline an open seat is taken for expired though no run of Airflow closed it.
@@ -55,93 +46,8 @@ LAPSE = timedelta(hours=1)
 RETURNING = frozenset({VersionState.WITHDRAWN, VersionState.RESTORED})
 #: Roles that may reopen a review that expired unsigned, or that of a version that was live.
 REOPENERS = ("marketing_lead", "dam_admin")
-
-
-# ---------------------------------------------------------------------------------------------- manifest
-
-
-def manifest(session: Session, version_ids: list[str]) -> dict[str, Any]:
-    """Return the manifest entries of versions by id: bytes, metadata, applied tags and grants.
-
-    A few queries for all of them, however many there are: every publication asks for its whole package's.
-    """
-    entries: dict[str, Any] = {}
-    for start in range(0, len(version_ids), IN_ONE_QUERY):
-        entries |= _entries(session, version_ids[start : start + IN_ONE_QUERY])
-    return entries
-
-
-def _entries(session: Session, version_ids: list[str]) -> dict[str, Any]:
-    fresh = {"populate_existing": True}
-    rows = session.execute(
-        select(Version, Asset.name)
-        .join(Asset, Asset.id == Version.asset_id)
-        .where(Version.id.in_(version_ids))
-        .order_by(Version.id)
-        .execution_options(**fresh)
-    ).all()
-    described = {
-        row.version_id: row
-        for row in session.scalars(
-            select(Description).where(Description.version_id.in_(version_ids)).execution_options(**fresh)
-        )
-    }
-    tags: dict[str, set[str]] = {}
-    for version_id, term_id in session.execute(
-        select(Tag.version_id, Tag.term_id).where(Tag.version_id.in_(version_ids), Tag.status == "applied")
-    ):
-        tags.setdefault(version_id, set()).add(term_id)
-    grants: dict[str, list[Grant]] = {}
-    for grant in session.scalars(
-        select(Grant)
-        .where(Grant.asset_id.in_({version.asset_id for version, _ in rows}))
-        .options(joinedload(Grant.licence))
-        .order_by(Grant.id)
-        .execution_options(**fresh)
-    ):
-        grants.setdefault(grant.asset_id, []).append(grant)
-    return {
-        version.id: {
-            "asset": name,
-            "number": version.number,
-            "sha256": version.sha256,
-            "bytes": version.bytes,
-            "media_type": version.media_type,
-            "metadata": _described(described.get(version.id)),
-            "tags": sorted(tags.get(version.id, ())),
-            "rights": [_granted(grant) for grant in grants.get(str(version.asset_id), [])],
-        }
-        for version, name in rows
-    }
-
-
-def _described(row: Description | None) -> dict[str, Any]:
-    return {name: _plain(getattr(row, name)) for name in DESCRIBED} if row else {}
-
-
-def _granted(grant: Grant) -> dict[str, Any]:
-    return {
-        "licence": grant.licence.reference,
-        "holder": grant.licence.holder,
-        "territories": sorted(grant.territories),
-        "channels": sorted(grant.channels),
-        "starts_on": grant.starts_on.isoformat(),
-        "ends_on": grant.ends_on.isoformat() if grant.ends_on else None,
-        "model_release": grant.model_release,
-        "property_release": grant.property_release,
-        "permissions": sorted(grant.permissions),
-        "duties": sorted(grant.duties),
-        "max_count": grant.max_count,
-    }
-
-
-def _plain(value: Any) -> Any:
-    # in UTC: the same moment must have the same hash whatever zone a connection speaks in
-    return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
-
-
-def _sha256(value: Any) -> str:
-    return hashlib.sha256(canonical(value)).hexdigest()
+#: The entries of versions by id, as a package freezes them.
+manifest = manifests.of
 
 
 # ------------------------------------------------------------------------------------------------ freeze
@@ -158,19 +64,24 @@ def freeze(
 ) -> str:
     """Freeze versions of a batch as a package and return its id; the versions go into review.
 
-    The same versions freeze the same package, however often and from however many processes.
+    The same versions freeze the same package, however often and from however many processes. Of several versions
+    of one asset the newest is frozen. A version whose asset is in an open round already takes the older one's
+    place: that round is void, and what else was in it goes on in its next (:func:`displaced`).
 
     :param seats: roles that must sign; the default is the workflow's seats.
     :param channels: where it is to be published; the default is what the deliverables or the campaign say.
         Seats and channels are those of its next rounds too.
-    :raises Refused: a seat has nobody who may take it, or a version is not freshly ingested: it is in
-        another package already.
+    :raises Refused: a seat has nobody who may take it, or no seat need sign; or a version is not freshly ingested
+        (it is in another package already), or a newer one of its asset is being reviewed.
     :raises BadInput: there is no version. :raises NotFound: the batch or one of the versions in it is unknown.
     """
     wanted = sorted(set(version_ids))
     if not wanted:
         raise BadInput("a package needs versions", where=f"batch {batch_id}")
     with services.session() as session:
+        wanted = _newest_of_each(session, wanted)
+        for package_id in sorted(_open_rounds(session, wanted)):  # in the order in which signatures lock them, too
+            locked(session, package_id)
         if session.get(Batch, batch_id, with_for_update={"of": Batch}) is None:
             raise NotFound("there is no such batch", where=batch_id)
         for package in session.scalars(
@@ -178,20 +89,40 @@ def freeze(
         ):
             if sorted(entry.version_id for entry in package.entries) == wanted:
                 return package.id
-        found = session.execute(
-            select(Version.id, Version.state).where(Version.id.in_(wanted), Version.batch_id == batch_id)
-        )
-        states = {row.id: row.state for row in found}
-        for version_id in wanted:
-            if version_id not in states:
-                raise NotFound("there is no such version in the batch", where=f"batch {batch_id}: {version_id}")
-            if states[version_id] != VersionState.INGESTED:
-                raise Refused(
-                    f"it is {states[version_id]}",
-                    where=f"version {version_id}",
-                    remedy="Leave it out of the package.",
-                )
+        _check_fresh(session, batch_id, wanted)
         return _freeze(services, session, batch_id, wanted, seats, run, channels=channels).id
+
+
+def _newest_of_each(session: Session, version_ids: list[str]) -> list[str]:
+    """Leave out versions of an asset that a later one among them takes the place of."""
+    rows = session.execute(
+        select(Version.id, Version.asset_id).where(Version.id.in_(version_ids)).order_by(Version.number)
+    )
+    newest: dict[str | None, str] = {row.asset_id: row.id for row in rows if row.asset_id}
+    older = set(
+        session.scalars(
+            select(Version.id).where(
+                Version.id.in_(version_ids), Version.asset_id.in_(newest), Version.id.not_in(newest.values())
+            )
+        )
+    )
+    return [version_id for version_id in version_ids if version_id not in older]
+
+
+def _check_fresh(session: Session, batch_id: str, wanted: list[str]) -> None:
+    found = session.execute(
+        select(Version.id, Version.state).where(Version.id.in_(wanted), Version.batch_id == batch_id)
+    )
+    states = {row.id: row.state for row in found}
+    for version_id in wanted:
+        if version_id not in states:
+            raise NotFound("there is no such version in the batch", where=f"batch {batch_id}: {version_id}")
+        if states[version_id] != VersionState.INGESTED:
+            raise Refused(
+                f"it is {states[version_id]}",
+                where=f"version {version_id}",
+                remedy="Leave it out of the package.",
+            )
 
 
 def _freeze(
@@ -210,9 +141,16 @@ def _freeze(
     :param follows: the package whose next round it is.
     """
     batch = session.get_one(Batch, batch_id, with_for_update={"of": Batch})  # rounds are counted one by one
+    session.execute(
+        select(Asset.id)
+        .where(Asset.id.in_(select(Version.asset_id).where(Version.id.in_(version_ids))))
+        .order_by(Asset.id)
+        .with_for_update(key_share=True)
+    )
+    _take_over(services, session, version_ids, run)
     versions = session.scalars(select(Version).where(Version.id.in_(version_ids)).order_by(Version.id)).all()
     number = (session.scalar(select(func.max(Package.round)).where(Package.batch_id == batch_id)) or 0) + 1
-    entries = manifest(session, version_ids)
+    entries = manifests.of(session, version_ids)
     body = {"batch_id": batch_id, "round": number, "versions": entries}
     package = Package(
         campaign_id=batch.campaign_id,
@@ -220,35 +158,20 @@ def _freeze(
         round=number,
         follows_id=follows.id if follows else None,
         manifest=body,
-        manifest_sha256=_sha256(body),
+        manifest_sha256=manifests.sha256(body),
         channels=channels,
+        rest=follows.rest if follows else services.workflow.policy.rest,
     )
     session.add(package)
     session.flush()
     for version in versions:
         session.add(
-            PackageVersion(package_id=package.id, version_id=version.id, entry_sha256=_sha256(entries[version.id]))
+            PackageVersion(
+                package_id=package.id, version_id=version.id, entry_sha256=manifests.sha256(entries[version.id])
+            )
         )
     makers = makers_of(session, package, versions=list(versions))
-    rules = [services.workflow.seat_rule(role) for role in roles] if roles else services.workflow.seats
-    for ordinal, rule in enumerate(rules):
-        eligible = [person for person in services.workflow.members(rule.role) if person not in makers]
-        if not eligible:
-            raise Refused(
-                f"nobody may take the seat of the {rule.role.replace('_', ' ')}: its holders made these versions",
-                where=f"batch {batch_id}",
-                remedy="Give the role to another person in workflow.yaml.",
-            )
-        session.add(
-            Seat(
-                package_id=package.id,
-                ordinal=ordinal,
-                role=rule.role,
-                veto=rule.veto,
-                eligible=eligible,
-                due_at=utcnow() + timedelta(hours=rule.due_hours),
-            )
-        )
+    seating.make(services, session, package, versions=list(versions), makers=makers, roles=roles)
     for version in versions:
         change_state(
             session,
@@ -268,7 +191,76 @@ def _freeze(
         run=run,
     )
     session.flush()
+    session.expire(package, ["entries"])
+    annotations.carry(session, package=package)
     return package
+
+
+# ------------------------------------------------------------------------------- one line, one open round
+
+
+def _open_rounds(session: Session, version_ids: list[str]) -> dict[str, list[Version]]:
+    """Return the open packages that hold another version of the assets of some versions, with those versions."""
+    mine, theirs = aliased(Version), aliased(Version)
+    rows = session.execute(
+        select(Package.id, theirs)
+        .join(PackageVersion, PackageVersion.package_id == Package.id)
+        .join(theirs, theirs.id == PackageVersion.version_id)
+        .join(mine, mine.asset_id == theirs.asset_id)
+        .where(mine.id.in_(version_ids), theirs.id.not_in(version_ids), Package.status == PackageStatus.IN_REVIEW)
+        .order_by(Package.id, theirs.id)
+    )
+    found: dict[str, list[Version]] = {}
+    for package_id, version in rows:
+        found.setdefault(package_id, []).append(version)
+    return found
+
+
+def _take_over(services: Services, session: Session, version_ids: list[str], run: str | None) -> None:
+    """Take older versions of the same assets out of their open rounds.
+
+    :raises Refused: a newer version of one of the assets is being reviewed.
+    """
+    numbers = {
+        row.asset_id: row.number
+        for row in session.execute(select(Version.asset_id, Version.number).where(Version.id.in_(version_ids)))
+    }
+    for package_id, others in _open_rounds(session, version_ids).items():
+        for other in others:
+            if other.number is not None and other.number > numbers[other.asset_id]:
+                name = other.asset.name if other.asset else other.asset_id
+                raise Refused(
+                    f"version {other.number} of {name} is being reviewed, which is newer",
+                    where=f"package {package_id}",
+                    remedy="Leave the older version out of the package.",
+                )
+        package = locked(session, package_id)
+        said = [f"{other.asset.name} v{numbers[other.asset_id]}" for other in others if other.asset]
+        why = f"a newer version took its place: {', '.join(said)}"
+        for other in others:
+            change_state(
+                session, other, VersionState.INGESTED, actor="airflow", why=why, run=run, package_id=package.id
+            )
+        void(services, session, package, run=run, why=why)
+
+
+def displaced(services: Services, *, package_id: str) -> list[str]:
+    """Return the open next rounds of packages that lost a version to this package: they are to be reviewed."""
+    mine, older, before = aliased(Version), aliased(Version), aliased(Package)
+    theirs, own = aliased(PackageVersion), aliased(PackageVersion)
+    with services.session() as session:
+        rows = session.scalars(
+            select(Package.id)
+            .join(before, before.id == Package.follows_id)
+            .join(theirs, theirs.package_id == before.id)
+            .join(older, older.id == theirs.version_id)
+            .join(mine, (mine.asset_id == older.asset_id) & (mine.number > older.number))
+            .join(own, own.version_id == mine.id)
+            .where(own.package_id == package_id, before.status == PackageStatus.VOID)
+            .where(Package.status == PackageStatus.IN_REVIEW, Package.id != package_id)
+            .distinct()
+        )
+        return sorted(rows)
 
 
 def makers_of(session: Session, package: Package, *, versions: list[Version] | None = None) -> set[str]:
@@ -300,23 +292,25 @@ def versions(services: Services, *, package_id: str) -> list[str]:
 def seats(services: Services, *, package_id: str) -> list[dict[str, Any]]:
     """Return a package's seats in order.
 
-    :returns: rows of ``{"seat_id", "role", "veto", "status", "eligible", "due_at", "signed_by", "verdict"}``.
+    :returns: rows of ``{"seat_id", "role", "veto", "status", "stage", "needed", "eligible", "deputies", "opens_at",
+        "due_at", "reason", "signatures", "withdrawn", "delegations", "signed_by", "verdict"}``. ``status`` is one of
+        :class:`~dam.catalog.models.SeatStatus`, ``needed`` counts signatures, ``deputies`` maps whoever may sign for
+        somebody else now to whom; ``signatures`` are those in force (:func:`dam.review.seating.signature`), and
+        ``signed_by`` and ``verdict`` those of the last of them.
     """
     with services.session() as session:
-        rows = session.scalars(select(Seat).where(Seat.package_id == package_id).order_by(Seat.ordinal)).all()
-        return [
-            {
-                "seat_id": seat.id,
-                "role": seat.role,
-                "veto": seat.veto,
-                "status": seat.status,
-                "eligible": list(seat.eligible),
-                "due_at": seat.due_at.isoformat(),
-                "signed_by": seat.decision.person if seat.decision else None,
-                "verdict": seat.decision.verdict if seat.decision else None,
-            }
-            for seat in rows
-        ]
+        package = session.get(Package, package_id)
+        return seating.told(session, package, makers_of(session, package)) if package else []
+
+
+def stage_seats(services: Services, *, package_id: str, after: int = 0, upto: int | None = None) -> list[str]:
+    """Return the ids of the seats of some stages, in order.
+
+    :param after: stages after this one. :param upto: and up to this one; None: all that follow.
+    """
+    query = select(Seat.id).where(Seat.package_id == package_id, Seat.stage > after).order_by(Seat.ordinal)
+    with services.session() as session:
+        return list(session.scalars(query if upto is None else query.where(Seat.stage <= upto)))
 
 
 # ---------------------------------------------------------------------------------------------- validity
@@ -334,8 +328,8 @@ def changed_versions(session: Session, package: Package) -> list[str]:
         if entry.version_id not in gone_on
         and (package.status == PackageStatus.IN_REVIEW or entry.verdict == Verdict.APPROVE)
     ]
-    now = manifest(session, [entry.version_id for entry in entries])
-    return [entry.version_id for entry in entries if _sha256(now[entry.version_id]) != entry.entry_sha256]
+    now = manifests.of(session, [entry.version_id for entry in entries])
+    return [entry.version_id for entry in entries if manifests.sha256(now[entry.version_id]) != entry.entry_sha256]
 
 
 def _gone_on(session: Session, package: Package) -> set[str]:
@@ -359,7 +353,7 @@ def approves(session: Session, package_id: str, version_id: str) -> bool:
     status = session.scalar(select(Package.status).where(Package.id == package_id))
     if status != PackageStatus.APPROVED or entry.verdict != Verdict.APPROVE:
         return False
-    return _sha256(manifest(session, [version_id])[version_id]) == entry.entry_sha256
+    return manifests.sha256(manifests.of(session, [version_id])[version_id]) == entry.entry_sha256
 
 
 def newest(session: Session, version_id: str) -> str | None:
@@ -373,17 +367,32 @@ def newest(session: Session, version_id: str) -> str | None:
     )
 
 
-def expire(session: Session, seat: Seat, *, run: str | None) -> None:
-    """Close an open seat unsigned, in the transaction of ``session``."""
-    seat.status = "expired"
-    audit.record(
-        session,
-        actor="airflow",
-        action="seat.expired",
-        subject_id=seat.package_id,
-        data={"seat_id": seat.id, "role": seat.role},
-        run=run,
-    )
+def what_changed(services: Services, *, package_id: str) -> list[dict[str, Any]]:
+    """Tell what differs from what a package froze: in its next round, or else in what its versions are now.
+
+    :returns: rows of ``{"version_id", "asset", "number", "changes"}``, versions that differ only; ``changes`` holds
+        sentences by part: ``bytes``, ``metadata``, ``tags``, ``rights``.
+    """
+    with services.session() as session:
+        package = session.get(Package, package_id)
+        if package is None:
+            raise NotFound("there is no such package", where=package_id)
+        return _differences(session, package)
+
+
+def _differences(session: Session, package: Package) -> list[dict[str, Any]]:
+    before: dict[str, Any] = package.manifest["versions"]
+    following = next_round(session, package)
+    after: dict[str, Any] = {}
+    if following:
+        after = dict(session.get_one(Package, following).manifest["versions"])
+    after = manifests.of(session, [version_id for version_id in before if version_id not in after]) | after
+    rows = []
+    for version_id, entry in before.items():
+        if changes := manifests.differences(session, entry, after.get(version_id)):
+            known = {"version_id": version_id, "asset": entry["asset"], "number": entry["number"]}
+            rows.append(known | {"changes": changes})
+    return sorted(rows, key=lambda row: (row["asset"], row["number"]))
 
 
 def revalidate(services: Services, *, package_id: str, run: str | None = None) -> str | None:
@@ -405,9 +414,12 @@ def revalidate(services: Services, *, package_id: str, run: str | None = None) -
         return void(services, session, package, run=run)
 
 
-def void(services: Services, session: Session, package: Package, *, run: str | None) -> str | None:
+def void(
+    services: Services, session: Session, package: Package, *, run: str | None, why: str | None = None
+) -> str | None:
     """Void a package in the transaction of ``session`` and freeze its next round.
 
+    :param why: the reason; the default names what was changed after it was frozen.
     :returns: the next round's id; None when every version is live or gone, so that none can be reviewed.
     """
     changed = changed_versions(session, package)
@@ -421,28 +433,53 @@ def void(services: Services, session: Session, package: Package, *, run: str | N
         and (undecided or entry.verdict == Verdict.APPROVE)
     ]
     live = [entry.version_id for entry in package.entries if entry.version.state == VersionState.LIVE]
+    differences = _differences(session, package)
     package.status = PackageStatus.VOID
     package.closed_at = package.closed_at or utcnow()
-    package.void_reason = f"changed after it was frozen: {', '.join(changed)}"
-    for seat in package.seats:
-        if seat.status == "open":
-            seat.status = "void"
+    package.void_reason = why or _told(differences)
+    seating.close(package)
     audit.record(
         session,
         actor="airflow",
         action="package.void",
         subject_id=package.id,
-        data={"changed": changed, "manifest_sha256": package.manifest_sha256, "still_live": live},
+        data={
+            "changed": changed,
+            "what_changed": differences,
+            "why": package.void_reason,
+            "manifest_sha256": package.manifest_sha256,
+            "still_live": live,
+        },
         run=run,
     )
     session.flush()
-    if not again:
-        return None
     return _next(services, session, package, again, run)
 
 
-def _next(services: Services, session: Session, package: Package, version_ids: list[str], run: str | None) -> str:
-    """Freeze the next round of a package, with the same seats and for the same channels."""
+def _told(differences: list[dict[str, Any]]) -> str:
+    """Return one sentence on what changed, for the package's page and the audit trail."""
+    said = [f"{row['asset']} v{row['number']} ({', '.join(row['changes'])})" for row in differences]
+    return f"changed after it was frozen: {', '.join(said)}"
+
+
+def _next(
+    services: Services, session: Session, package: Package, version_ids: list[str], run: str | None
+) -> str | None:
+    """Freeze the next round of a package, with the same seats and for the same channels.
+
+    :returns: its id; None when nothing is left to review. A version whose asset's newer one is in review is left.
+    """
+    numbers = {
+        row.id: (row.asset_id, row.number)
+        for row in session.execute(
+            select(Version.id, Version.asset_id, Version.number).where(Version.id.in_(version_ids))
+        )
+    }
+    for others in _open_rounds(session, version_ids).values():
+        newer = {other.asset_id: other.number or 0 for other in others}
+        version_ids = [one for one in version_ids if newer.get(numbers[one][0], 0) < (numbers[one][1] or 0)]
+    if not version_ids:
+        return None
     roles = [seat.role for seat in package.seats]
     following = _freeze(
         services, session, package.batch_id, version_ids, roles, run, channels=package.channels, follows=package
@@ -473,7 +510,14 @@ def reopen_expired(services: Services, *, package_id: str, person: str, run: str
             return following
         audit.record(session, actor=person, action="package.reopened", subject_id=package_id, run=run)
         again = [entry.version_id for entry in package.entries if entry.version.state in REVIEWABLE]
-        return _next(services, session, package, again, run)
+        following = _next(services, session, package, again, run)
+        if following is None:
+            raise Refused(
+                "newer versions of all that it holds are being reviewed",
+                where=package_id,
+                remedy="Look at the review of those.",
+            )
+        return following
 
 
 def reopen_withdrawn(services: Services, *, version_id: str, person: str, run: str | None = None) -> str:
@@ -513,6 +557,90 @@ def _check_reopener(services: Services, person: str, where: str) -> None:
         raise Refused(f"{person} may not reopen a review", where=where, remedy="Ask a marketing lead.")
 
 
+# ------------------------------------------------------------------------- what waits for changes to others
+
+
+def waits_for(session: Session, package: Package) -> list[str]:
+    """Return the versions whose answers an approved package waits for before any of it goes out; their names.
+
+    None while it is not approved, when the rest goes on by policy, or when somebody let it go. An answer is a later
+    version of the asset that is approved.
+    """
+    if package.rest != "waits" or package.status != PackageStatus.APPROVED or package.released_at is not None:
+        return []
+    asked = [
+        entry.version
+        for one in _line(session, package)
+        for entry in one.entries
+        if entry.verdict == Verdict.REQUEST_CHANGES
+    ]
+    later = aliased(Version)
+    answered = set(
+        session.scalars(
+            select(Version.id)
+            .join(later, (later.asset_id == Version.asset_id) & (later.number > Version.number))
+            .join(PackageVersion, PackageVersion.version_id == later.id)
+            .join(Package, Package.id == PackageVersion.package_id)
+            .where(Version.id.in_([version.id for version in asked]))
+            .where(PackageVersion.verdict == Verdict.APPROVE, Package.status == PackageStatus.APPROVED)
+        )
+    )
+    return sorted(
+        f"{version.asset.name} v{version.number}" for version in asked if version.asset and version.id not in answered
+    )
+
+
+def _line(session: Session, package: Package) -> list[Package]:
+    """Return a package and those that it is a next round of."""
+    found = [package]
+    while (before := found[-1].follows_id) is not None:
+        found.append(session.get_one(Package, before))
+    return found
+
+
+def _freed(session: Session, package: Package) -> list[str]:
+    """Return the approved packages that waited for an approval of this package, and wait no more."""
+    if package.status != PackageStatus.APPROVED:
+        return []
+    older, mine, before = aliased(Version), aliased(Version), aliased(PackageVersion)
+    asked = session.scalars(
+        select(before.package_id)
+        .join(older, older.id == before.version_id)
+        .join(mine, (mine.asset_id == older.asset_id) & (mine.number > older.number))
+        .join(PackageVersion, PackageVersion.version_id == mine.id)
+        .where(PackageVersion.package_id == package.id, PackageVersion.verdict == Verdict.APPROVE)
+        .where(before.verdict == Verdict.REQUEST_CHANGES)
+        .distinct()
+    )
+    todo, found = list(asked), []
+    while todo:
+        one = session.get_one(Package, todo.pop())
+        following = next_round(session, one)
+        if following is not None:
+            todo.append(following)
+        waited = one.rest == "waits" and one.status == PackageStatus.APPROVED and one.id != package.id
+        if waited and not waits_for(session, one):
+            found.append(one.id)
+    return sorted(found)
+
+
+def let_go(services: Services, *, package_id: str, person: str) -> None:
+    """Let what is approved of a package go out although changes to the rest are not answered; once.
+
+    :raises Refused: it does not wait, or the person is neither marketing lead nor DAM admin.
+    """
+    _check_reopener(services, person, package_id)
+    with services.session() as session:
+        package = locked(session, package_id)
+        if package.released_at is not None:
+            return
+        waiting = waits_for(session, package)
+        if not waiting:
+            raise Refused("it waits for nothing", where=f"package {package_id}")
+        package.released_by, package.released_at = person, utcnow()
+        audit.record(session, actor=person, action="package.let_go", subject_id=package_id, data={"without": waiting})
+
+
 # ----------------------------------------------------------------------------------------------- verdict
 
 
@@ -521,10 +649,12 @@ def verdict(services: Services, *, package_id: str, run: str | None = None) -> d
 
     A version is approved when every seat approves it, rejected when a veto seat rejects it, and otherwise
     changes are requested. A veto seat that rejects every version ends the review at once. A seat that
-    expired approves nothing. A package that changed after its last signature is void.
+    expired approves nothing. When a stage has closed and a version may still be approved, the next one opens. A
+    package that changed is void.
 
-    :returns: ``{"status", "approved", "changes_requested", "rejected", "next_package_id"}``; the status is
-        None while seats are open; the lists hold version ids.
+    :returns: ``{"status", "approved", "changes_requested", "rejected", "next_package_id", "waits_for", "freed"}``;
+        the status is None while seats are open; the lists of verdicts hold version ids. ``waits_for`` names what the
+        approved versions wait for before they go out, ``freed`` the packages that wait no more by this verdict.
     """
     with services.session() as session:
         package = locked(session, package_id)
@@ -541,80 +671,62 @@ def verdict(services: Services, *, package_id: str, run: str | None = None) -> d
             "changes_requested": [] if follows else sorted(by_verdict.get(Verdict.REQUEST_CHANGES, [])),
             "rejected": [] if follows else sorted(by_verdict.get(Verdict.REJECT, [])),
             "next_package_id": next_round(session, package) if follows else None,
+            "waits_for": waits_for(session, package),
+            "freed": _freed(session, package),
         }
 
 
 def has_lapsed(seat: Seat) -> bool:
     """Return whether a seat is overdue for so long that nobody's answer can still be on its way."""
-    return seat.status == "open" and seat.due_at + LAPSE <= utcnow()
+    return seat.status == SeatStatus.OPEN and seat.due_at + LAPSE <= utcnow()
 
 
 def _conclude(services: Services, session: Session, package: Package, run: str | None) -> None:
     for seat in package.seats:
         if has_lapsed(seat):  # no run of Airflow waits for it, or it would have closed it
-            expire(session, seat, run=run)
-    decisions = {
-        decision.seat_id: decision
-        for decision in session.scalars(select(Decision).where(Decision.package_id == package.id))
-    }
-    vetoed = any(
-        all(_said(decisions[seat.id], entry.version_id) == Verdict.REJECT for entry in package.entries)
-        for seat in package.seats
-        if seat.veto and seat.id in decisions
-    )
-    if not vetoed:
-        if any(seat.status == "open" for seat in package.seats):
-            return
-        if any(seat.status == "expired" for seat in package.seats):
-            _close(session, package, PackageStatus.EXPIRED, run)
-            return
-        if changed_versions(session, package):
-            void(services, session, package, run=run)
-            return
+            seating.expire(session, seat, run=run)
+    vetoed = verdicts.vetoed(package)
+    if not vetoed and not _all_asked(services, session, package, run):
+        return
     for entry in package.entries:
-        entry.verdict = Verdict.REJECT if vetoed else _version_verdict(package, decisions, entry.version_id)
+        entry.verdict = Verdict.REJECT if vetoed else verdicts.of_version(package, entry.version_id)
         change_state(
             session,
             entry.version,
-            STATE_OF[Verdict(entry.verdict)],
+            verdicts.STATE_OF[Verdict(entry.verdict)],
             actor="airflow",
             why=f"verdict of package {package.id}, round {package.round}",
             run=run,
             package_id=package.id,
         )
-    given = {entry.verdict for entry in package.entries}
-    if Verdict.APPROVE in given:
-        status = PackageStatus.APPROVED
-    elif Verdict.REQUEST_CHANGES in given:
-        status = PackageStatus.CHANGES_REQUESTED
-    else:
-        status = PackageStatus.REJECTED
-    for seat in package.seats:
-        if seat.status == "open":
-            seat.status = "void"
-    _close(session, package, status, run)
+    seating.close(package)
+    _close(session, package, verdicts.of_package(str(entry.verdict) for entry in package.entries), run)
 
 
-STATE_OF = {
-    Verdict.APPROVE: VersionState.APPROVED,
-    Verdict.REQUEST_CHANGES: VersionState.CHANGES_REQUESTED,
-    Verdict.REJECT: VersionState.REJECTED,
-}
-
-
-def _said(decision: Decision, version_id: str) -> Verdict:
-    """Return what a signature says of one version: its own verdict, or else the package's."""
-    return Verdict(decision.versions.get(version_id, {}).get("verdict", decision.verdict))
-
-
-def _version_verdict(package: Package, decisions: dict[str, Decision], version_id: str) -> Verdict:
-    """Return what the signed seats together say of one version."""
-    said = [(seat.veto, _said(decisions[seat.id], version_id)) for seat in package.seats if seat.id in decisions]
-    if said and all(verdict == Verdict.APPROVE for _, verdict in said):
-        return Verdict.APPROVE
-    if any(veto and verdict == Verdict.REJECT for veto, verdict in said):
-        return Verdict.REJECT
-    return Verdict.REQUEST_CHANGES
+def _all_asked(services: Services, session: Session, package: Package, run: str | None) -> bool:
+    """Return whether everybody has answered; where not, expire or void the package or open its next stage."""
+    standing = {seat.status for seat in package.seats}
+    if SeatStatus.OPEN in standing:
+        return False
+    if SeatStatus.EXPIRED in standing:
+        seating.close(package)
+        _close(session, package, PackageStatus.EXPIRED, run)
+        return False
+    if changed_versions(session, package):
+        void(services, session, package, run=run)
+        return False
+    if SeatStatus.WAITING in standing and verdicts.may_approve(package):
+        opened = seating.open_next(services, package)
+        audit.record(
+            session,
+            actor="airflow",
+            action="package.stage_opened",
+            subject_id=package.id,
+            data={"stage": opened[0].stage, "seats": [seat.id for seat in opened]},
+            run=run,
+        )
+        return False
+    return True
 
 
 def _close(session: Session, package: Package, status: PackageStatus, run: str | None) -> None:

@@ -6,22 +6,26 @@ from collections import Counter
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import any_, func, literal, select
+from sqlalchemy import any_, func, literal, or_, select
 
 from dam.catalog.models import (
+    Absence,
     Batch,
     Brief,
     Campaign,
     CreatorTask,
+    Delegation,
     Package,
     PackageStatus,
     PackageVersion,
     Publication,
     Seat,
+    SeatStatus,
     Version,
     VersionState,
+    utcnow,
 )
-from dam.review import packages
+from dam.review import packages, seating
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -46,16 +50,21 @@ STAGE_OF = {
 
 
 def my_open_seats(services: Services, *, person: str) -> list[dict[str, Any]]:
-    """Return the seats that wait for a person, the most urgent first.
+    """Return the seats that wait for a person, also in somebody else's place, the most urgent first.
 
-    :returns: rows of ``{"seat_id", "package_id", "campaign", "role", "due_at", "versions", "round", "hitl"}``.
+    :returns: rows of ``{"seat_id", "package_id", "campaign", "role", "on_behalf_of", "due_at", "versions", "round",
+        "needed", "signed", "hitl"}``.
     """
+    now = utcnow()
     with services.session() as session:
+        stood_in_for = session.scalars(select(Absence.person).where(Absence.deputy == person, *seating.covers(now)))
+        mine = [literal(one) == any_(Seat.eligible) for one in {person, *stood_in_for}]
+        handed = Seat.id.in_(select(Delegation.seat_id).where(Delegation.deputy == person))
         rows = session.scalars(
             select(Seat)
             .join(Package)
-            .where(Seat.status == "open", Package.status == PackageStatus.IN_REVIEW)
-            .where(literal(person) == any_(Seat.eligible))
+            .where(Seat.status == SeatStatus.OPEN, Package.status == PackageStatus.IN_REVIEW)
+            .where(or_(handed, *mine))
             .order_by(Seat.due_at)
         ).all()
         return [
@@ -64,16 +73,29 @@ def my_open_seats(services: Services, *, person: str) -> list[dict[str, Any]]:
                 "package_id": seat.package_id,
                 "campaign": seat.package.campaign.name if seat.package.campaign else "",
                 "role": seat.role,
+                "on_behalf_of": principal or None,
                 "due_at": seat.due_at.isoformat(),
                 "versions": session.scalar(
                     select(func.count()).select_from(PackageVersion).where(PackageVersion.package_id == seat.package_id)
                 ),
                 "round": seat.package.round,
+                "needed": seat.needed,
+                "signed": len(seat.signatures),
                 "hitl": seat.hitl,
             }
             for seat in rows
-            if not any(other.decision and other.decision.person == person for other in seat.package.seats)
+            if (principal := _signs_for(session, seat, person)) is not None
         ]
+
+
+def _signs_for(session: Session, seat: Seat, person: str) -> str | None:
+    """Return whom a person may sign a seat for, empty for themselves; None when a rule forbids it."""
+    bound = seating.involved(seat.package)
+    if person in seat.eligible:
+        return None if person in bound else ""
+    makers = packages.makers_of(session, seat.package)
+    principal = seating.deputies(session, seat.package, makers, at=utcnow())[seat.id].get(person)
+    return principal if principal and person not in bound and principal not in bound else None
 
 
 def board(services: Services) -> list[dict[str, Any]]:
