@@ -15,7 +15,9 @@ from sqlalchemy import select, text
 from typer.testing import CliRunner
 
 import world
+from dam.calendars import PLAIN, Calendar
 from dam.catalog.models import (
+    Absence,
     Annotation,
     Asset,
     Batch,
@@ -25,10 +27,13 @@ from dam.catalog.models import (
     PackageVersion,
     Seat,
     Version,
+    Withdrawal,
 )
 from dam.cli import app
 from dam.measure import kpis, reviews
 from dam.services import Services
+from dam.settings import PROJECT
+from dam.workflow import Workflow
 
 START, END = datetime(2027, 3, 1, tzinfo=UTC), datetime(2027, 4, 1, tzinfo=UTC)
 HASH = "0" * 64
@@ -90,10 +95,14 @@ class Reviews:
         with self.services.session() as session:
             package = session.get_one(Package, package_id)
             seat = Seat(
-                package_id=package_id, ordinal=len(package.seats), role=role, eligible=people, due_at=due, status="open"
+                package_id=package_id,
+                ordinal=len(package.seats),
+                role=role,
+                eligible=people,
+                due_at=due,
+                status="open",
+                opens_at=package.frozen_at,
             )
-            if hasattr(Seat, "opens_at"):
-                seat.opens_at = package.frozen_at
             session.add(seat)
             session.flush()
             if signed is not None:
@@ -143,8 +152,9 @@ class Reviews:
 
 
 @pytest.fixture
-def told(services: Services, monkeypatch: pytest.MonkeyPatch) -> Reviews:
-    monkeypatch.setattr(reviews, "_calendars", lambda workflow: {"": reviews._NineToFive()})
+def told(services: Services) -> Reviews:
+    calendars = {"plain": Calendar(**PLAIN), "late": Calendar(time_zone="America/New_York", holidays="US")}
+    services.__dict__["workflow"] = services.workflow.model_copy(update={"calendars": calendars})
     return Reviews(services)
 
 
@@ -240,14 +250,53 @@ def test_roles_and_people_are_told_fairly(march):
 
 
 def test_waiting_before_a_seat_opens_is_not_counted(march):
-    if not hasattr(Seat, "opens_at"):
-        pytest.skip("seats open with their package here")
     package = march.opened([march.version("D")], at(15, 9))  # Monday
     seat_id = march.seat(package, "legal_reviewer", ["lena"], due=at(20), signed=("lena", at(17, 11)))
     assert march.kpi("seat_working_hours")["spread"][4] == 18
     with march.services.session() as session:
         session.execute(text("UPDATE seats SET opens_at = :at WHERE id = :id"), {"at": at(17, 10), "id": seat_id})
     assert march.kpi("seat_working_hours")["spread"][0] == 1
+
+
+def test_each_seats_time_is_that_of_its_own_calendar(march):
+    package = march.opened([march.version("D")], at(15, 9))  # five in the morning in New York, which has summer time
+    seat_id = march.seat(package, "legal_reviewer", ["lena"], due=at(20), signed=("lena", at(15, 16)))
+    assert march.kpi("seat_working_hours")["spread"] == [2, 5, 7, 9, 16]  # 2, 4, 6, 7, 8, 10, 16
+    with march.services.session() as session:
+        due = {"due": '{"days": 2, "calendar": "late"}', "id": seat_id}
+        session.execute(text("UPDATE seats SET due = CAST(:due AS jsonb) WHERE id = :id"), due)
+    assert march.kpi("seat_working_hours")["spread"] == [2, 3.5, 6, 9, 16]  # 2, 3, 4, 6, 8, 10, 16
+    with march.services.session() as session:  # a calendar that is not in the file any more
+        session.execute(
+            text("UPDATE seats SET due = CAST(:due AS jsonb) WHERE id = :id"),
+            due | {"due": '{"days": 2, "calendar": "old"}'},
+        )
+    assert march.kpi("seat_working_hours")["spread"] == [2, 5, 7, 9, 16]
+
+
+def test_nobody_is_waited_for_while_away(march):
+    with march.services.session() as session:
+        away = {"person": "lena", "deputy": "luis", "entered_by": "lena", "starts_at": at(9, 13), "ends_at": at(20)}
+        session.add(Absence(**away))
+    people = {row["person"]: row for row in march.body()["waiting"]["people"]["rows"]}
+    # of the third seat's 16 hours she was there for 4; the waiting of who stayed is not more because of it
+    assert (people["lena"]["waited"], people["lena"]["median_working"]) == (10, 6)
+    assert (people["luis"]["waited"], people["luis"]["median_working"]) == (16, 10)
+
+
+def test_a_signature_that_was_taken_back_does_not_count(march):
+    package = march.opened([march.version("D")], at(15, 9))
+    seat_id = march.seat(package, "legal_reviewer", ["lena", "luis"], due=at(17, 9), signed=("lena", at(15, 10)))
+    assert march.kpi("overdue_share")["inputs"]["rows"] == 7
+    with march.services.session() as session:
+        decision = session.scalars(select(Decision).where(Decision.seat_id == seat_id)).one()
+        session.add(Withdrawal(decision_id=decision.id, person="lena", via="room"))
+        session.flush()
+        session.get_one(Seat, seat_id).status = "expired"
+    kpi = march.kpi("overdue_share")
+    assert (kpi["part"], kpi["inputs"]["rows"]) == (3, 7)
+    people = {row["person"]: row for row in march.body()["waiting"]["people"]["rows"]}
+    assert (people["lena"]["signed"], people["lena"]["overdue"]) == (1, 2)
 
 
 def test_a_quarter_in_which_nobody_waited_has_no_bottleneck(told):
@@ -392,10 +441,8 @@ def test_the_command_line_tells_each_number_and_where_it_comes_from(march, monke
 def test_working_times_are_whole_days_of_work_and_nothing_else(first, days):
     last = first + timedelta(days=days)
 
-    class Flow:
-        """A workflow without calendars."""
-
-    times = json.loads(reviews.working_times(Flow(), first, last))[""]  # type: ignore[arg-type]
+    workflow = Workflow.load(PROJECT / "include" / "templates" / "workflow.yaml").model_copy(update={"calendars": {}})
+    times = json.loads(reviews.working_times(workflow, first, last))[""]
     found = [part.lstrip("[{") for part in times.strip("{}").split(")") if part]
     wanted = [day for n in range(days + 1) if (day := first.date() + timedelta(days=n)).weekday() < 5]
     assert [date.fromisoformat(part.lstrip(",[")[:10]) for part in found] == wanted

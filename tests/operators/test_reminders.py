@@ -27,7 +27,7 @@ def package(services, tmp_path):
     with services.session() as session:
         for seat in session.scalars(select(Seat)):
             seat.due_at = utcnow() + timedelta(hours=3)
-            seat.package.frozen_at = utcnow() - timedelta(days=3)
+            seat.opens_at = utcnow() - timedelta(days=3)
     return package_id
 
 

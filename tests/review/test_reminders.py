@@ -17,7 +17,7 @@ from sqlalchemy import delete, event, select, text
 from catchers import ChatRoom, Inbox, chat_server, mail_server
 from dam import mail
 from dam.audit import history, verify
-from dam.catalog.models import Campaign, DeadlineInvitation, Description, Package, Reminder
+from dam.catalog.models import Campaign, DeadlineInvitation, Description, Package, Reminder, utcnow
 from dam.review import packages, reminders, seats
 from dam.review.reminder_policy import Reminders
 from dam.services import Services
@@ -50,7 +50,7 @@ class Desk:
         return next(str(row["seat_id"]) for row in rows if row["role"] == role)
 
     def sign(self, person: str = "bea", role: str = "brand_reviewer", verdict: str = "approve") -> None:
-        seats.decide(self.services, seat_id=self.seat(role), person=person, verdict=verdict, via="room")
+        seats.decide(self.services, seat_id=self.seat(role), person=person, verdict=verdict, comment="So.")
 
     def expire(self) -> None:
         for role in ("brand_reviewer", "legal_reviewer"):
@@ -82,7 +82,7 @@ def desk(services, package_id):
         )
         due = datetime(2035, 3, 5, 17, tzinfo=UTC)
         with told.session() as session:
-            session.execute(text("UPDATE packages SET frozen_at = :at"), {"at": due - 72 * HOUR})
+            session.execute(text("UPDATE seats SET opens_at = :at"), {"at": due - 72 * HOUR})
             session.execute(text("UPDATE seats SET due_at = :at"), {"at": due})
         yield Desk(told, package_id, due, inbox, room)
         told.engine.dispose()
@@ -170,7 +170,7 @@ def test_a_clock_that_went_back_tells_nothing_again(desk):
 
 def test_who_was_just_asked_is_not_reminded_at_once(desk):
     with desk.services.session() as session:
-        session.execute(text("UPDATE packages SET frozen_at = :at"), {"at": desk.due - 24.5 * HOUR})
+        session.execute(text("UPDATE seats SET opens_at = :at"), {"at": desk.due - 24.5 * HOUR})
     for hours in (-24, -23, -5):
         desk.tick(hours * HOUR)
     assert desk.told() == []
@@ -257,7 +257,14 @@ def test_without_a_policy_nobody_is_told(desk):
 
 
 def seat_json(**changes: Any) -> dict[str, Any]:
-    return {"seat_id": "sea_1", "role": "legal_reviewer", "eligible": ["lena", "luis"], "signatures": []} | changes
+    seat = {
+        "seat_id": "sea_1",
+        "role": "legal_reviewer",
+        "eligible": ["lena", "luis"],
+        "deputies": {},
+        "signatures": [],
+    }
+    return seat | changes
 
 
 @pytest.mark.parametrize(
@@ -270,7 +277,6 @@ def seat_json(**changes: Any) -> dict[str, Any]:
         ({"signatures": [{"person": "dana", "on_behalf_of": "lena"}], "deputies": {"dana": "lena"}}, [], ["luis"]),
         ({"deputies": {"dana": "lena"}}, ["lena"], ["luis"]),
         ({"deputies": {"dana": "lena"}}, ["dana"], ["lena", "luis"]),
-        ({"signed_by": "luis"}, [], ["lena"]),
         ({}, ["lena", "luis"], []),
     ],
 )
@@ -278,19 +284,39 @@ def test_who_may_still_sign_is_told_and_so_are_deputies(changes, taken, people):
     assert reminders.people_to_tell(seat_json(**changes), taken) == people
 
 
-def test_a_deputy_is_told_whom_they_stand_in_for(desk, monkeypatch):
-    real = packages.seats
-
-    def with_deputy(services: Services, *, package_id: str) -> list[dict[str, Any]]:
-        return [row | {"deputies": {"ada": "lena"}} if row["role"] == "legal_reviewer" else row for row in
-                real(services, package_id=package_id)]  # fmt: skip
-
-    monkeypatch.setattr(packages, "seats", with_deputy)
+def test_a_deputy_is_told_whom_they_stand_in_for(desk):
+    seats.away(desk.services, person="lena", start=utcnow() - HOUR, until=utcnow() + timedelta(days=9), deputy="ada")
     desk.tick(-4 * HOUR)
     found = {people[0]: message.get_body(("plain",)).get_content() for people, message in desk.inbox.mails}
     assert set(found) == {BEA, LENA, "ada@acme.example"}
     assert "You are asked because you stand in for Lena Vogt." in found["ada@acme.example"]
     assert "stand in" not in found[LENA]
+    desk.inbox.mails.clear()
+    desk.sign("ada", "legal_reviewer")
+    assert desk.tick(-3 * HOUR)["cancelled"] == 2  # hers, and that of the person she stood in for
+    assert desk.told() == ["ada@acme.example", LENA]
+
+
+def test_of_a_seat_of_two_who_signed_is_left_alone_and_who_took_it_back_is_not(desk):
+    with desk.services.session() as session:
+        session.execute(text("UPDATE seats SET needed = 2, eligible = '{lena, ada}' WHERE role = 'legal_reviewer'"))
+    desk.tick(-48 * HOUR)
+    assert desk.told() == ["ada@acme.example", BEA, LENA]
+    desk.sign("lena", "legal_reviewer")
+    assert desk.tick(-24 * HOUR)["cancelled"] == 1
+    assert desk.told() == ["ada@acme.example", BEA, LENA]  # Lena hears that her entry is taken back
+    seats.undo(desk.services, seat_id=desk.seat("legal_reviewer"), person="lena")
+    desk.tick(-4 * HOUR)
+    assert entries(desk)[-1][:2] == (LENA, "REQUEST")
+
+
+def test_a_seat_of_a_later_stage_is_nobodys_matter_yet(desk):
+    with desk.services.session() as session:
+        session.execute(
+            text("UPDATE seats SET status = 'waiting', stage = 2, opens_at = NULL WHERE role = 'legal_reviewer'")
+        )
+    desk.tick(-4 * HOUR)
+    assert desk.told() == [BEA]
 
 
 def test_who_is_nobody_any_more_keeps_no_other_back(desk):
@@ -479,15 +505,16 @@ def test_closed_seats_are_not_read(desk):
     with desk.services.session() as session:
         session.execute(
             text(
-                "INSERT INTO packages (id, batch_id, round, status, manifest, manifest_sha256, frozen_at, closed_at)"
-                " SELECT 'pkg_old' || n, batch_id, n, 'approved', '{}', repeat('0', 64), now(), now()"
+                "INSERT INTO packages (id, batch_id, round, status, manifest, manifest_sha256, rest, frozen_at,"
+                " closed_at) SELECT 'pkg_old' || n, batch_id, n, 'approved', '{}', repeat('0', 64), 'goes_on', now(), now()"
                 " FROM packages, generate_series(2, 20001) AS n WHERE follows_id IS NULL AND round = 1"
             )
         )
         session.execute(
             text(
-                "INSERT INTO seats (id, package_id, ordinal, role, veto, status, eligible, due_at)"
-                " SELECT 'sea_old' || n, 'pkg_old' || n, 0, 'legal_reviewer', true, 'signed', '{lena}', :due"
+                "INSERT INTO seats (id, package_id, ordinal, role, veto, status, stage, needed, due, eligible,"
+                " opens_at, due_at) SELECT 'sea_old' || n, 'pkg_old' || n, 0, 'legal_reviewer', true, 'signed', 1, 1, '{}',"
+                " '{lena}', now(), :due"
                 " FROM generate_series(2, 20001) AS n"
             ),
             {"due": desk.due},
@@ -497,7 +524,7 @@ def test_closed_seats_are_not_read(desk):
     engine = desk.services.engine
 
     def note(conn: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
-        if statement.startswith("SELECT seats.id") and "packages.frozen_at" in statement:
+        if statement.startswith("SELECT seats.id") and "reminders.minutes" in statement:
             plan = cursor.connection.execute(f"EXPLAIN {statement}", parameters).fetchall()
             statements.append("\n".join(row[0] for row in plan))
 
@@ -576,7 +603,7 @@ def test_each_due_reminder_once_whatever_ticks_kills_and_clocks_do(desk, killer,
     desk.policy(**written)
     policy = desk.services.workflow.reminders
     with desk.services.session() as session:
-        session.execute(text("UPDATE packages SET frozen_at = :at"), {"at": desk.due - 1000 * HOUR})
+        session.execute(text("UPDATE seats SET opens_at = :at"), {"at": desk.due - 1000 * HOUR})
         session.execute(delete(Reminder))
         session.execute(delete(DeadlineInvitation))
     desk.inbox.mails.clear()

@@ -3,7 +3,7 @@
 A seat's time runs from its opening, not from the package's freezing: what waits for an earlier stage waits for that
 stage. It ends with the last signature, or at the deadline when nobody signed. *Working time* counts only the hours
 of the calendar its deadline is counted in. A seat that several people may sign waits for all of them alike, so its
-time is split evenly among them: who signs is not blamed for who did not.
+time is split evenly among them: who signs is not blamed for who did not, and nobody is waited for while away.
 """
 
 # ruff: noqa: S608 - every part that a query is put together from is a constant of ours
@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from dam.catalog.models import Annotation, Base, Seat
+from dam.catalog.models import Annotation
 from dam.measure.kpi import Kpi
 
 if TYPE_CHECKING:
@@ -27,54 +27,55 @@ if TYPE_CHECKING:
     from dam.workflow import Workflow
 
 
-def _has(model: type[Base], column: str) -> bool:
-    return column in model.__table__.columns
-
-
-_OPENED = "coalesce(s.opens_at, k.frozen_at)" if _has(Seat, "opens_at") else "k.frozen_at"
-_CALENDAR = "coalesce(s.due ->> 'calendar', '')" if _has(Seat, "due") else "''"
+#: SQL: what of a remark ``a`` is a must-fix that was noted here, and stands.
 _MUST_FIX = (
     "a.kind = 'must_fix' AND a.origin_id IS NULL AND a.withdrawn_at IS NULL"
-    if _has(Annotation, "kind")
+    if "kind" in Annotation.__table__.columns
     else "a.must_fix"
 )
 
 
 def _in_force(decision: str) -> str:
     """Return the condition that a signature was not taken back."""
-    if "withdrawals" not in Base.metadata.tables:
-        return ""
-    return f" AND NOT EXISTS (SELECT 1 FROM withdrawals w WHERE w.decision_id = {decision}.id)"
+    return f"NOT EXISTS (SELECT 1 FROM withdrawals w WHERE w.decision_id = {decision}.id)"
 
 
 #: SQL: the seats that closed in the period, signed or not, with when they opened and closed.
 CLOSED = f"""
 WITH closed AS (
-    SELECT s.id, s.role, s.eligible, false AS overdue, {_OPENED} AS opened, max(d.decided_at) AS closed,
-           {_CALENDAR} AS calendar
+    SELECT s.id, s.role, s.eligible, false AS overdue, s.opens_at AS opened, max(d.decided_at) AS closed,
+           coalesce(s.due ->> 'calendar', '') AS calendar
       FROM decisions d
       JOIN seats s ON s.id = d.seat_id AND s.status = 'signed'
       JOIN packages k ON k.id = s.package_id
-     WHERE d.decided_at >= :start AND d.decided_at < :end{_in_force("d")}
+     WHERE d.decided_at >= :start AND d.decided_at < :end AND {_in_force("d")}
        AND NOT EXISTS (SELECT 1 FROM decisions later
-                        WHERE later.seat_id = s.id AND later.decided_at >= :end{_in_force("later")})
+                        WHERE later.seat_id = s.id AND later.decided_at >= :end AND {_in_force("later")})
      GROUP BY s.id, k.id
     UNION ALL
-    SELECT s.id, s.role, s.eligible, true, {_OPENED}, s.due_at, {_CALENDAR}
+    SELECT s.id, s.role, s.eligible, true, s.opens_at, s.due_at, coalesce(s.due ->> 'calendar', '')
       FROM seats s
       JOIN packages k ON k.id = s.package_id
      WHERE s.status IN ('open', 'expired') AND s.due_at >= :start AND s.due_at < :end)"""
 
+
+def _hours(spans: str) -> str:
+    """Return the length of a multirange in hours. :param spans: an expression."""
+    total = f"SELECT sum(upper(span) - lower(span)) FROM unnest({spans}) AS span"
+    return f"CAST(coalesce(extract(epoch FROM ({total})), 0) / 3600 AS float)"
+
+
 #: SQL: the same with their hours; ``:working`` is JSON, calendar's name → its working times (a multirange).
 SEATS = f"""{CLOSED}, calendars AS MATERIALIZED (
     SELECT key AS name, CAST(value AS tstzmultirange) AS times FROM jsonb_each_text(CAST(:working AS jsonb))
-), seat AS (
-    SELECT c.*, CAST(extract(epoch FROM c.closed - c.opened) / 3600 AS float) AS hours,
-           (SELECT CAST(coalesce(extract(epoch FROM sum(upper(span) - lower(span))), 0) / 3600 AS float)
-              FROM unnest(k.times * tstzmultirange(tstzrange(c.opened, greatest(c.opened, c.closed)))) AS span
-           ) AS working
+), waiting AS (
+    SELECT c.*, k.times * tstzmultirange(tstzrange(c.opened, greatest(c.opened, c.closed))) AS spans
       FROM closed c
-      JOIN calendars k ON k.name = CASE WHEN c.calendar IN (SELECT name FROM calendars) THEN c.calendar ELSE '' END)"""
+      JOIN calendars k ON k.name = CASE WHEN c.calendar IN (SELECT name FROM calendars) THEN c.calendar ELSE '' END
+), seat AS (
+    SELECT w.*, CAST(extract(epoch FROM w.closed - w.opened) / 3600 AS float) AS hours,
+           {_hours("w.spans")} AS working
+      FROM waiting w)"""
 
 
 def _time(hours: str) -> str:
@@ -215,14 +216,23 @@ SELECT role, count(*) AS seats, count(*) FILTER (WHERE overdue) AS overdue, sum(
  GROUP BY role
  ORDER BY waited DESC, role"""
 
-BY_PERSON = f"""{SEATS}
+#: SQL: the times at which who is asked was away; nobody waits for them then.
+_AWAY = """coalesce((
+               SELECT range_agg(tstzrange(a.starts_at, greatest(a.starts_at, coalesce(a.ended_at, a.ends_at))))
+                 FROM absences a
+                WHERE a.person = asked.person AND a.starts_at < seat.closed AND a.ends_at > seat.opened), '{}')"""
+
+BY_PERSON = f"""{SEATS}, asked AS (
+    SELECT seat.id, asked.person, seat.overdue, cardinality(seat.eligible) AS people,
+           {_hours(f"seat.spans - {_AWAY}")} AS working
+      FROM seat
+     CROSS JOIN unnest(seat.eligible) AS asked (person))
 SELECT person, count(*) AS seats, count(*) FILTER (WHERE overdue) AS overdue,
        count(*) FILTER (WHERE EXISTS (
-           SELECT 1 FROM decisions d WHERE d.seat_id = seat.id AND d.person = asked.person{_in_force("d")})) AS signed,
-       sum(working / cardinality(eligible)) AS waited,
-       percentile_cont(0.5) WITHIN GROUP (ORDER BY working) AS median_working
-  FROM seat
- CROSS JOIN unnest(eligible) AS asked (person)
+           SELECT 1 FROM decisions d WHERE d.seat_id = asked.id AND d.person = asked.person AND {_in_force("d")})
+       ) AS signed,
+       sum(working / people) AS waited, percentile_cont(0.5) WITHIN GROUP (ORDER BY working) AS median_working
+  FROM asked
  GROUP BY person
  ORDER BY waited DESC, person
  LIMIT 20"""
@@ -260,7 +270,7 @@ def working_times(workflow: Workflow, first: datetime, last: datetime) -> str:
     :returns: JSON: calendar's name → a ``tstzmultirange``; the name ``""`` is the default's.
     """
     told = {}
-    for name, calendar in _calendars(workflow).items():
+    for name, calendar in {"": workflow.calendar(), **workflow.calendars}.items():
         day, until = first.astimezone(calendar.zone).date(), last.astimezone(calendar.zone).date()
         spans = []
         while day <= until:
@@ -270,22 +280,3 @@ def working_times(workflow: Workflow, first: datetime, last: datetime) -> str:
             day += timedelta(days=1)
         told[name] = "{" + ",".join(spans) + "}"
     return json.dumps(told)
-
-
-def _calendars(workflow: Workflow) -> dict[str, Any]:
-    known: Any = workflow
-    return {"": known.calendar(), **known.calendars} if hasattr(known, "calendars") else {"": _NineToFive()}
-
-
-class _NineToFive:
-    """Working time where the workflow has no calendars: Monday to Friday, nine to five, UTC."""
-
-    zone = UTC
-
-    def works_on(self, day: date) -> bool:
-        """Return whether a day is a working day."""
-        return day.weekday() < 5
-
-    def span(self, day: date) -> tuple[datetime, datetime]:
-        """Return when a day's working hours begin and end."""
-        return datetime.combine(day, time(9), UTC), datetime.combine(day, time(17), UTC)

@@ -63,14 +63,14 @@ def context(services: Services, room: Room, seat: Mapping[str, Any], person: str
     """
     page = _page(services, room)
     due = datetime.fromisoformat(seat["due_at"])
-    absent = (seat.get("deputies") or {}).get(person)
+    absent = seat["deputies"].get(person)
     return {
         "subject": title(room, seat),
         "role": _words(seat["role"]),
         "due": told(due),
         "left": span(due - moment) if due > moment else "",
         "ago": span(moment - due) if due <= moment else "",
-        "signers": [_name(services, name) for name in _signers(seat)],
+        "signers": [_name(services, row["person"]) for row in seat["signatures"]],
         "asked": [_name(services, name) for name in seat["eligible"]],
         "instead_of": _name(services, absent) if absent else "",
         "may_reopen": any(services.workflow.has_role(person, role) for role in packages.REOPENERS),
@@ -141,13 +141,8 @@ def span(length: timedelta) -> str:
 
 
 def _asked(services: Services, seat: Mapping[str, Any]) -> str:
-    people = [*seat["eligible"], *(seat.get("deputies") or {})]
+    people = [*seat["eligible"], *seat["deputies"]]
     return ", ".join(_name(services, person) for person in dict.fromkeys(people))
-
-
-def _signers(seat: Mapping[str, Any]) -> list[str]:
-    found = [row["person"] for row in seat.get("signatures") or []]
-    return found or ([seat["signed_by"]] if seat.get("signed_by") else [])
 
 
 def _name(services: Services, person: str) -> str:

@@ -34,6 +34,7 @@ from dam.catalog.models import (
     PackageStatus,
     Reminder,
     Seat,
+    SeatStatus,
     new_id,
     utcnow,
 )
@@ -102,8 +103,7 @@ def people_to_tell(seat: Mapping[str, Any], taken: Collection[str] = ()) -> list
     """
     signed = set(taken) | _signers(seat)
     people = [person for person in seat["eligible"] if person not in signed]
-    deputies = seat.get("deputies") or {}
-    people += [deputy for deputy, absent in deputies.items() if deputy not in signed and absent not in signed]
+    people += [deputy for deputy, absent in seat["deputies"].items() if deputy not in signed and absent not in signed]
     return list(dict.fromkeys(people))
 
 
@@ -113,9 +113,7 @@ def taken_of(seats: Sequence[Mapping[str, Any]]) -> set[str]:
 
 
 def _signers(seat: Mapping[str, Any]) -> set[str]:
-    signatures = seat.get("signatures") or []
-    people = {name for row in signatures for name in (row["person"], row.get("on_behalf_of")) if name}
-    return people | ({seat["signed_by"]} if seat.get("signed_by") else set())
+    return {name for row in seat["signatures"] for name in (row["person"], row["on_behalf_of"]) if name}
 
 
 # ------------------------------------------------------------------------------------------------ 1. claim
@@ -139,16 +137,17 @@ def _due(mark: Mark, moment: datetime) -> Select[Any]:
         Reminder.audience == mark.audience,
         Reminder.minutes >= minutes,
     )
-    return (
-        select(Seat.id, Seat.package_id, Seat.due_at, Package.frozen_at)
+    query = (
+        select(Seat.id, Seat.package_id, Seat.due_at)
         .join(Package, Package.id == Seat.package_id)
-        # before the deadline a seat that is closed is nobody's matter; after it one that expired still is
-        .where(Seat.status == "open" if mark.offset < timedelta() else Seat.status.in_(["open", "expired"]))
         .where(Seat.due_at <= moment - mark.offset, Seat.due_at > moment - mark.until)
         .where(Package.status.in_([PackageStatus.IN_REVIEW, PackageStatus.EXPIRED]))
         .where(~exists().where(following.follows_id == Package.id), ~told)
         .order_by(Seat.package_id, Seat.ordinal)
     )
+    if mark.offset >= timedelta():  # what closed unsigned is still somebody's matter
+        return query.where(Seat.status.in_([SeatStatus.OPEN, SeatStatus.EXPIRED]))
+    return query.where(Seat.status == SeatStatus.OPEN, Seat.opens_at <= Seat.due_at + (mark.offset - JUST_ASKED))
 
 
 def _minutes(mark: Mark) -> int:
@@ -176,18 +175,11 @@ def _claim_package(
             "run": run,
         }
         for row in rows
-        if not _just_asked(by_id[row.id], row, mark)
         for person in _audience(services, package_id, by_id[row.id], taken, mark)
     ]
     if claims:
         with services.session() as session:
             session.execute(insert(Reminder).values(claims).on_conflict_do_nothing())
-
-
-def _just_asked(seat: Mapping[str, Any], row: Any, mark: Mark) -> bool:
-    """Return whether a mark before the deadline falls before the seat was opened, or right after it."""
-    opened = datetime.fromisoformat(seat["opens_at"]) if seat.get("opens_at") else row.frozen_at
-    return mark.offset < timedelta() and bool(row.due_at + mark.offset < opened + JUST_ASKED)
 
 
 def _audience(
@@ -293,7 +285,7 @@ def _not_any_more(
     """Say why a message that was claimed is not to be sent any more; None when it is."""
     if room.followed or room.status not in (PackageStatus.IN_REVIEW, PackageStatus.EXPIRED):
         return "the review went on without it"
-    if seat["status"] not in ("open", "expired"):
+    if seat["status"] not in (SeatStatus.OPEN, SeatStatus.EXPIRED):
         return f"the seat is {seat['status']}"
     if datetime.fromisoformat(seat["due_at"]) != row.due_at:
         return "the seat has another deadline"
@@ -349,7 +341,7 @@ def _cancel_all(services: Services, moment: datetime, told: Told) -> None:
             select(DeadlineInvitation.seat_id, DeadlineInvitation.person, Seat.package_id)
             .join(Seat, Seat.id == DeadlineInvitation.seat_id)
             .where(DeadlineInvitation.standing, DeadlineInvitation.due_at > moment)
-            .where(or_(Seat.status != "open", signed))
+            .where(or_(Seat.status != SeatStatus.OPEN, signed))
             .order_by(Seat.package_id, DeadlineInvitation.due_at)
         ).all()
     in_a_row = 0
@@ -363,7 +355,7 @@ def _cancel_all(services: Services, moment: datetime, told: Told) -> None:
 def _cancel(services: Services, seat_id: str, person: str, room: messages.Room, moment: datetime, told: Told) -> bool:
     """Take back one entry; return whether that failed."""
     seat = room.seats[seat_id]
-    if seat["status"] == "open" and person in people_to_tell(seat, taken_of(list(room.seats.values()))):
+    if seat["status"] == SeatStatus.OPEN and person in people_to_tell(seat, taken_of(list(room.seats.values()))):
         return False  # they took their signature back meanwhile
     with services.session() as session:
         entry = session.scalar(
