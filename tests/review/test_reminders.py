@@ -506,15 +506,17 @@ def test_closed_seats_are_not_read(desk):
         session.execute(
             text(
                 "INSERT INTO packages (id, batch_id, round, status, manifest, manifest_sha256, rest, frozen_at,"
-                " closed_at) SELECT 'pkg_old' || n, batch_id, n, 'approved', '{}', repeat('0', 64), 'goes_on', now(), now()"
+                " closed_at)"
+                " SELECT 'pkg_old' || n, batch_id, n, 'approved', '{}', repeat('0', 64), 'goes_on', now(), now()"
                 " FROM packages, generate_series(2, 20001) AS n WHERE follows_id IS NULL AND round = 1"
             )
         )
         session.execute(
             text(
                 "INSERT INTO seats (id, package_id, ordinal, role, veto, status, stage, needed, due, eligible,"
-                " opens_at, due_at) SELECT 'sea_old' || n, 'pkg_old' || n, 0, 'legal_reviewer', true, 'signed', 1, 1, '{}',"
-                " '{lena}', now(), :due"
+                " opens_at, due_at)"
+                " SELECT 'sea_old' || n, 'pkg_old' || n, 0, 'legal_reviewer', true, 'signed', 1, 1, '{}', '{lena}',"
+                " now(), :due"
                 " FROM generate_series(2, 20001) AS n"
             ),
             {"due": desk.due},
