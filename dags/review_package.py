@@ -5,12 +5,16 @@
 requested changes go back to `create_assets` for the named versions only, rejected ones stay where they
 are.
 
-**What it does.** Makes proofs, then opens every seat that `include/templates/workflow.yaml` asks for, in
-parallel. A seat signs the SHA-256 of the package's manifest: bytes, metadata and rights of its versions.
+**What it does.** Makes proofs, then asks every seat that `include/templates/workflow.yaml` names: those of one
+stage at once (`seat`), those of the next when all of them have closed (`stage_2`, `seat_2`, …). A seat whose
+conditions do not hold is skipped and its log says why; a package that no seat need sign is not frozen at all.
+A seat signs the SHA-256 of the package's manifest: bytes, metadata and rights of its versions.
 
 **When `seat` waits** the people listed as assigned have the next move, in *DAM → My approvals* or on
-*Required Actions*. Who made or uploaded a version can't sign; nobody signs twice; at the deadline the
-seat expires and nothing is approved.
+*Required Actions*; a deputy who was named later answers in the room. Who made or uploaded a version can't sign;
+nobody signs twice, for himself or for another. A seat that needs two signatures asks again after the first. At the
+deadline (working days of a calendar) the seat expires and nothing is approved. Who signed may take it back until
+a later stage has opened or there is a verdict: the room clears the seat's task, which asks again.
 
 **When the package expired** a marketing lead or the DAM admin asks again on its page in *DAM → Review*:
 the next round is frozen, and this DAG starts for it.
@@ -18,8 +22,21 @@ the next round is frozen, and this DAG starts for it.
 **When a version was withdrawn or restored** the same people send it to review again on its page in
 *DAM → Asset*: it is frozen alone, and this DAG starts for it.
 
-**When the package is void** something was changed after it was frozen: the next round is frozen and its
-event starts this DAG again.
+**When the package is void** something was changed after it was frozen, or a newer version of one of its assets was
+frozen: the next round is frozen, says what changed, and its event starts this DAG again.
+
+**When changes are requested** the next round is for just those versions. With `policy.rest: waits` nothing of the
+package is told to `activate_package` until what answers them is approved; `freed` tells it then. A marketing lead
+can let the rest go on the package's page.
+
+**When you clear** a seat: one that is signed is skipped, one that is open asks again for what is left of its time,
+never longer. `verdict`: it is drawn from the recorded signatures, and is the same. The whole run: all of that.
+**Backfill or start it again** for a package: a run ends at `claim` when another has the package; with *Take over*
+it goes on from the signatures that are there. **Pause it**: seats stay open and deadlines run; an answer in the room
+is recorded at once, one on *Required Actions* is heard when the DAG goes on, and counts from when it was given.
+**Mark a seat's task** as success or failed: that signs nothing; the package stays in review, can be signed in the
+room, and expires. **Delete the run**: the signatures stay; the room records those that lack and starts this DAG again
+for the verdict.
 
 Idempotent: clearing a seat that is signed skips it; the verdict is drawn from the recorded signatures.
 """

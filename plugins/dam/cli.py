@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dam.commands import duplicates, kpi, plainly, tags, taxonomy
+from dam.commands import duplicates, kpi, plainly, seats, tags, taxonomy
 from dam.errors import BadInput, DamError, NotFound, Refused
 from dam.services import Services
 
@@ -33,10 +33,12 @@ for name, part in (
     ("hold", hold_app),
     ("kpi", kpi.app),
     ("rights", rights_app),
+    ("seat", seats.app),
     ("tags", tags.app),
     ("taxonomy", taxonomy.app),
 ):
     app.add_typer(part, name=name)
+app.command("decide")(seats.decide)
 
 
 @app.command()
@@ -220,23 +222,6 @@ def explain(identifier: str) -> None:
             raise NotFound("nothing has this id", where=identifier, remedy="Ids look like ver_…, ast_…, pkg_….")
         for event in audit.history(session, identifier):
             typer.echo(f"  {event.at:%Y-%m-%d %H:%M:%S} {event.actor}: {event.action} {event.data.get('why') or ''}")
-
-
-@app.command()
-@plainly
-def decide(
-    seat: str,
-    person: Annotated[str, typer.Option(help="Who signs.")],
-    verdict: Annotated[str, typer.Option(help="approve, request_changes or reject.")],
-    comment: Annotated[str, typer.Option(help="Goes into the record.")] = "",
-) -> None:
-    """Sign a seat; the same rules hold as in the review room."""
-    from dam.review import packages, seats
-
-    services = Services.from_env()
-    told = seats.decide(services, seat_id=seat, person=person, verdict=verdict, comment=comment, via="cli")
-    status = packages.verdict(services, package_id=told["package_id"])["status"]
-    typer.echo(f"Signed over {told['manifest_sha256'][:12]}…; the package is {status or 'still in review'}.")
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from airflow.sdk import TaskGroup
 
 from dam_operators.activate import PublishOperator, RenditionOperator, RightsPreflightOperator
 from dam_operators.base import AnnounceOperator
-from dam_operators.events import CHANGES_REQUESTED, PACKAGE_READY
+from dam_operators.events import CHANGES_REQUESTED, PACKAGE_APPROVED, PACKAGE_READY
 from dam_operators.human import ClearRisksOperator, LibrarianOperator, SeatOperator
 from dam_operators.ingest import (
     CloseBatchOperator,
@@ -20,7 +21,8 @@ from dam_operators.ingest import (
     RefusedDeliverablesOperator,
     TagOperator,
 )
-from dam_operators.review import FreezePackageOperator, ProofsOperator, VerdictOperator
+from dam_operators.review import FreezePackageOperator, ProofsOperator, StageOperator, VerdictOperator
+from dam_operators.stage import workflow
 
 
 @dataclass(frozen=True)
@@ -73,21 +75,24 @@ def freeze(
 ) -> dict[str, FreezePackageOperator]:
     """Freeze what is complete at once, and what the librarian completed later, as a package each.
 
-    Returns the tasks by name, ``complete`` and ``completed``; one without versions is skipped.
+    Returns the tasks by name, ``complete`` and ``completed``; one without versions is skipped. Reviews that lost a
+    version to a newer one go on in ``review_package`` with the rest.
 
     :param seats: roles that must sign; the default is the workflow's seats.
     :param channels: channels to publish to; the default is what the brief names.
     """
-    return {
-        name: FreezePackageOperator(
+    frozen = {}
+    for name, versions in (("complete", ingested.complete), ("completed", ingested.completed)):
+        frozen[name] = FreezePackageOperator(
             task_id=f"freeze_{name}",
             batch_id=ingested.batch_id,
             version_ids=versions,
             seats=seats,
             channels=channels,
         )
-        for name, versions in (("complete", ingested.complete), ("completed", ingested.completed))
-    }
+        displaced = _part(frozen[name], "displaced")
+        AnnounceOperator(task_id=f"displaced_{name}", event=PACKAGE_READY, keys=displaced)
+    return frozen
 
 
 def send_to_review(ingested: Ingested) -> None:
@@ -96,22 +101,78 @@ def send_to_review(ingested: Ingested) -> None:
         AnnounceOperator(task_id=f"package_{name}", event=PACKAGE_READY, keys=package.output)
 
 
-def review(package_id: Any, *, suffix: str = "") -> VerdictOperator:
-    """Make proofs, ask every seat of the package in parallel, and return the verdict's task.
+class ReviewRound(TaskGroup):
+    """A sign-off, anywhere in a DAG: proofs, every seat that the package asks, the verdict.
 
-    The next round of a package that became void is announced; ``review_package`` takes it, and what follows.
+    ::
+
+        package = FreezePackageOperator(task_id="freeze", batch_id=batch, version_ids=done, seats=["brand_reviewer"])
+        sign_off = ReviewRound(package.output)
+        activate(sign_off.approved)
+
+    The seats are those the package was frozen with. Those of one stage of ``workflow.yaml`` are asked at once, those
+    of the next when all of them have closed: ``seat``, then ``seat_2`` and so on, each a mapped task that waits without
+    a worker, a trigger or polling. A seat that the package does not need is skipped and says why. The next round of
+    a package that became void is announced, and ``review_package`` takes it from there; so are packages that waited
+    for this one's approval.
+
+    **Cleared**, a seat that is signed is skipped and one that is open asks again, for what is left of its time; the
+    verdict is drawn from the recorded signatures. **Paused**, answers are recorded at once in the room, and heard
+    when the DAG goes on from Airflow's own page, counting from when they were given. **Deleted**, the run takes no
+    signature with it: the room records what is missing and starts ``review_package``.
+
+    :param package_id: the package's id or an XCom of it.
+    :param suffix: of the tasks' names, where a workflow reviews several packages.
+    """
+
+    #: The task that draws the verdict; see :class:`~dam_operators.review.VerdictOperator` for its outputs.
+    verdict: VerdictOperator
+
+    def __init__(self, package_id: Any, *, suffix: str = "") -> None:
+        super().__init__(group_id=f"review{suffix}", prefix_group_id=False)
+        with self:
+            self.verdict = _review(package_id, suffix)
+
+    @property
+    def approved(self) -> Any:
+        """The package's id when versions of it are approved and may go out, else empty (an XCom)."""
+        return _part(self.verdict, "approved_package")
+
+    @property
+    def changes(self) -> Any:
+        """The package's id when changes to versions of it are asked for, else empty (an XCom)."""
+        return _part(self.verdict, "changes_package")
+
+
+def _review(package_id: Any, suffix: str) -> VerdictOperator:
+    first, *later = workflow().review_stages
+    proofs = ProofsOperator(task_id=f"proofs{suffix}", package_id=package_id, upto=first if later else None)
+    seats: Any = SeatOperator.partial(task_id=f"seat{suffix}").expand(seat_id=proofs.output)
+    for after, stage in itertools.pairwise([first, *later]):
+        opened = StageOperator(
+            task_id=f"stage_{stage}{suffix}",
+            package_id=package_id,
+            after=after,
+            upto=None if stage == later[-1] else stage,
+            trigger_rule="none_failed",
+        )
+        seats >> opened
+        seats = SeatOperator.partial(task_id=f"seat_{stage}{suffix}").expand(seat_id=opened.output)
+    verdict = VerdictOperator(
+        task_id=f"verdict{suffix}", package_id=package_id, trigger_rule="none_failed_min_one_success"
+    )
+    seats >> verdict
+    AnnounceOperator(task_id=f"next_round{suffix}", event=PACKAGE_READY, keys=_part(verdict, "next_package"))
+    AnnounceOperator(task_id=f"freed{suffix}", event=PACKAGE_APPROVED, keys=_part(verdict, "freed"))
+    return verdict
+
+
+def review(package_id: Any, *, suffix: str = "") -> VerdictOperator:
+    """Put a sign-off in a DAG as :class:`ReviewRound` does, and return the verdict's task.
 
     :param suffix: of the tasks' names, where a workflow reviews several packages.
     """
-    with TaskGroup(f"review{suffix}", prefix_group_id=False):
-        proofs = ProofsOperator(task_id=f"proofs{suffix}", package_id=package_id)
-        seats = SeatOperator.partial(task_id=f"seat{suffix}").expand(seat_id=proofs.output)
-        verdict = VerdictOperator(
-            task_id=f"verdict{suffix}", package_id=package_id, trigger_rule="none_failed_min_one_success"
-        )
-        seats >> verdict
-        AnnounceOperator(task_id=f"next_round{suffix}", event=PACKAGE_READY, keys=_part(verdict, "next_package"))
-    return verdict
+    return ReviewRound(package_id, suffix=suffix).verdict
 
 
 def activate(package_id: Any, *, channels: list[str] | None = None, suffix: str = "") -> RightsPreflightOperator:

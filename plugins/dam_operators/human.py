@@ -253,16 +253,26 @@ class SignBriefOperator(PersonOperator):
 class SeatOperator(PersonOperator):
     """One seat of a package's review: approve, request changes or reject, under one's own name.
 
-    Only the seat's eligible people can answer, never who made or uploaded a version of the package.
-    Returns ``approve``, ``request_changes``, ``reject``, ``void``, ``closed`` or ``expired``.
+    Only the seat's people and their deputies can answer, never who made or uploaded a version of the package. A seat
+    that needs several signatures asks again at once after each, until it has them. One that is closed already, or
+    that the package does not need, is skipped. Returns ``approve``, ``request_changes``, ``reject``, ``void``,
+    ``closed`` or ``expired``.
 
-    :param seat_id: the seat (templated; map over the seats of a package).
+    :param seat_id: the seat (templated; map over the seats of a package, as :class:`dam_operators.groups.ReviewRound`
+        does).
     """
 
     mail_template = "seat_open"
     template_fields: Sequence[str] = (*HITLOperator.template_fields, "seat_id")
     form = {  # noqa: RUF012
         "comment": COMMENT,
+        "conditions": Param(
+            "",
+            type=["string", "null"],
+            title="Conditions",
+            description="What an approval is tied to; it counts, and the condition stays to be seen until it is met.",
+            format="multiline",
+        ),
         "versions": Param(
             "",
             type=["string", "null"],
@@ -271,6 +281,8 @@ class SeatOperator(PersonOperator):
         ),
     }
     OPTIONS = {"Approve": "approve", "Request changes": "request_changes", "Reject": "reject"}  # noqa: RUF012
+    #: Where a seat stands while somebody may be asked. One that waits for an earlier stage refuses answers until then.
+    ASKS = ("open", "waiting")
 
     def __init__(self, *, seat_id: str, **kwargs: Any) -> None:
         kwargs.setdefault("subject", "Review a package")
@@ -278,7 +290,7 @@ class SeatOperator(PersonOperator):
         self.seat_id = seat_id
 
     def ready(self, context: Context) -> None:
-        """Load the seat, tell it where Airflow waits, and skip one that is already signed."""
+        """Load the seat, tell it where Airflow waits, and skip one that asks nobody (any more)."""
         from dam.review import seats
 
         ti = context["ti"]
@@ -292,21 +304,25 @@ class SeatOperator(PersonOperator):
                 "map_index": ti.map_index if ti.map_index is not None else -1,
             },
         )
-        if self.seat["status"] != "open":
+        if self.seat["status"] not in self.ASKS:
             self._let_go(context)
-            raise AirflowSkipException(f"the seat is {self.seat['status']} already")
+            told = f"the seat is {self.seat['status'].replace('_', ' ')}"
+            raise AirflowSkipException(f"{told}: {self.seat['reason']}" if self.seat["reason"] else f"{told} already")
         self.subject = self.seat["subject"]
         # of the seat, not of this task: asking again after a refusal, a retry or a clear gives no new time
         self.response_timeout = datetime.fromisoformat(self.seat["due_at"]) - datetime.now(UTC)
 
     def people(self) -> list[str]:
-        """Return the seat's eligible people."""
-        return list(self.seat["eligible"])
+        """Return who may still sign the seat, deputies among them."""
+        return list(self.seat["may_sign"])
 
     def show(self) -> str:
-        """Return what the package holds, and the link to the review room."""
+        """Return what the package holds, how many signatures are there, and the link to the review room."""
+        lines = [self.seat["summary"], ""]
+        if self.seat["needed"] > 1:
+            lines += [f"Signed by {self.seat['signed']} of the {self.seat['needed']} who must.", ""]
         link = f"{self.services.settings.web_url}/dam/packages/{self.seat['package_id']}"
-        return f"{self.seat['summary']}\n\n[Open the review room]({link})"
+        return "\n".join([*lines, f"[Open the review room]({link})"])
 
     def record(self, context: Context, *, person: str, answer: str, values: dict[str, Any]) -> str:
         """Record the decision; a package that changed meanwhile is void, and its next round is frozen."""
@@ -320,6 +336,7 @@ class SeatOperator(PersonOperator):
                 person=person,
                 verdict=verdict,
                 comment=str(values.get("comment") or ""),
+                conditions=str(values.get("conditions") or ""),
                 versions=_single_versions(values.get("versions")),
                 via="airflow",
                 at=self.answered_at,
@@ -344,8 +361,12 @@ class SeatOperator(PersonOperator):
         return EXPIRED
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
-        """Record the answer; when it ended the review, nobody else is asked any more."""
+        """Record the answer; ask on while signatures lack, and nobody any more when it ended the review."""
+        from dam.review import seats
+
         result = super().execute_complete(context, event)
+        if result != EXPIRED and seats.status(self.services, seat_id=self.seat_id) in self.ASKS:
+            return self.execute(context)
         context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=result)  # letting go returns by an exception
         self._let_go(context)
         return result

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class FreezePackageOperator(DamOperator):
     """Freezes versions as a package: a manifest with its hash, and the seats that must sign it.
 
-    Returns the package's id; skipped without versions.
+    Returns the package's id; skipped without versions. A version whose asset is in an open round takes the older
+    one's place there; the ids of those packages' next rounds are pushed as ``displaced``, to be announced for review.
 
     :param batch_id: the batch the versions came in (templated).
     :param version_ids: the versions (templated).
@@ -51,7 +52,7 @@ class FreezePackageOperator(DamOperator):
 
         if not self.version_ids:
             raise AirflowSkipException("no version is complete")
-        return packages.freeze(
+        package_id = packages.freeze(
             self.services,
             batch_id=self.batch_id,
             version_ids=list(self.version_ids),
@@ -59,19 +60,24 @@ class FreezePackageOperator(DamOperator):
             channels=self.channels,
             run=run_name(context),
         )
+        displaced = packages.displaced(self.services, package_id=package_id)
+        context["ti"].xcom_push(key="displaced", value=displaced)
+        return package_id
 
 
 class ProofsOperator(DamOperator):
-    """Makes the previews and thumbnails that reviewers look at. Returns the package's seat ids.
+    """Makes the previews and thumbnails that reviewers look at. Returns the ids of the package's seats.
 
     :param package_id: the package (templated).
+    :param upto: seats up to this stage; all when left out.
     """
 
     template_fields: Sequence[str] = ("package_id",)
 
-    def __init__(self, *, package_id: str, **kwargs: Any) -> None:
+    def __init__(self, *, package_id: str, upto: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.package_id = package_id
+        self.upto = upto
 
     def work(self, context: Context) -> list[str]:
         """Render the proofs, then name the seats."""
@@ -86,15 +92,47 @@ class ProofsOperator(DamOperator):
             version_ids=packages.versions(self.services, package_id=self.package_id),
             run=run_name(context),
         )
-        return [seat["seat_id"] for seat in packages.seats(self.services, package_id=self.package_id)]
+        return packages.stage_seats(self.services, package_id=self.package_id, upto=self.upto)
+
+
+class StageOperator(DamOperator):
+    """Opens a later stage of a package's review, once the seats before it have closed. Returns its seats' ids.
+
+    Skipped when the review ended before, or the package has no seat in the stage.
+
+    :param package_id: the package (templated).
+    :param after: stages after this one. :param upto: and up to this one; all that follow when left out.
+    """
+
+    template_fields: Sequence[str] = ("package_id",)
+
+    def __init__(self, *, package_id: str, after: int, upto: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.package_id = package_id
+        self.after = after
+        self.upto = upto
+
+    def work(self, context: Context) -> list[str]:
+        """Let the signatures so far speak, then name the seats."""
+        from dam.review import packages
+
+        status = packages.verdict(self.services, package_id=self.package_id, run=run_name(context))["status"]
+        if status:
+            raise AirflowSkipException(f"the review is over: {status.replace('_', ' ')}")
+        found = packages.stage_seats(self.services, package_id=self.package_id, after=self.after, upto=self.upto)
+        if not found:
+            raise AirflowSkipException("the package has no seat in this stage")
+        return found
 
 
 class VerdictOperator(DamOperator):
     """Draws a package's verdict from its seats' signatures and gives each version its state.
 
-    Returns the version ids by verdict (``approved``, ``changes_requested``, ``rejected``), the
-    ``status``, and the keys to announce: ``approved_package``, ``changes_package`` (this package, or
-    empty) and ``next_package`` (the next round of a package that became void, or empty).
+    Returns the version ids by verdict (``approved``, ``changes_requested``, ``rejected``), the ``status``, and the
+    keys to announce: ``approved_package``, ``changes_package`` (this package, or empty), ``next_package`` (the next
+    round of a package that became void, or empty) and ``freed`` (approved packages that waited for this one). What
+    is approved of a package that waits for changes to the rest (``policy.rest``) is not announced before those are
+    approved as well; ``waits_for`` names them.
 
     :param package_id: the package (templated).
     """
@@ -111,7 +149,7 @@ class VerdictOperator(DamOperator):
 
         verdict = packages.verdict(self.services, package_id=self.package_id, run=run_name(context))
         return verdict | {
-            "approved_package": self.package_id if verdict["approved"] else "",
+            "approved_package": self.package_id if verdict["approved"] and not verdict["waits_for"] else "",
             "changes_package": self.package_id if verdict["changes_requested"] else "",
             "next_package": verdict["next_package_id"] or "",
         }
@@ -120,7 +158,9 @@ class VerdictOperator(DamOperator):
 class ApprovalSensor(BaseSensorOperator):
     """Waits for a package's verdict, also when it is given outside Airflow, and returns its status.
 
-    Waits in the triggerer. For workflows whose seats are signed elsewhere (the command line, the API).
+    Waits in the triggerer, so it costs no worker. For a workflow whose seats another one asks for (or nobody: they
+    are signed in the room, on the command line). To go on from thousands of reviews start a DAG by the event
+    ``events.PACKAGE_APPROVED`` instead, which costs nothing while they wait.
 
     :param package_id: the package (templated).
     """

@@ -18,6 +18,11 @@ SEAT = "SeatOperator"
 #: States of a task that asks nobody any more.
 OVER = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 
+#: State of a task that is parked until somebody answers.
+PARKED = "awaiting_input"
+#: What is said of a task that is not there: its run was deleted.
+GONE = "gone"
+
 
 class AirflowSaysNo(Refused):
     """Airflow refused the answer; ``status`` is its HTTP status."""
@@ -67,13 +72,41 @@ def waits(person: Visitor, task: dict[str, Any]) -> bool:
 
     :param task: ``{"dag_id", "run_id", "task_id", "map_index"}``.
     """
+    found = state(person, task)
+    return found != GONE and found not in OVER
+
+
+def state(person: Visitor, task: dict[str, Any]) -> str | None:
+    """Return the state of a human task in Airflow; :data:`GONE` when there is no such task (any more).
+
+    :param task: ``{"dag_id", "run_id", "task_id", "map_index"}``.
+    """
     try:
         found = _ask(person, "GET", _detail(task))
     except AirflowSaysNo as error:
         if error.status == 404:
-            return False
+            return GONE
         raise
-    return found["task_instance"]["state"] not in OVER
+    known = found["task_instance"]["state"]
+    return None if known is None else str(known)
+
+
+def ask_again(person: Visitor, task: dict[str, Any]) -> None:
+    """Clear a human task and what comes after it in its run, so that it looks again at what it asks for.
+
+    :param task: ``{"dag_id", "run_id", "task_id", "map_index"}``.
+    :raises AirflowSaysNo: the person may not, or there is no such task any more.
+    """
+    one = [task["task_id"], task["map_index"]] if task["map_index"] >= 0 else task["task_id"]
+    body = {
+        "dry_run": False,
+        "only_failed": False,
+        "reset_dag_runs": True,
+        "include_downstream": True,
+        "dag_run_id": task["run_id"],
+        "task_ids": [one],
+    }
+    _ask(person, "POST", f"/api/v2/dags/{task['dag_id']}/clearTaskInstances", json=body)
 
 
 def _detail(task: dict[str, Any]) -> str:

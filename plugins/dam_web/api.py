@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import suppress
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, BackgroundTasks, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from dam.catalog import claims
 from dam.enrich import contracts, retag
@@ -20,6 +21,8 @@ from dam_web.auth import Asking, Visitor, may, sees_place
 from dam_web.deps import services
 
 router = APIRouter(prefix="/api")
+#: Seconds that a task of Airflow is given to take the answer it is at.
+LOOKS = 30
 OPTION = {"approve": "Approve", "request_changes": "Request changes", "reject": "Reject"}
 VerdictName = Literal["approve", "request_changes", "reject"]
 Librarian = Annotated[Visitor, may("librarian", "dam_admin")]
@@ -42,7 +45,30 @@ class SeatAnswer(BaseModel):
 
     verdict: VerdictName
     comment: str = Field("", max_length=4000)
+    conditions: str = Field("", max_length=4000)
     versions: dict[str, VersionAnswer] = {}
+
+
+class Handing(BaseModel):
+    """To whom a seat is handed, and why."""
+
+    to: str = Field(max_length=100)
+    why: str = Field(min_length=1, max_length=1000)
+
+
+class Away(BaseModel):
+    """When somebody is away, and who takes their seats meanwhile; the person is who asks when left out."""
+
+    person: str | None = Field(None, max_length=100)
+    deputy: str | None = Field(None, max_length=100)
+    start: AwareDatetime = Field(alias="from")
+    until: AwareDatetime
+
+
+class Met(BaseModel):
+    """What was done about the condition of an approval."""
+
+    note: str = Field("", max_length=1000)
 
 
 class Values(BaseModel):
@@ -210,34 +236,38 @@ def answer_question(given: QuestionAnswer, person: Asking) -> dict[str, str]:
 
 
 @router.post("/seats/{seat_id}/decision")
-def decide(seat_id: str, given: SeatAnswer, person: Asking) -> dict[str, Any]:
+def decide(seat_id: str, given: SeatAnswer, person: Asking, request: Request, later: BackgroundTasks) -> dict[str, Any]:
     """Sign a seat: the rules are asked, Airflow's waiting task is answered, the signature is recorded.
 
     Airflow is answered before we record, so that of two answers at the same moment the first wins in both.
     A package that changed meanwhile is answered as well: its task ends, and the next round is asked for.
-    Where no task of Airflow waits, we see to it that a run takes the package on.
+    Where no task of Airflow hears it, we see to it that a run takes the package on.
     """
     versions = {key: value.model_dump() for key, value in given.versions.items()}
     known: dict[str, Any] = {
         "seat_id": seat_id,
         "person": person.username,
         "verdict": given.verdict,
+        "comment": given.comment,
+        "conditions": given.conditions,
         "versions": versions,
     }
     waiting = _waiting(person, seat_id)
     new = True
     with suppress(seats.PackageVoid):  # it is told below, when its next round is made
         new = seats.check_decision(services(), **known)
-    if waiting:
-        values = {"comment": given.comment, "versions": json.dumps(versions) if versions else ""}
-        airflow_api.answer(person, waiting, OPTION[given.verdict], values)
+    again = not new and seats.status(services(), seat_id=seat_id) == "open"  # others are asked now
+    heard = bool(waiting) and not again and _answer(person, waiting or {}, given, versions, seat_id)
+    address = request.client.host if request.client else None
     try:
-        signed = seats.decide(services(), **known, comment=given.comment, via="room")
+        signed = seats.decide(services(), **known, via="room", address=address)
     except seats.PackageVoid as void:
-        if not waiting and void.next_package_id:
+        if not heard and void.next_package_id:
             _go_on(person, {"key": void.next_package_id})
         raise
-    if not waiting and new:
+    if new and waiting and not heard:
+        later.add_task(_look_again, person, waiting, seat_id)
+    elif new and not waiting:
         _settle(person, signed["package_id"])
     return signed
 
@@ -246,6 +276,100 @@ def _waiting(person: Visitor, seat_id: str) -> dict[str, Any] | None:
     """Return where Airflow waits for a seat; None when it doesn't, or does no more."""
     place = seats.hitl_of(services(), seat_id=seat_id)
     return place if place and airflow_api.waits(person, place) else None
+
+
+def _answer(
+    person: Visitor, waiting: dict[str, Any], given: SeatAnswer, versions: dict[str, Any], seat_id: str
+) -> bool:
+    """Answer Airflow's waiting task; return whether it took the answer.
+
+    It does not know a deputy who was named after it asked, and it takes one answer at a time, though a seat may need
+    several signatures. In both cases the rules, which have been asked, let the person sign.
+    """
+    values = {
+        "comment": given.comment,
+        "conditions": given.conditions,
+        "versions": json.dumps(versions) if versions else "",
+    }
+    try:
+        airflow_api.answer(person, waiting, OPTION[given.verdict], values)
+    except airflow_api.AirflowSaysNo as error:
+        if error.status == 403 or (error.status == 409 and seats.needed(services(), seat_id=seat_id) > 1):
+            return False
+        raise
+    return True
+
+
+def _look_again(person: Visitor, waiting: dict[str, Any], seat_id: str) -> None:
+    """Let a task that still asks for a seat which is signed by now look again; it then asks nobody."""
+    for _ in range(LOOKS):
+        if seats.status(services(), seat_id=seat_id) == "open":
+            return  # it asks for the signatures that lack
+        state = airflow_api.state(person, waiting)
+        if state in airflow_api.OVER:
+            return
+        if state == airflow_api.PARKED:
+            airflow_api.ask_again(person, waiting)
+            return
+        time.sleep(1)  # it is at work on somebody's answer, and must not be disturbed
+
+
+@router.post("/seats/{seat_id}/undo")
+def undo(seat_id: str, person: Asking) -> dict[str, Any]:
+    """Take my signature back; Airflow's task, which has ended, asks again."""
+    told = seats.undo(services(), seat_id=seat_id, person=person.username)
+    place = seats.hitl_of(services(), seat_id=seat_id)
+    try:
+        if place and airflow_api.state(person, place) in airflow_api.OVER:
+            airflow_api.ask_again(person, place)
+    except DamError as error:
+        raise DamError(
+            f"Your signature is taken back, but Airflow does not ask for it again: {error.what}",
+            where=f"package {told['package_id']}",
+            remedy="Sign in the room; or clear the seat's task in Airflow.",
+        ) from error
+    return told
+
+
+@router.post("/seats/{seat_id}/delegate")
+def delegate(seat_id: str, given: Handing, person: Asking) -> dict[str, str]:
+    """Hand my seat of a package to somebody else."""
+    seats.delegate(services(), seat_id=seat_id, person=person.username, to=given.to, why=given.why)
+    return {"to": given.to}
+
+
+@router.post("/decisions/{decision_id}/met")
+def condition_met(decision_id: str, given: Met, person: Asking) -> dict[str, str]:
+    """Tick off the condition of a conditional approval."""
+    seats.condition_met(services(), decision_id=decision_id, person=person.username, note=given.note)
+    return {"decision_id": decision_id}
+
+
+@router.get("/absences")
+def absences() -> list[dict[str, Any]]:
+    """Return who is or will be away, and who stands in."""
+    return seats.absences(services())
+
+
+@router.post("/absences")
+def away(given: Away, person: Asking) -> dict[str, str]:
+    """Enter that I am away, and who takes my seats; a DAM admin may for everybody."""
+    made = seats.away(
+        services(),
+        person=given.person or person.username,
+        deputy=given.deputy,
+        start=given.start,
+        until=given.until,
+        by=person.username,
+    )
+    return {"absence_id": made}
+
+
+@router.post("/absences/{absence_id}/end")
+def back(absence_id: str, person: Asking) -> dict[str, str]:
+    """Call an absence off."""
+    seats.back(services(), absence_id=absence_id, by=person.username)
+    return {"absence_id": absence_id}
 
 
 def _settle(person: Visitor, package_id: str) -> None:
@@ -273,6 +397,14 @@ def reopen(package_id: str, person: Reopener) -> dict[str, str]:
     following = packages.reopen_expired(services(), package_id=package_id, person=person.username)
     airflow_api.start(person, packages.STAGE, {"key": following})
     return {"next_package_id": following}
+
+
+@router.post("/packages/{package_id}/let-go")
+def let_go(package_id: str, person: Reopener) -> dict[str, str]:
+    """Let what is approved go out although it waits for changes to the rest; it is activated."""
+    packages.let_go(services(), package_id=package_id, person=person.username)
+    airflow_api.start(person, "activate_package", {"key": package_id})
+    return {"package_id": package_id}
 
 
 @router.post("/versions/{version_id}/review")

@@ -72,7 +72,7 @@ def test_people_are_given_time_and_silence_never_approves(bag):
                 continue
             found += 1
             asked = task if isinstance(task, PersonOperator) else task.unmap({"seat_id": "seat_x"})
-            form = {"comment", "versions"} if task.task_id.startswith("seat") else {"comment"}
+            form = {"comment", "conditions", "versions"} if task.task_id.startswith("seat") else {"comment"}
             assert set(asked.serialized_params) == form, f"{dag.dag_id}.{task.task_id}"
             if isinstance(task, PersonOperator):
                 assert task.response_timeout is not None

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+from datetime import timedelta
 
 import httpx
 import jwt
@@ -16,13 +17,19 @@ import world
 from dam.catalog.models import Batch, Rendition, Version, utcnow
 from dam.enrich import retag
 from dam.ingest import batches, uploads
-from dam.review import packages, remarks
+from dam.review import packages, remarks, seats
 
 pytestmark = pytest.mark.slow  # Airflow's auth manager takes its time to start
 #: Writes, and who may: (right role, wrong role). The body is one that passes the role check.
 WRITES = {
     ("POST", "/api/questions"): ("maya", "bea"),  # Airflow itself knows who is asked
     ("POST", "/api/seats/{seat_id}/decision"): ("bea", "libby"),
+    ("POST", "/api/seats/{seat_id}/undo"): ("bea", "libby"),
+    ("POST", "/api/seats/{seat_id}/delegate"): ("bea", "libby"),
+    ("POST", "/api/decisions/{decision_id}/met"): ("bea", "libby"),
+    ("POST", "/api/absences"): ("bea", "libby"),
+    ("POST", "/api/absences/{absence_id}/end"): ("bea", "libby"),
+    ("POST", "/api/packages/{package_id}/let-go"): ("maya", "bea"),
     ("POST", "/api/versions/{version_id}/metadata"): ("libby", "bea"),
     ("POST", "/api/batches/{batch_id}/metadata"): ("libby", "bea"),
     ("POST", "/api/batches/{batch_id}/metadata.csv"): ("libby", "bea"),
@@ -45,6 +52,9 @@ WRITES = {
     ("DELETE", "/api/uploads/{upload}"): ("dario", "bea"),
     ("POST", "/api/generated"): ("dario", "bea"),
 }
+
+#: What everybody who is logged in may ask for, and the rules of seats decide.
+OWN_RULES = ("/api/seats/", "/api/decisions/", "/api/absences")
 
 
 class StubAirflow:
@@ -150,6 +160,8 @@ def concrete(path, package):
         "upload": "upload-up_" + "0" * 26,
         "file": "0" * 32,
         "supplier": "North/light",
+        "decision_id": "dec_x",
+        "absence_id": "abs_x",
     } | package
     return re.sub(r"\{(\w+)(?::path)?\}", lambda match: known[match[1]], path)
 
@@ -192,6 +204,15 @@ def test_every_write_is_in_the_table_of_roles(site):
 def test_a_write_needs_the_role(site, services, airflow, package, method, path):
     right, wrong = WRITES[(method, path)]
     asked = airflow.ask("sign", right)
+    if path.endswith("/undo"):
+        seats.decide(services, seat_id=package["seat_id"], person="bea", verdict="approve")
+    elif path.endswith("/met"):
+        signed = seats.decide(
+            services, seat_id=package["seat_id"], person="bea", verdict="approve", conditions="Mend the title."
+        )
+        package["decision_id"] = signed["decision_id"]
+    elif path.endswith("/end"):
+        package["absence_id"] = seats.away(services, person="bea", start=utcnow(), until=utcnow() + timedelta(days=1))
     body = {
         "verdict": "accepted" if "retags" in path else "approve", "values": {"title": "New"},
         "version_id": package["version_id"], "body": "Nice.",
@@ -199,6 +220,7 @@ def test_a_write_needs_the_role(site, services, airflow, package, method, path):
         "drop": "ver_x", "keep": package["version_id"], "rows": {package["version_id"]: {"title": "New"}},
         "answer": "both" if "/duplicates/" in path else "done",
         "files": [{"path": "more.jpg", "bytes": 3}],
+        "person": "bea", "from": "2027-01-01T00:00:00Z", "until": "2100-01-01T00:00:00Z", "to": "maya", "why": "Away.",
         "model": "M", "prompt": "a cup", "filename": "made.png", "data": base64.b64encode(world.png_bytes()).decode(),
     }  # fmt: skip
 
@@ -215,12 +237,12 @@ def test_a_write_needs_the_role(site, services, airflow, package, method, path):
 
     for person in ("vic", wrong):
         reply = ask(person)
-        refused = 409 if path.endswith("/decision") else 403  # a seat has rules of its own
+        refused = 409 if path.startswith(OWN_RULES) else 403  # a seat has rules of its own
         assert reply.status_code == refused, f"{person}: {reply.status_code} {reply.text[:200]}"
     assert airflow.answers == []
     reply = ask(right)
-    # the package did not expire; the body is no sheet; nobody asks about the batch
-    allowed = {"reopen": 409, "metadata.csv": 422, "finish": 409, "generated": 202, "rollback": 409}.get(
+    # the package did not expire, and waits for nothing; the body is no sheet; nobody asks about the batch
+    allowed = {"reopen": 409, "let-go": 409, "metadata.csv": 422, "finish": 409, "generated": 202, "rollback": 409}.get(
         path.rsplit("/", 1)[-1], 200
     )
     # there is no such pair, version or merge; the run changes nothing of this version

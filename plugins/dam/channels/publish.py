@@ -178,6 +178,12 @@ def _void(services: Services, package_id: str, run: str | None) -> str | None:
                 where=f"package {package_id}",
                 remedy="Wait for its seats to be signed.",
             )
+        if waiting := packages.waits_for(session, package):
+            raise Refused(
+                f"The package goes out as one, and changes are asked for: {', '.join(waiting)}.",
+                where=f"package {package_id}",
+                remedy="Wait until what answers them is approved, or let the rest go on the package's page.",
+            )
     return None
 
 

@@ -31,6 +31,13 @@ def check() -> None:
     for line in services.taxonomy.check():
         typer.echo(line)
     enabled(services)
+    for term in services.workflow.policy.people_shown:
+        if term not in services.taxonomy.vocabulary:
+            raise BadInput(
+                f"{term!r} is no term of the vocabulary",
+                where="include/templates/workflow.yaml: policy.people_shown",
+                remedy="Name terms as facet/slug, e.g. subject/person.",
+            )
     typer.echo(f"{len(services.workflow.people)} people, {len(services.workflow.seats)} seats")
 
 

@@ -399,15 +399,17 @@ def attach(services: Services, *, seat_id: str, hitl: dict[str, Any]) -> dict[st
     """Note where Airflow waits for a seat, and return what its question shows.
 
     :param hitl: ``{"dag_id", "run_id", "task_id", "map_index"}``.
-    :returns: ``{"seat_id", "package_id", "role", "status", "eligible", "deputies", "reason", "due_at", "signed",
-        "needed", "subject", "summary"}``; ``signed`` of the ``needed`` signatures are there, ``summary`` is Markdown.
+    :returns: ``{"seat_id", "package_id", "role", "status", "eligible", "deputies", "may_sign", "reason", "due_at",
+        "signed", "needed", "subject", "summary"}``; ``may_sign`` lists the eligible and their deputies who are not
+        bound by a signature yet, ``signed`` of the ``needed`` signatures are there, ``summary`` is Markdown.
     """
     with services.session() as session:
         seat, package = _seat(session, seat_id)
         if seat.status in (SeatStatus.OPEN, SeatStatus.WAITING):
             seat.hitl = hitl
         makers = packages.makers_of(session, package)
-        standing = seating.deputies(session, package, makers, at=utcnow())
+        standing = seating.deputies(session, package, makers, at=utcnow()).get(seat.id, {})
+        bound = seating.involved(package)
         role = seat.role.replace("_", " ")
         campaign = package.campaign.name if package.campaign else "no campaign"
         lines = [
@@ -420,7 +422,8 @@ def attach(services: Services, *, seat_id: str, hitl: dict[str, Any]) -> dict[st
             "role": seat.role,
             "status": seat.status,
             "eligible": list(seat.eligible),
-            "deputies": standing.get(seat.id, {}),
+            "deputies": standing,
+            "may_sign": [person for person in [*seat.eligible, *standing] if person not in bound],
             "reason": seat.reason,
             "due_at": seat.due_at.isoformat(),
             "signed": len(seat.signatures),
@@ -437,17 +440,16 @@ def hitl_of(services: Services, *, seat_id: str) -> dict[str, Any] | None:
         return dict(seat.hitl) if seat.hitl and seat.status != SeatStatus.SIGNED else None
 
 
-def place_of(services: Services, *, seat_id: str) -> dict[str, Any] | None:
-    """Return where Airflow asked for a seat last, signed or not; None when it never did."""
-    with services.session() as session:
-        seat, _ = _seat(session, seat_id)
-        return dict(seat.hitl) if seat.hitl else None
-
-
 def status(services: Services, *, seat_id: str) -> str:
     """Return a seat's status."""
     with services.session() as session:
         return str(_seat(session, seat_id)[0].status)
+
+
+def needed(services: Services, *, seat_id: str) -> int:
+    """Return how many signatures a seat needs."""
+    with services.session() as session:
+        return _seat(session, seat_id)[0].needed
 
 
 def left_waiting(services: Services, *, seat_id: str) -> list[dict[str, Any]]:
