@@ -66,4 +66,5 @@ def calendar_file(deadline: Deadline, *, method: Method, sequence: int, stamp: d
         alarm.add("trigger", -deadline.alarm)
         event.add_component(alarm)
     calendar.add_component(event)
-    return calendar.to_ical()
+    content: bytes = calendar.to_ical()
+    return content

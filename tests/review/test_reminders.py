@@ -18,6 +18,7 @@ from catchers import ChatRoom, Inbox, chat_server, mail_server
 from dam import mail
 from dam.audit import history, verify
 from dam.catalog.models import Campaign, DeadlineInvitation, Description, Package, Reminder, utcnow
+from dam.errors import Refused
 from dam.review import packages, reminders, seats
 from dam.review.reminder_policy import Reminders
 from dam.services import Services
@@ -230,6 +231,25 @@ def test_silence_is_escalated_and_approves_nothing(desk):
     assert calendars(escalated[0]) == []
     # what the mail says can be done, can be done
     assert packages.reopen_expired(desk.services, package_id=desk.package_id, person="maya")
+
+
+def test_who_is_told_of_silence_may_name_a_deputy_but_not_themselves(desk):
+    away = {"person": "lena", "start": utcnow(), "until": utcnow() + timedelta(days=9)}
+    with pytest.raises(Refused, match="may not take the seats of lena by their own word"):
+        seats.away(desk.services, **away, deputy="maya", by="maya")
+    with pytest.raises(Refused, match="may not enter when lena is away"):
+        seats.away(desk.services, **away, deputy="ada", by="dario")
+    desk.expire()
+    packages.verdict(desk.services, package_id=desk.package_id)
+    seats.away(desk.services, **away, deputy="ada", by="maya")
+    again = packages.reopen_expired(desk.services, package_id=desk.package_id, person="maya")
+    rows = {row["role"]: row for row in packages.seats(desk.services, package_id=again)}
+    assert rows["legal_reviewer"]["deputies"] == {"ada": "lena"}
+    told = seats.decide(desk.services, seat_id=rows["legal_reviewer"]["seat_id"], person="ada", verdict="approve")
+    assert told["person"] == "ada"
+    desk.policy()  # nobody is told of silence: only DAM admins may
+    with pytest.raises(Refused, match="may not enter"):
+        seats.away(desk.services, **away, deputy="ada", by="maya")
 
 
 def test_the_campaigns_own_lead_is_told(desk):
