@@ -261,7 +261,7 @@ def _compute(
     session: Session, kpi: Kpi, given: Mapping[str, Any], targets: dict[str, Any], run: str | None
 ) -> dict[str, Any]:
     parameters = {name: value for name, value in given.items() if f":{name}" in kpi.query}
-    row = session.execute(text(kpi.query), parameters).mappings().one()
+    row = dict(session.execute(text(kpi.query), parameters).mappings().one())
     value = None if row["value"] is None else float(row["value"])
     unit, explanation = kpi.unit, None if value is not None else kpi.empty
     extra = _beside(kpi, row)

@@ -127,7 +127,7 @@ def _claim(services: Services, moment: datetime, run: str | None) -> None:
             _claim_package(services, package_id, list(rows), mark, moment, run)
 
 
-def _due(mark: Mark, moment: datetime) -> Select[Any]:
+def _due(mark: Mark, moment: datetime) -> Select[str, str, datetime]:
     """Return the query of the seats for which a mark is due and neither it nor a later one was claimed."""
     following = aliased(Package)
     minutes = _minutes(mark)
