@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from dam.errors import BadInput
 from dam.load import Mistake
 
 if TYPE_CHECKING:
@@ -197,8 +198,12 @@ def _holidays(code: str) -> HolidayBase:
     import holidays  # not when a DAG is parsed, where nobody counts days
 
     country, _, part = code.partition("-")
-    return holidays.country_holidays(country, subdiv=part or None)
+    return holidays.country_holidays(country, subdiv=part or None, language="en_US")
 
 
-def _never(calendar: Calendar) -> Mistake:
-    return Mistake(f"a calendar in {calendar.time_zone} never works", remedy="Look at its days and days_off.")
+def _never(calendar: Calendar) -> BadInput:
+    return BadInput(
+        f"a calendar in {calendar.time_zone} never works",
+        where="workflow.yaml: calendars",
+        remedy="Look at its days and days_off.",
+    )

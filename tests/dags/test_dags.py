@@ -234,3 +234,48 @@ def test_a_run_without_a_chunk_is_checked_and_closed_all_the_same(bag, dag_id):
         task = dag.get_task(task_id)
         assert task.trigger_rule == "none_failed_min_one_success"
         assert "claim" in task.upstream_task_ids
+
+
+STAGED = """
+import sys, json, shutil, pathlib
+from airflow.sdk import DAG
+from dam.workflow import Workflow
+from dam_operators import groups, stage
+known = stage.workflow()
+rules = [rule.model_copy(update={"stage": number}) for rule, number in zip(known.seats, json.loads(sys.argv[1]))]
+groups.workflow = lambda: known.model_copy(update={"seats": rules})
+from dam_operators.base import ClaimOperator
+with DAG(dag_id="x"):
+    claim = ClaimOperator(task_id="claim")
+    sign_off = groups.ReviewRound(claim.output, suffix="_a")
+    groups.activate(sign_off.approved)
+dag = claim.dag
+print(json.dumps({
+    "seats": sorted(task.task_id for task in dag.tasks if task.task_id.startswith(("seat", "stage"))),
+    "above": {task.task_id: sorted(task.upstream_task_ids) for task in dag.tasks},
+    "triggers": [task.task_id for task in dag.tasks if task.task_type.endswith("Sensor")],
+}))
+"""
+
+
+@pytest.mark.parametrize("stages", [[1, 1], [1, 2], [2, 5]])
+def test_stages_are_wired_in_order_from_the_workflow(stages):
+    import json
+
+    done = subprocess.run(
+        [sys.executable, "-c", STAGED, json.dumps(stages)], capture_output=True, text=True, check=True
+    )
+    told = json.loads(done.stdout.splitlines()[-1])
+    later = sorted(set(stages))[1:]
+    names = ["seat_a", *(f"{kind}_{number}_a" for number in later for kind in ("seat", "stage"))]
+    assert told["seats"] == sorted(names)
+    assert told["above"]["seat_a"] == ["proofs_a"]
+    before = "seat_a"
+    for number in later:
+        assert before in told["above"][f"stage_{number}_a"]
+        assert told["above"][f"seat_{number}_a"] == [f"stage_{number}_a"]
+        before = f"seat_{number}_a"
+    assert before in told["above"]["verdict_a"]
+    assert "claim" in told["above"]["verdict_a"]  # so that a review whose seats are all skipped has a verdict
+    assert "verdict_a" in told["above"]["preflight"]
+    assert told["triggers"] == []

@@ -279,6 +279,200 @@ class TestSeat:
         with pytest.raises(DownstreamTasksSkipped):  # killed just then, and tried again
             operator.execute(run())
 
+    @pytest.fixture
+    def two(self, services, seat):
+        """The brand seat needs two of three people."""
+        with services.session() as session:
+            first = session.get_one(Seat, seat[0])
+            first.needed, first.eligible = 2, ["bea", "momo", "maya"]
+
+    def test_a_seat_of_two_signatures_asks_again_at_once_after_the_first(self, run, asked, services, two, seat):
+        from airflow.sdk.exceptions import TaskAwaitingInput
+
+        operator = self.ask(seat[0], run())
+        assert [user["id"] for user in asked[0]["assigned_users"]] == ["bea", "momo", "maya"]
+        assert "Signed by 0 of the 2" in asked[0]["body"]
+        with pytest.raises(TaskAwaitingInput):
+            operator.execute_complete(run(), self.event("bea", "Approve"))
+        assert [user["id"] for user in asked[1]["assigned_users"]] == ["momo", "maya"]
+        assert "Signed by 1 of the 2" in asked[1]["body"]
+        with pytest.raises(TaskAwaitingInput):  # bea again: it is the same signature, and not a second one
+            operator.execute_complete(run(), self.event("bea", "Approve"))
+        assert operator.execute_complete(run(), self.event("momo", "Approve")) == "approve"
+        assert packages.seats(services, package_id=seat[1])[0]["status"] == "signed"
+
+    def test_a_second_signature_that_the_room_took_meanwhile_asks_nobody(self, run, asked, services, two, seat):
+        from dam.review import seats
+
+        operator = self.ask(seat[0], run())
+        seats.decide(services, seat_id=seat[0], person="momo", verdict="approve")
+        assert operator.execute_complete(run(), self.event("bea", "Approve")) == "approve"
+        assert len(asked) == 1
+
+    def test_a_killed_task_of_two_signatures_asks_for_the_one_that_lacks(self, run, asked, services, two, seat):
+        from dam.review import seats
+
+        self.ask(seat[0], run())
+        seats.decide(services, seat_id=seat[0], person="bea", verdict="approve")
+        self.ask(seat[0], run())
+        assert [user["id"] for user in asked[-1]["assigned_users"]] == ["momo", "maya"]
+
+    def test_conditions_and_a_deputy_are_the_same_act_as_in_the_room(self, run, asked, services, seat):
+        from dam.review import seats
+
+        start = utcnow()
+        seats.away(services, person="bea", deputy="vic", start=start, until=start + timedelta(days=1))
+        operator = self.ask(seat[0], run())
+        assert [user["id"] for user in asked[0]["assigned_users"]] == ["bea", "vic"]
+        event = self.event("vic", "Approve")
+        event["params_input"]["conditions"] = "Mend the title."
+        assert operator.execute_complete(run(), event) == "approve"
+        [signed] = packages.seats(services, package_id=seat[1])[0]["signatures"]
+        assert (signed["person"], signed["on_behalf_of"], signed["conditions"]) == ("vic", "bea", "Mend the title.")
+        assert signed["via"] == "airflow"
+
+    def test_to_reject_without_a_reason_is_asked_again(self, run, asked, services, seat):
+        from airflow.sdk.exceptions import TaskAwaitingInput
+
+        operator = self.ask(seat[0], run())
+        with pytest.raises(TaskAwaitingInput):
+            operator.execute_complete(run(), self.event("bea", "Reject"))
+        assert packages.seats(services, package_id=seat[1])[0]["status"] == "open"
+
+    def test_a_seat_that_is_not_needed_is_skipped_and_says_why(self, run, asked, services, seat):
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        from dam_operators.human import SeatOperator
+
+        with services.session() as session:
+            first = session.get_one(Seat, seat[0])
+            first.status, first.reason = "not_needed", "No version of the package shows people."
+        with pytest.raises(AirflowSkipException, match="the seat is not needed: No version of the package shows"):
+            SeatOperator(task_id="seat", seat_id=seat[0]).execute(run())
+        assert asked == []
+
+    def test_an_answer_that_was_taken_back_in_the_room_is_asked_again(self, run, asked, services, seat):
+        """Airflow hears of it after the room recorded it and the signer thought better of it."""
+        from airflow.sdk.exceptions import TaskAwaitingInput
+
+        from dam.review import seats
+
+        operator = self.ask(seat[0], run())
+        event = self.event("bea", "Approve")
+        seats.decide(services, seat_id=seat[0], person="bea", verdict="approve")
+        seats.undo(services, seat_id=seat[0], person="bea")
+        with pytest.raises(TaskAwaitingInput):
+            operator.execute_complete(run(), event)
+        assert packages.seats(services, package_id=seat[1])[0]["status"] == "open"
+
+    def test_a_seat_that_was_taken_back_asks_again_when_its_task_is_cleared(self, run, asked, services, seat):
+        from dam.review import seats
+
+        operator = self.ask(seat[0], run())
+        operator.execute_complete(run(), self.event("bea", "Approve"))
+        seats.undo(services, seat_id=seat[0], person="bea")
+        again = self.ask(seat[0], run(try_number=1))
+        assert again.execute_complete(run(), self.event("bea", "Request changes", "Darker.")) == "request_changes"
+
+    def test_a_seat_of_a_later_stage_takes_no_answer_before_its_time(self, run, asked, services, seat):
+        from airflow.sdk.exceptions import TaskAwaitingInput
+
+        legal = packages.seats(services, package_id=seat[1])[1]["seat_id"]
+        with services.session() as session:
+            waiting = session.get_one(Seat, legal)
+            waiting.status, waiting.stage, waiting.opens_at, waiting.reason = "waiting", 2, None, "It waits."
+        operator = self.ask(legal, run())
+        with pytest.raises(TaskAwaitingInput):
+            operator.execute_complete(run(), self.event("lena", "Approve"))
+        self.ask(seat[0], run()).execute_complete(run(), self.event("bea", "Approve"))
+        assert operator.execute_complete(run(), self.event("lena", "Approve")) == "approve"
+
+
+class TestStages:
+    @pytest.fixture
+    def staged(self, services, seat):
+        """The legal seat is of stage 2."""
+        brand, legal = packages.seats(services, package_id=seat[1])
+        with services.session() as session:
+            later = session.get_one(Seat, legal["seat_id"])
+            later.status, later.stage, later.opens_at, later.reason = "waiting", 2, None, "It waits."
+        return brand["seat_id"], legal["seat_id"]
+
+    def stage(self):
+        from dam_operators.review import StageOperator
+
+        return StageOperator(task_id="stage_2", package_id="x", after=1)
+
+    def test_proofs_name_the_first_stage_and_a_task_opens_the_next(self, run, services, seat, staged):
+        from dam.review import seats
+        from dam_operators.review import ProofsOperator
+
+        brand, legal = staged
+        assert ProofsOperator(task_id="proofs", package_id=seat[1], upto=1).execute(run()) == [brand]
+        assert ProofsOperator(task_id="proofs", package_id=seat[1]).execute(run()) == [brand, legal]
+        seats.decide(services, seat_id=brand, person="bea", verdict="approve")
+        operator = self.stage()
+        operator.package_id = seat[1]
+        for _ in range(2):  # cleared, or killed and tried again
+            assert operator.execute(run()) == [legal]
+            assert packages.seats(services, package_id=seat[1])[1]["status"] == "open"
+
+    def test_a_review_that_is_over_opens_none(self, run, services, seat, staged):
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        from dam.review import seats
+
+        seats.decide(services, seat_id=staged[0], person="bea", verdict="reject", comment="Off brand.")
+        operator = self.stage()
+        operator.package_id = seat[1]
+        with pytest.raises(AirflowSkipException, match="the review is over: rejected"):
+            operator.execute(run())
+
+    def test_a_package_without_a_seat_in_the_stage_passes_it_over(self, run, services, seat):
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        operator = self.stage()
+        operator.package_id = seat[1]
+        with pytest.raises(AirflowSkipException, match="no seat in this stage"):
+            operator.execute(run())
+
+
+class TestRounds:
+    def test_reviews_that_lost_a_version_are_told(self, run, services, seat):
+        from dam_operators.review import FreezePackageOperator
+
+        with services.session() as session:
+            versions = {version.id: version for version in session.scalars(select(Version))}
+            lost, kept = sorted(versions)
+            batch = Batch(source="inbox", location="drops/again", sent_by="northlight")
+            newer = Version(
+                asset_id=versions[lost].asset_id, number=versions[lost].number + 1, batch=batch, filename="a.jpg",
+                sha256="a" * 64, bytes=9, media_type="image/jpeg", storage_uri="vault:none", made_by="dario",
+            )  # fmt: skip
+            session.add(batch)
+            world.bring_to(session, newer, "ingested")
+            given = {"batch_id": batch.id, "version_ids": [newer.id]}
+        context = run()
+        assert FreezePackageOperator(task_id="f", **given).execute(context) != seat[1]
+        [pushed] = context["emitted"]
+        assert pushed["key"] == "displaced"
+        assert packages.versions(services, package_id=pushed["value"][0]) == [kept]
+
+    def test_what_waits_for_changes_to_the_rest_is_not_told_before(self, run, services, seat):
+        from dam.review import seats
+        from dam_operators.review import VerdictOperator
+
+        first, second = packages.versions(services, package_id=seat[1])
+        with services.session() as session:
+            session.execute(text("UPDATE packages SET rest = 'waits'"))
+        for row in packages.seats(services, package_id=seat[1]):
+            own = {first: {"verdict": "request_changes"}}
+            seats.decide(services, seat_id=row["seat_id"], person=row["eligible"][0], verdict="approve", versions=own)
+        told = VerdictOperator(task_id="v", package_id=seat[1]).execute(run())
+        assert (told["approved"], told["approved_package"], told["changes_package"]) == ([second], "", seat[1])
+        packages.let_go(services, package_id=seat[1], person="maya")
+        assert VerdictOperator(task_id="v", package_id=seat[1]).execute(run())["approved_package"] == seat[1]
+
 
 class TestClearRisks:
     """What the preflight found risky goes out by a person's answer, and by nothing else."""
