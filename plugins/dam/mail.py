@@ -9,12 +9,12 @@ seat_open,            and, where there is one, ``due_hours``
 risks_to_clear,
 librarian_needed,
 destruction_to_sign
-seat_reminder,        see :mod:`dam.review.reminders`
-seat_escalated,
-seat_closed
 licence_alert         ``days, reference, holder, asset, ends_on`` and ``live_urls`` (a list)
 takedown              ``asset`` and the receipt of :func:`dam.channels.publish.withdraw`
 report_ready          ``period, kpis`` (each ``name, number, unit``)
+seat_reminder,        what :func:`dam.review.messages.context` gives
+seat_escalated,
+seat_closed
 ====================  ============================================================================
 
 Every one takes a ``link``, the page to open.
