@@ -347,12 +347,14 @@ def test_must_fixes_per_version(told):
 def test_a_must_fix_that_travelled_or_was_taken_back_counts_once_or_not(told):
     if not hasattr(Annotation, "origin_id"):
         pytest.skip("notes do not travel here")
-    first, second = told.version("A"), told.version("A")
-    one, two = told.opened([first], at(2)), told.opened([second], at(4))
+    first = told.version("A")
+    one = told.opened([first], at(2))
     note = told.noted(one, first)
+    told.closed(one, {first: "request_changes"}, at(3))
+    second = told.version("A")
+    two = told.opened([second], at(4))
     told.noted(two, second, origin_id=note)
     told.noted(two, second, withdrawn_at=at(4))
-    told.closed(one, {first: "request_changes"}, at(3))
     told.closed(two, {second: "approve"}, at(5))
     assert told.kpi("must_fixes_per_version")["value"] == 0.5
 
