@@ -33,7 +33,8 @@ THOROUGH = {
     "ingest/test_raster.py",
     "ingest/test_safety.py", "ingest/test_sandbox.py", "ingest/test_suppliers.py", "ingest/test_uploads.py",
     "ingest/test_vectors.py", "operators/test_operators.py", "retention/test_archive.py",
-    "retention/test_destruction.py", "review/test_review.py", "storage/test_stores.py", "taxonomy/test_skos.py",
+    "retention/test_destruction.py", "review/test_reminders.py", "review/test_review.py",
+    "storage/test_stores.py", "taxonomy/test_skos.py",
     "test_cli.py",
 }  # fmt: skip
 
