@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -515,6 +516,14 @@ def test_one_address_that_is_refused_keeps_no_other_back(desk):
         with pytest.raises(mail.MailFailed, match="1 mails were not sent"):
             desk.tick(-4 * HOUR)
     assert desk.told() == [LENA]
+
+
+def test_ticks_at_once_tell_each_once(chatting):
+    with ThreadPoolExecutor(4) as pool:
+        told = list(pool.map(lambda _: chatting.tick(-4 * HOUR), range(4)))
+    assert sum(counts["sent"] for counts in told) == 4
+    assert chatting.told() == [BEA, LENA]
+    assert len(chatting.room.texts) == 2
 
 
 # ------------------------------------------------------------------------------------------- its price
