@@ -211,6 +211,30 @@ def test_sign_hold_explain_and_ask(dam, services, tmp_path):
     assert dam("hold", "list").stdout == ""
 
 
+def test_seats_are_signed_taken_back_and_handed_on(dam, services, tmp_path):
+    batch_id, complete = world.designers_batch(services, tmp_path)
+    package_id = packages.freeze(services, batch_id=batch_id, version_ids=complete)
+    brand, legal = (seat["seat_id"] for seat in packages.seats(services, package_id=package_id))
+    signing = ("decide", brand, "--person", "bea", "--verdict", "approve")
+    assert dam(*signing, "--version", complete[0]).exit_code == 2
+    assert dam(*signing, "--version", f"{complete[0]}=reject").exit_code == 2  # it takes a reason
+    assert dam(*signing, "--conditions", "Mend it.", "--version", f"{complete[0]}=reject:Too dark.").exit_code == 0
+    listed = dam("seat", "list", package_id).stdout
+    assert "brand_reviewer: signed, 1 of 1 signed" in listed
+    assert "bea: approve, on condition: Mend it." in listed
+    decision = next(line.split()[0] for line in listed.splitlines() if "dec_" in line)
+    assert dam("seat", "met", decision, "--person", "bea").exit_code == 0
+    assert "Taken back: approve. The seat is open." in dam("seat", "undo", brand, "--person", "bea").stdout
+    assert dam("seat", "undo", brand, "--person", "bea").exit_code == 2
+    handed = dam("seat", "delegate", legal, "--person", "lena", "--to", "vic", "--why", "On a train.")
+    assert "vic may sign for lena" in handed.stdout
+    told = dam("decide", legal, "--person", "vic", "--verdict", "approve")
+    assert "Signed for lena over" in told.stdout
+    made = dam("seat", "away", "--person", "bea", "--from", "2027-01-01", "--until", "2099-01-01", "--deputy", "maya")
+    assert made.stdout.startswith("abs_"), made.output
+    assert dam("seat", "back", made.stdout.strip(), "--person", "bea").exit_code == 0
+
+
 def test_the_taxonomy_is_checked(dam):
     assert "9 people, 2 seats" in dam("taxonomy", "check").stdout
 

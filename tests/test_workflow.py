@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -63,6 +64,23 @@ FAULTS = {
     "address": ("email: dario@acme.example", "email: dario", "email"),
     "log-in": ("roles: [viewer], airflow_role: viewer", "roles: [viewer], airflow_role: king", "airflow_role"),
     "stage": ("  measure:", "  mesure:", "measure"),
+    "two deadlines": ("veto: true, due_days: 3}", "veto: true, due_days: 3, due_hours: 4}", "one deadline"),
+    "no deadline": ("veto: true, due_days: 3}", "veto: true}", "one deadline"),
+    "a calendar for hours": ("due_days: 3}", "due_hours: 3, calendar: house}", "only working days need a calendar"),
+    "a calendar that is not there": ("due_days: 3}", "due_days: 3, calendar: haus}", "there is no calendar haus"),
+    "more signatures than people": (
+        "{role: brand_reviewer, veto: true",
+        "{role: brand_reviewer, signatures: 2",
+        "only bea may sign",
+    ),
+    "a role twice": ("{role: legal_reviewer, veto", "{role: brand_reviewer, stage: 2, veto", "has a seat already"),
+    "a condition": ("due_days: 3}", "due_days: 3, when: {people: true}}", "people"),
+    "a kind of media": ("due_days: 3}", "due_days: 3, when: {media: [film]}}", "media"),
+    "time zone": ("Europe/Berlin", "Europe/Berlinn", "there is no time zone"),
+    "hours": ("09:00-18:00", "18:00-09:00", "are no hours of a day"),
+    "holidays": ("holidays: DE", "holidays: Germany", "holidays"),
+    "a country without holidays": ("holidays: DE", "holidays: XX", "no holidays are known for 'XX'"),
+    "the rest": ("rest: goes_on", "rest: goes", "rest"),
     "makers": ("makers_never_sign: true", "makers_never_sign: false", "makers_never_sign"),
 }
 
@@ -74,7 +92,7 @@ def test_a_fault_names_file_line_and_remedy(tmp_path, good, bad, told):
     path = tmp_path / "workflow.yaml"
     path.write_text(text.replace(good, bad, 1))
     with pytest.raises(BadInput) as fault:
-        Workflow.load(path)
+        Workflow.load_whole(path)
     file, _, line = fault.value.where.rpartition(":")
     assert file == str(path)
     assert told in fault.value.what
@@ -110,3 +128,28 @@ def test_loading_at_dag_parse_time_imports_nothing_heavy():
         [sys.executable, "-c", code], env={"PYTHONPATH": str(PROJECT / "plugins")}, capture_output=True, text=True
     )
     assert (told.stdout, told.stderr) == ("[]\n", "")
+
+
+def test_stages_and_deadlines_are_read_as_they_are_written(tmp_path):
+    path = tmp_path / "workflow.yaml"
+    text = PATH.read_text()
+    path.write_text(
+        text.replace(
+            "{role: legal_reviewer, veto: true, due_days: 3}", "{role: legal_reviewer, stage: 3, due_hours: 5}"
+        )
+    )
+    found = Workflow.load_whole(path)
+    assert found.review_stages == [1, 3]
+    brand, legal = found.seats
+    assert (brand.due, legal.due) == ({"days": 3, "calendar": None}, {"hours": 5})
+    monday = datetime(2027, 3, 1, 10, tzinfo=UTC)
+    assert found.due_at(legal.due, monday) == monday + timedelta(hours=5)
+    assert found.due_at(brand.due, monday) == found.calendars["house"].add(monday, 3)
+    assert found.due_at({"days": 1, "calendar": "gone"}, monday) == found.calendars["house"].add(monday, 1)
+    assert found.due_at({}, monday) == monday + timedelta(hours=found.stages["review"].deadline_hours)
+
+
+def test_the_terms_that_say_that_people_are_shown_are_in_the_vocabulary(workflow, services):
+    vocabulary = services.taxonomy.vocabulary
+    assert workflow.policy.people_shown
+    assert all(term in vocabulary for term in workflow.policy.people_shown)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from dam.catalog.models import Decision, Package, PackageStatus, VersionState
+from dam.catalog.models import Decision, Package, PackageStatus, VersionState, utcnow
 from dam.enrich import contracts
-from dam.errors import Refused
+from dam.errors import BadInput, Refused
 from dam.review import packages, seats
-from dam.workflow import Workflow
+from dam.workflow import SeatRule, Workflow
 
 #: Everybody holds more roles than the rules let them use: dario sent the files.
 ROLES = {
@@ -34,6 +35,16 @@ ACTIONS = st.one_of(
     st.tuples(st.just("verdict")),
     st.tuples(st.just("revalidate")),
     st.tuples(st.just("expire"), SEAT),
+)
+ANYBODY = st.sampled_from(sorted(ROLES))
+#: What people do where seats take several signatures, in stages, and others stand in for them.
+MORE_ACTIONS = st.one_of(
+    ACTIONS,
+    st.tuples(st.just("sign"), ANYBODY, SEAT, st.just("approve"), st.none()),
+    st.tuples(st.just("undo"), ANYBODY, SEAT),
+    st.tuples(st.just("delegate"), ANYBODY, ANYBODY, SEAT),
+    st.tuples(st.just("away"), ANYBODY, ANYBODY),
+    st.tuples(st.just("back")),
 )
 
 
@@ -67,6 +78,17 @@ def act(services, package_id, version_id, action, *given_):
             contracts.fill(services, version_id=version_id, values={"title": f"Title {given_[0]}"}, person="libby")
         elif action == "expire":
             seats.expire(services, seat_id=rows[given_[0]]["seat_id"])
+        elif action == "undo":
+            seats.undo(services, seat_id=rows[given_[1]]["seat_id"], person=given_[0])
+        elif action == "delegate":
+            seats.delegate(services, seat_id=rows[given_[2]]["seat_id"], person=given_[0], to=given_[1], why="Busy.")
+        elif action == "away":
+            now = utcnow()
+            with suppress(BadInput):
+                seats.away(services, person=given_[0], deputy=given_[1], start=now, until=now + timedelta(days=1))
+        elif action == "back":
+            for absence in seats.absences(services):
+                seats.back(services, absence_id=absence["absence_id"], by=absence["person"])
         elif action == "revalidate":
             return packages.revalidate(services, package_id=package_id) or package_id
         else:
@@ -85,12 +107,16 @@ def concluded(services, package_id):
 def check_rules(services, batch_id):
     with services.session() as session:
         for package in session.scalars(select(Package).where(Package.batch_id == batch_id).order_by(Package.round)):
-            decisions = session.scalars(select(Decision).where(Decision.package_id == package.id)).all()
-            people = [decision.person for decision in decisions]
+            given_ = session.scalars(select(Decision).where(Decision.package_id == package.id)).all()
+            decisions = [decision for decision in given_ if decision.withdrawal is None]
+            # whom each signature binds: who gave it, and whom they stood in for
+            people = [one for decision in decisions for one in (decision.person, decision.on_behalf_of) if one]
             assert "dario" not in people
             assert len(set(people)) == len(people)
-            for decision in decisions:
-                assert decision.role in ROLES[decision.person]
+            for decision in given_:
+                assert decision.role in ROLES[decision.on_behalf_of or decision.person]
+                others = {one for seat in package.seats for one in seat.eligible}
+                assert decision.on_behalf_of is None or decision.person not in others
                 assert decision.manifest_sha256 == package.manifest_sha256
             [entry] = package.entries
             approved = package.status == PackageStatus.APPROVED
@@ -119,6 +145,35 @@ def test_no_order_of_events_gets_around_the_rules(crowd, drop, actions):
         package = session.get_one(Package, following or package_id)
         if package.status in (PackageStatus.APPROVED, PackageStatus.IN_REVIEW):
             assert packages.changed_versions(session, package) == []
+
+
+@pytest.fixture
+def staged(crowd):
+    """Two of the brand reviewers sign, then legal; more people hold the roles."""
+    known = crowd.workflow
+    rules = [
+        SeatRule(role="brand_reviewer", signatures=2, due_hours=72),
+        SeatRule(role="legal_reviewer", stage=2, due_hours=72),
+    ]
+    crowd.workflow = Workflow.model_validate(known.model_copy(update={"seats": rules}))
+    return crowd
+
+
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(actions=st.lists(MORE_ACTIONS, max_size=14))
+def test_no_deputy_no_stage_and_no_undo_gets_around_them_either(staged, drop, actions):
+    batch_id, [version_id] = drop(staged, "dario")
+    package_id = packages.freeze(staged, batch_id=batch_id, version_ids=[version_id])
+    for action in actions:
+        package_id = act(staged, package_id, version_id, *action)
+        check_rules(staged, batch_id)
+        with staged.session() as session:
+            package = session.get_one(Package, package_id)
+            early, late = package.seats
+            assert late.opens_at is None or early.status == "signed"
+            assert len(early.signatures) <= early.needed
+    check_rules(staged, batch_id)
 
 
 @pytest.mark.parametrize("brand", ["approve", "request_changes", "reject"])

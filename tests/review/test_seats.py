@@ -108,6 +108,13 @@ def test_too_few_people_who_did_not_make_it_are_refused_at_once(team, batch):
         freeze(services, batch)
 
 
+def test_seats_that_only_one_person_could_all_sign_are_refused_at_once(team, batch):
+    lead = {"role": "marketing_lead", "due_hours": 72}
+    with pytest.raises(Refused, match="nobody is left for the seat of the marketing lead: maya would have to sign"):
+        freeze(team(BRAND | {"signatures": 3}, lead), batch)
+    freeze(team(BRAND | {"signatures": 2}, lead), batch)  # maya leads, and the two others are on brand
+
+
 def test_of_three_people_at_once_two_sign(team, batch):
     services = team(BRAND | {"signatures": 2})
     package_id = freeze(services, batch)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 from sqlalchemy.orm import aliased
 
+from dam import audit
 from dam.catalog.models import Annotation, Version
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def open_must_fixes(session: Session, *, package_id: str, version_ids: list[str]
     ]
 
 
-def carry(session: Session, *, package: Package) -> None:
+def carry(session: Session, *, package: Package, run: str | None = None) -> None:
     """Take the open must-fix remarks on earlier versions along to the versions of a package that answer them."""
     older, newer = aliased(Version), aliased(Version)
     rows = session.execute(
@@ -49,7 +50,8 @@ def carry(session: Session, *, package: Package) -> None:
         .where(Annotation.must_fix, Annotation.resolved_at.is_(None), Annotation.package_id != package.id)
         .order_by(Annotation.id)
     )
-    for remark, version_id in rows.all():
+    found = rows.all()
+    for remark, version_id in found:
         session.add(
             Annotation(
                 package_id=package.id,
@@ -61,3 +63,6 @@ def carry(session: Session, *, package: Package) -> None:
             )
         )
     session.flush()
+    if found:
+        data = {"notes": [remark.id for remark, _ in found]}
+        audit.record(session, actor="airflow", action="annotations.carried", subject_id=package.id, data=data, run=run)

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import any_, func, literal, or_, select
+from sqlalchemy.orm import joinedload
 
 from dam.catalog.models import (
     Absence,
@@ -65,8 +66,19 @@ def my_open_seats(services: Services, *, person: str) -> list[dict[str, Any]]:
             .join(Package)
             .where(Seat.status == SeatStatus.OPEN, Package.status == PackageStatus.IN_REVIEW)
             .where(or_(handed, *mine))
+            .options(
+                *(joinedload(Seat.package).options(one) for one in seating.SIGNED),
+                joinedload(Seat.package).joinedload(Package.campaign),
+            )
             .order_by(Seat.due_at)
         ).all()
+        counts = dict(
+            session.execute(
+                select(PackageVersion.package_id, func.count())
+                .where(PackageVersion.package_id.in_({seat.package_id for seat in rows}))
+                .group_by(PackageVersion.package_id)
+            ).all()
+        )
         return [
             {
                 "seat_id": seat.id,
@@ -75,9 +87,7 @@ def my_open_seats(services: Services, *, person: str) -> list[dict[str, Any]]:
                 "role": seat.role,
                 "on_behalf_of": principal or None,
                 "due_at": seat.due_at.isoformat(),
-                "versions": session.scalar(
-                    select(func.count()).select_from(PackageVersion).where(PackageVersion.package_id == seat.package_id)
-                ),
+                "versions": counts[seat.package_id],
                 "round": seat.package.round,
                 "needed": seat.needed,
                 "signed": len(seat.signatures),

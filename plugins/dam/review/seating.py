@@ -6,19 +6,24 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import selectinload
 
 from dam import audit
-from dam.catalog.models import Absence, Package, Seat, SeatStatus, Version, utcnow
+from dam.catalog.models import Absence, Decision, Package, Seat, SeatStatus, Version, utcnow
 from dam.errors import Refused
 from dam.review import conditions
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from dam.catalog.models import Decision
     from dam.services import Services
     from dam.workflow import SeatRule
 
+#: What tells who signed which seats of packages: a few queries, however many there are.
+SIGNED = (
+    selectinload(Package.seats).selectinload(Seat.decisions).selectinload(Decision.withdrawal),
+    selectinload(Package.seats).selectinload(Seat.delegations),
+)
 #: Seats that still can be, or have been, somebody's.
 NEEDED = frozenset(SeatStatus) - {SeatStatus.NOT_NEEDED}
 
@@ -42,13 +47,13 @@ def make(
     rules = [workflow.seat_rule(role) for role in roles] if roles else list(workflow.seats)
     known = conditions.facts(services, session, versions, channels=package.channels)
     where = f"batch {package.batch_id}"
-    needed = False
+    needed: list[tuple[SeatRule, list[str]]] = []
     for ordinal, rule in enumerate(rules):
         why_not = conditions.why_not(rule.when, known)
         eligible = [person for person in workflow.members(rule.role) if person not in makers]
         if why_not is None:
             _check_enough(rule, eligible, where)
-            needed = True
+            needed.append((rule, eligible))
         session.add(
             Seat(
                 package_id=package.id,
@@ -70,6 +75,7 @@ def make(
             where=where,
             remedy="Give one seat in workflow.yaml no condition, or name the seats where it is frozen.",
         )
+    _check_seatable(needed, where)
     session.flush()
     session.expire(package, ["seats"])
     open_next(services, package)
@@ -89,6 +95,31 @@ def _check_enough(rule: SeatRule, eligible: list[str], where: str) -> None:
             where=where,
             remedy="Give the role to more people in workflow.yaml, or ask for fewer signatures.",
         )
+
+
+def _check_seatable(needed: list[tuple[SeatRule, list[str]]], where: str) -> None:
+    """Refuse a package that can't be signed, since somebody would have to sign for two seats."""
+    places = [(rule.role, eligible) for rule, eligible in needed for _ in range(rule.signatures)]
+    taken: dict[str, int] = {}  # person -> place
+
+    def seat(place: int, asked: set[str]) -> bool:
+        """Find somebody for a place, if need be by moving those who sit already (augmenting paths)."""
+        for person in places[place][1]:
+            if person not in asked:
+                asked.add(person)
+                if person not in taken or seat(taken[person], asked):
+                    taken[person] = place
+                    return True
+        return False
+
+    for place, (role, eligible) in enumerate(places):
+        if not seat(place, set()):
+            raise Refused(
+                f"nobody is left for the seat of the {role.replace('_', ' ')}: {' and '.join(eligible)} would have to "
+                "sign for another seat, too",
+                where=where,
+                remedy="Give one of the roles to another person in workflow.yaml.",
+            )
 
 
 def open_next(services: Services, package: Package) -> list[Seat]:

@@ -28,7 +28,8 @@ from dam.catalog.models import (
     utcnow,
 )
 from dam.errors import BadInput, NotFound, Refused
-from dam.review import annotations, packages, seating, verdicts
+from dam.review import annotations as notes
+from dam.review import packages, seating, verdicts
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -155,7 +156,7 @@ def _must_fixes(session: Session, package: Package, decision: Decision) -> list[
         for entry in package.entries
         if verdicts.said(decision, entry.version_id) == Verdict.REQUEST_CHANGES
     ]
-    return annotations.open_must_fixes(session, package_id=package.id, version_ids=asked) if asked else []
+    return notes.open_must_fixes(session, package_id=package.id, version_ids=asked) if asked else []
 
 
 def _record(session: Session, decision: Decision, seat: Seat, run: str | None) -> None:
