@@ -5,7 +5,9 @@
 
 **What it does.** Reads what is new in the origin's access log (combined or W3C format) into usage facts,
 each line exactly once, then makes the report: approval time, reuse ratio, first-time-right rate, time to
-publish, cost per asset. Every number carries its query, its inputs' time range and this run.
+publish, cost per asset; and how reviews go: time in a seat, what was overdue, rounds to an approval, must-fixes,
+whom the work waits for. Every number carries its query, its inputs' time range and this run; `dam kpi explain NAME`
+tells them as well.
 
 Idempotent: the log is read from where the last run stopped; the same period makes the same report.
 """

@@ -10,8 +10,8 @@ from dam.settings import PROJECT
 TARGET = PROJECT / "DAGS.md"
 #: The life of a version first, then what serves it.
 ORDER = (
-    "plan_brief", "create_assets", "inbox_watch", "ingest_batch", "review_package", "activate_package",
-    "measure_nightly", "archive_nightly", "licence_expiry_sweep", "retention_sweep",
+    "plan_brief", "create_assets", "inbox_watch", "ingest_batch", "review_package", "review_reminders",
+    "activate_package", "measure_nightly", "archive_nightly", "licence_expiry_sweep", "retention_sweep",
 )  # fmt: skip
 
 

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import shutil
-import socket
 from collections.abc import Iterator
 from dataclasses import replace
-from email import message_from_bytes
+from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
-from email.policy import default
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from icalendar import Calendar
 
+from catchers import Inbox, mail_server
 from dam import mail
 from dam.errors import BadInput
+from dam.invitations import Deadline, calendar_file
 from dam.services import Services
 
 CONTEXTS: dict[str, dict[str, Any]] = {
     "brief_to_sign": {"subject": "Spring 2027", "body": "# Spring\n<b>goals</b>", "due_hours": 48},
     "seat_open": {"subject": "Spring 2027, round 1", "body": "six photographs", "due_hours": 24},
-    "seat_reminder": {"subject": "Spring 2027, round 1", "body": "six photographs", "due_hours": 4},
     "mentioned": {
         "author": "Bea Okafor",
         "asset": "HERO-A_ACME v2",
@@ -32,6 +30,22 @@ CONTEXTS: dict[str, dict[str, Any]] = {
         "where": "at 0:12.48",
         "body": "@lena <b>look</b>",
         "private": "legal reviewer",
+    },
+    **{
+        name: {
+            "subject": "Spring 2027: 2 versions for the legal reviewer, round 1",
+            "role": "legal reviewer",
+            "due": "Friday, 5 March 2027, 17:00 UTC",
+            "left": "4 hours" if name != "seat_escalated" else "",
+            "ago": "" if name != "seat_escalated" else "4 hours",
+            "signers": ["Lena Vogt"],
+            "asked": ["Lena Vogt"],
+            "instead_of": "",
+            "may_reopen": True,
+            "proofs": [{"title": "HERO-A v1: A <red> cup", "link": "http://dam.example/dam/packages/p#v"}],
+            "more": 0,
+        }
+        for name in ("seat_reminder", "seat_escalated", "seat_closed")
     },
     "risks_to_clear": {"subject": "Clear the risks of 2 publications", "body": "ends soon", "due_hours": 24},
     "destruction_to_sign": {"subject": "Sign the destruction list", "body": "List `ab12`", "due_hours": 336},
@@ -70,37 +84,10 @@ CONTEXTS: dict[str, dict[str, Any]] = {
 }
 
 
-class Inbox:
-    """What the SMTP server was given; addresses at ``gone.example`` are refused."""
-
-    def __init__(self) -> None:
-        self.mails: list[tuple[list[str], EmailMessage]] = []
-
-    async def handle_RCPT(
-        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
-    ) -> str:
-        if address.endswith("@gone.example"):
-            return "550 no such person"
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
-
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        assert isinstance(envelope.content, bytes)
-        message = message_from_bytes(envelope.content, policy=default)
-        assert isinstance(message, EmailMessage)
-        self.mails.append((envelope.rcpt_tos, message))
-        return "250 OK"
-
-
 @pytest.fixture
 def inbox() -> Iterator[tuple[Inbox, str]]:
-    handler = Inbox()
-    with socket.create_server(("127.0.0.1", 0)) as free:  # the controller can't take port 0
-        port = free.getsockname()[1]
-    controller = Controller(handler, hostname="127.0.0.1", port=port)
-    controller.start()
-    yield handler, f"smtp://127.0.0.1:{port}"
-    controller.stop()
+    with mail_server() as found:
+        yield found
 
 
 def _with(services: Services, **changes: Any) -> Services:
@@ -236,6 +223,31 @@ def test_the_takedown_says_what_is_still_shown_and_by_whom(services: Services):
     for part in mail.render(services, template="takedown", context=kept)[1:]:
         assert "still shown by another publication (pub_2)" in part
         assert "never gone out" not in part
+
+
+def test_an_invitation_is_shown_and_attached(services: Services, inbox: tuple[Inbox, str]):
+    handler, url = inbox
+    deadline = Deadline(
+        uid="sea_1@airflow-dam", at=datetime(2027, 3, 5, 17, tzinfo=UTC), title="Deadline: Grüße", text="Sign.",
+        link="http://dam.example/x", organiser="dam@example.org", person="lena@acme.example", name="Lena Vogt",
+        alarm=timedelta(hours=4),
+    )  # fmt: skip
+    content = calendar_file(deadline, method="REQUEST", sequence=3, stamp=datetime(2027, 3, 1, tzinfo=UTC))
+    invitation = mail.Invitation(content, "REQUEST")
+    sent = _with(services, smtp_url=url)
+    assert mail.send(
+        sent, to=["lena"], template="seat_open", context=CONTEXTS["seat_open"], invitation=invitation, key="rem_1"
+    )
+    [(_, message)] = handler.mails
+    assert message["Message-ID"] == "<rem_1@dam>"
+    assert _parts(message)[0].startswith("A package is waiting")
+    shown = next(part for part in message.walk() if part.get_content_type() == "text/calendar")
+    assert shown.get_param("method") == "REQUEST"
+    [attached] = message.iter_attachments()
+    assert attached.get_filename() == "deadline.ics"
+    for told in (shown.get_content(), attached.get_content()):
+        [event] = Calendar.from_ical(told).walk("VEVENT")
+        assert (event["uid"], event["sequence"], event["summary"]) == ("sea_1@airflow-dam", 3, "Deadline: Grüße")
 
 
 def test_faults_name_the_template(services: Services, tmp_path: Path):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dam.commands import duplicates, plainly, record, seats, tags, taxonomy
+from dam.commands import duplicates, kpi, plainly, record, seats, tags, taxonomy
 from dam.errors import BadInput, DamError, NotFound, Refused
 from dam.services import Services
 
@@ -31,6 +31,7 @@ for name, part in (
     ("batch", batch_app),
     ("duplicates", duplicates.app),
     ("hold", hold_app),
+    ("kpi", kpi.app),
     ("record", record.app),
     ("rights", rights_app),
     ("seat", seats.app),

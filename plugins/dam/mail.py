@@ -6,7 +6,6 @@ What each is given:
 ====================  ============================================================================
 brief_to_sign,        ``subject, body`` (text)
 seat_open,            and, where there is one, ``due_hours``
-seat_reminder,
 risks_to_clear,
 librarian_needed,
 destruction_to_sign
@@ -17,6 +16,9 @@ takedown              ``asset`` and the receipt of :func:`dam.channels.publish.w
 guest_invited         ``name, campaign, invited_by, until, seat`` (whether they may sign)
 guest_code            ``name, code, minutes``
 report_ready          ``period, kpis`` (each ``name, number, unit``)
+seat_reminder,        what :func:`dam.review.messages.context` gives
+seat_escalated,
+seat_closed
 ====================  ============================================================================
 
 Every one takes a ``link``, the page to open.
@@ -28,6 +30,7 @@ import logging
 import smtplib
 import ssl
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from typing import TYPE_CHECKING, Any
@@ -55,12 +58,30 @@ class MailFailed(DamError):
     """The mail server could not be reached or would not take the mail."""
 
 
-def send(services: Services, *, to: Sequence[str], template: str, context: Mapping[str, Any]) -> bool:
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """A calendar file that a mail carries: ``method`` is that of its content, ``REQUEST`` or ``CANCEL``."""
+
+    content: bytes
+    method: str
+
+
+def send(
+    services: Services,
+    *,
+    to: Sequence[str],
+    template: str,
+    context: Mapping[str, Any],
+    invitation: Invitation | None = None,
+    key: str = "",
+) -> bool:
     """Send one mail to some people.
 
     :param to: usernames of ``workflow.yaml``, or addresses.
     :param template: the name of a template, for example ``licence_alert``.
     :param context: what the template speaks of, see above.
+    :param invitation: a calendar file, shown by mail programs as an invitation and attached as well.
+    :param key: makes the Message-ID, the same for the same key: who gets such a mail twice can see that it is one.
     :returns: whether a mail went out: not without an SMTP server in the settings, nor without anybody
         to send it to; both are logged.
     :raises BadInput: no such template or username, or the context lacks something the template needs.
@@ -79,12 +100,22 @@ def send(services: Services, *, to: Sequence[str], template: str, context: Mappi
     message["From"] = services.settings.mail_from
     message["To"] = ", ".join(addresses)
     message["Date"] = formatdate(localtime=False)
-    message["Message-ID"] = make_msgid(domain="dam")
+    message["Message-ID"] = f"<{key}@dam>" if key else make_msgid(domain="dam")
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: keeps holiday replies away
     message.set_content(text)
     message.add_alternative(html, subtype="html")
+    if invitation is not None:
+        _invite(message, invitation)
     _hand_over(services.settings.smtp_url, message)
     return True
+
+
+def _invite(message: EmailMessage, invitation: Invitation) -> None:
+    """Add a calendar file: as the mail's third reading, which calendars act on, and as a file to save (RFC 6047)."""
+    message.add_alternative(
+        invitation.content.decode(), subtype="calendar", params={"method": invitation.method}, charset="utf-8"
+    )
+    message.add_attachment(invitation.content, maintype="application", subtype="ics", filename="deadline.ics")
 
 
 def render(services: Services, *, template: str, context: Mapping[str, Any]) -> tuple[str, str, str]:

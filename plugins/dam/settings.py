@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -30,6 +30,7 @@ class Settings:
     :param access_log: path of the origin's access log (combined format).
     :param smtp_url: ``smtp://[user:password@]host:port``; empty: no mail is sent, which is logged.
     :param mail_from: sender of every mail.
+    :param chat_url: incoming webhook of a chat room (Slack, Mattermost, Teams, …); empty: no chat. It is a secret.
     :param web_url: base URL people open, used in mails and reports.
     :param cms_url: base URL that ``{cms_url}`` stands for in channel templates.
     :param cms_token: bearer token for it.
@@ -49,6 +50,7 @@ class Settings:
     access_log: str = ""
     smtp_url: str = ""
     mail_from: str = "dam@localhost"
+    chat_url: str = field(default="", repr=False)
     web_url: str = "http://127.0.0.1:8080"
     cms_url: str = ""
     cms_token: str = ""
@@ -84,6 +86,7 @@ class Settings:
                 "access_log",
                 "smtp_url",
                 "mail_from",
+                "chat_url",
                 "web_url",
                 "cms_url",
                 "cms_token",
@@ -106,13 +109,16 @@ class Settings:
 
         :param uri_of: returns the URI of a connection id, or None where there is none. ``dam_catalog``
             is a PostgreSQL connection; ``dam_storage`` either ``file:///folder`` or an AWS connection
-            whose extra names ``bucket``, ``prefix`` and ``endpoint_url``.
+            whose extra names ``bucket``, ``prefix`` and ``endpoint_url``. ``dam_chat`` has the webhook's
+            address as its password, or is that address.
         """
         found: dict[str, Any] = {}
         if catalog := uri_of("dam_catalog"):
             found["catalog_url"] = catalog_url(catalog)
         if storage := uri_of("dam_storage"):
             found |= _storage_of(storage)
+        if chat := uri_of("dam_chat"):
+            found["chat_url"] = _webhook_of(chat)
         base = cls.from_env({"catalog_url": "", "storage_url": ""} | found)
         return replace(base, **found)
 
@@ -120,6 +126,13 @@ class Settings:
 def catalog_url(uri: str) -> str:
     """Return the SQLAlchemy URL of a PostgreSQL connection URI, whatever driver it names."""
     return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql+psycopg://", uri)
+
+
+def _webhook_of(uri: str) -> str:
+    """Return the address of a chat room's webhook: the connection's password, or the connection's own URI."""
+    parts = urlsplit(uri)
+    # an address as a URI keeps its slashes escaped
+    return unquote(parts.password) if parts.password else uri.replace(parts.path, unquote(parts.path), 1)
 
 
 def _storage_of(uri: str) -> dict[str, Any]:

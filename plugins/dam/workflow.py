@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from dam.calendars import PLAIN, Calendar, known_holidays
 from dam.errors import BadInput
 from dam.load import Mistake, fault, line_of
+from dam.review.reminder_policy import Reminders
 
 Role = Annotated[str, Field(pattern=r"^[a-z]+(_[a-z]+)*$")]
 
@@ -146,6 +147,7 @@ class Workflow(_Strict):
     calendars: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Calendar] = {}
     drops: list[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]] = []
     policy: Policy = Policy()
+    reminders: Reminders = Reminders()
 
     @classmethod
     def load(cls, path: Path) -> Workflow:
@@ -257,6 +259,8 @@ def _unheld(workflow: Workflow) -> Iterator[_Fault]:
     ]
     asked += [(("seats", index, "role"), rule.role) for index, rule in enumerate(workflow.seats)]
     asked += [(("policy", "see_place", index), role) for index, role in enumerate(workflow.policy.see_place)]
+    if workflow.reminders.escalate is not None:
+        asked.append((("reminders", "escalate", "to"), workflow.reminders.escalate.to))
     for name, stage in workflow.stages.items():
         for part, roles in stage.raci:
             asked += [(("stages", name, "raci", part, index), role) for index, role in enumerate(roles)]

@@ -353,7 +353,7 @@ def absences() -> list[dict[str, Any]]:
 
 @router.post("/absences")
 def away(given: Away, person: Asking) -> dict[str, str]:
-    """Enter that I am away, and who takes my seats; a DAM admin may for everybody."""
+    """Enter that I am away, and who takes my seats; DAM admins, and who is told of silence, may for everybody."""
     made = seats.away(
         services(),
         person=given.person or person.username,

@@ -17,7 +17,7 @@ from dam.settings import PROJECT
 FILES = sorted((PROJECT / "dags").glob("*.py"))
 STAGES = {
     "plan_brief", "create_assets", "ingest_batch", "review_package", "activate_package", "measure_nightly",
-    "archive_nightly", "licence_expiry_sweep", "retention_sweep",
+    "archive_nightly", "licence_expiry_sweep", "retention_sweep", "review_reminders",
 }  # fmt: skip
 
 
@@ -214,6 +214,16 @@ def test_what_is_told_after_a_failure_does_not_hide_it(bag):
         assert not task.on_failure_fail_dagrun
         [publish] = task.upstream_list
         assert publish.task_id.startswith("publish")
+
+
+def test_people_are_reminded_every_quarter_of_an_hour_by_one_run_at_a_time(bag):
+    from dam_operators.reminders import RemindOperator
+
+    dag = bag.dags["review_reminders"]
+    assert dag.timetable.expression == "*/15 * * * *"
+    assert dag.max_active_runs == 1
+    [task] = dag.tasks
+    assert isinstance(task, RemindOperator)
 
 
 @pytest.mark.parametrize("dag_id", ["ingest_batch", "partner_drop"])

@@ -846,6 +846,7 @@ class Package(Base):
         CheckConstraint("rest IN ('goes_on', 'waits')", name="rest"),
         CheckConstraint("(released_by IS NULL) = (released_at IS NULL)", name="release_is_signed"),
         Index("ix_packages_open", "frozen_at", postgresql_where=text("status = 'in_review'")),
+        Index("ix_packages_closed_at", "closed_at"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("pkg"))
@@ -911,6 +912,7 @@ class Seat(Base):
         CheckConstraint("status <> 'not_needed' OR reason IS NOT NULL", name="reason_why_not"),
         CheckConstraint("status NOT IN ('open', 'signed', 'expired') OR opens_at IS NOT NULL", name="opened"),
         Index("ix_seats_open", "due_at", postgresql_where=text("status = 'open'")),
+        Index("ix_seats_unsigned", "due_at", postgresql_where=text("status IN ('open', 'expired')")),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("sea"))
@@ -961,7 +963,7 @@ class Decision(Base):
     must_fixes: Mapped[list[Any]] = mapped_column(default=list)  # remarks that were open: [{annotation_id, …}]
     via: Mapped[str]  # airflow, room, cli
     address: Mapped[str | None]  # network address it came from, where one is known
-    decided_at: Mapped[datetime] = mapped_column(default=utcnow)  # when the answer was given
+    decided_at: Mapped[datetime] = mapped_column(default=utcnow, index=True)  # when the answer was given
 
     seat: Mapped[Seat] = relationship(back_populates="decisions")
     withdrawal: Mapped[Withdrawal | None] = relationship(back_populates="decision", uselist=False)
@@ -1030,6 +1032,48 @@ class Absence(Base):
     entered_at: Mapped[datetime] = mapped_column(default=utcnow)
     ended_by: Mapped[str | None]  # who called it off
     ended_at: Mapped[datetime | None]
+
+
+class Reminder(Base):
+    """One message about a seat's deadline to one person (or the chat room), claimed before it is sent."""
+
+    __tablename__ = "reminders"
+    __table_args__ = (
+        UniqueConstraint("seat_id", "kind", "person", "due_at"),
+        CheckConstraint("audience IN ('seat', 'escalation')", name="audience"),
+        CheckConstraint("outcome IN ('sent', 'off', 'dropped')", name="outcome"),
+        CheckConstraint("(outcome IS NULL) = (done_at IS NULL)", name="done_with_an_outcome"),
+        CheckConstraint("outcome <> 'dropped' OR problem IS NOT NULL", name="dropped_for_a_reason"),
+        Index("ix_reminders_pending", "tries", "id", postgresql_where=text("outcome IS NULL")),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("rem"))
+    seat_id: Mapped[str] = mapped_column(ForeignKey("seats.id"))
+    due_at: Mapped[datetime]  # the seat's deadline that it speaks of; a new one is told anew
+    kind: Mapped[str]  # before_48h, at, after_24h, escalate_4h: a mark of the policy
+    audience: Mapped[str]
+    minutes: Mapped[int]  # of its mark from the deadline: no earlier mark is told after a later one
+    person: Mapped[str]  # username, or #chat
+    claimed_at: Mapped[datetime]
+    tries: Mapped[int] = mapped_column(default=0)
+    outcome: Mapped[str | None]  # off: there is nothing to send it by; dropped: it was not to be sent any more
+    problem: Mapped[str | None]  # why the last try failed, or why it was dropped
+    done_at: Mapped[datetime | None]
+    run: Mapped[str | None]  # dag_id/run_id that claimed it
+
+
+class DeadlineInvitation(Base):
+    """The entry of a seat's deadline in one person's calendar, as the mails have put it there."""
+
+    __tablename__ = "deadline_invitations"
+    __table_args__ = (Index("ix_deadline_invitations_standing", "due_at", postgresql_where=text("standing")),)
+
+    seat_id: Mapped[str] = mapped_column(ForeignKey("seats.id"), primary_key=True)
+    person: Mapped[str] = mapped_column(primary_key=True)
+    due_at: Mapped[datetime]
+    sequence: Mapped[int] = mapped_column(default=0)  # RFC 5545: one more with each change and with the end
+    standing: Mapped[bool] = mapped_column(default=True)  # not taken back
+    changed_at: Mapped[datetime]
 
 
 class Annotation(Base):

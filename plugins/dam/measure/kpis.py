@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sqlalchemy import select, text
@@ -15,29 +14,13 @@ from sqlalchemy.dialects.postgresql import insert
 from dam import audit
 from dam.catalog.models import KpiReport, new_id, utcnow
 from dam.errors import BadInput
+from dam.measure import reviews
+from dam.measure.kpi import Kpi, shown
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from dam.services import Services
-
-
-@dataclass(frozen=True, slots=True)
-class Kpi:
-    """A number we report.
-
-    ``query`` gives one row: ``value``, ``rows`` (how many inputs), ``first`` and ``last`` (their time range),
-    and what its format shows beside it: ``spread`` (fastest, quartiles, slowest) of hours, ``part`` of a share,
-    ``breakdown`` of money. ``empty`` says why there is no value when there is nothing to compute it from.
-    """
-
-    name: str
-    label: str
-    format: Literal["hours", "share", "money"]
-    unit: str
-    definition: str
-    query: str
-    empty: str
 
 
 #: SQL: whether a decided version ``v`` with its package's entry ``e`` was right the first time.
@@ -83,6 +66,7 @@ SELECT avg(CASE WHEN first_time THEN 1.0 ELSE 0.0 END) AS value, count(*) AS row
          WHERE e.verdict IS NOT NULL AND k.closed_at >= :start AND k.closed_at < :end
          ORDER BY e.version_id, k.closed_at DESC) AS decided""",  # noqa: S608 - a constant of ours
         "Nothing was decided in the period.",
+        "most",
     ),
     Kpi(
         "publish_hours",
@@ -123,6 +107,7 @@ SELECT avg(CASE WHEN uses >= 2 THEN 1.0 ELSE 0.0 END) AS value, count(*) AS rows
          WHERE p.probed_at >= :start AND p.probed_at < :end
          GROUP BY coalesce(kept.asset_id, v.asset_id)) AS used""",
         "Nothing was published in the period.",
+        "most",
     ),
     Kpi(
         "cost_per_asset",
@@ -152,6 +137,7 @@ SELECT CASE WHEN count(DISTINCT currency) = 1 THEN sum(budget) / sum(assets) END
   FROM cost""",
         "No campaign that ran in the period has an asset that was approved.",
     ),
+    *reviews.KPIS,
 )
 
 TARGETS = """
@@ -189,10 +175,10 @@ def make_report(services: Services, *, start: datetime, end: datetime, run: str 
     All numbers are read from one snapshot of the catalogue.
 
     :param start: first moment of the period, aware. :param end: the moment after its last, aware.
-    :returns: ``{"report_id", "kpis", "html_uri", "json_uri"}``; a KPI is ``{"name", "label", "value", "shown",
-        "unit", "format", "definition", "query", "parameters", "inputs": {"rows", "from", "to"}, "run",
-        "explanation", "targets"}`` and, by its format, ``spread`` and ``median``, ``part``, or ``breakdown``. Its
-        value is None, with an explanation, when there was nothing to compute it from.
+    :returns: ``{"report_id", "kpis", "html_uri", "json_uri"}``; a KPI is ``{"name", "label", "value", "shown", "unit",
+        "format", "aim", "section", "beside", "definition", "query", "parameters", "inputs": {"rows", "from", "to"},
+        "run", "explanation", "targets"}`` and, by its format, ``spread``, ``median`` and ``p90``, ``part``, or
+        ``breakdown``. Its value is None, with an explanation, when there was nothing to compute it from.
     :raises BadInput: the period is empty, or its moments name no time zone.
     """
     if start.tzinfo is None or end.tzinfo is None or start >= end:
@@ -203,7 +189,9 @@ def make_report(services: Services, *, start: datetime, end: datetime, run: str 
         session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
         parameters = {"start": start, "end": end}
         targets = {str(name): told for name, told in session.execute(text(TARGETS), parameters)}
-        kpis = [_compute(session, kpi, parameters, targets, run) for kpi in KPIS]
+        given = parameters | reviews.parameters(services, session, start, end)
+        kpis = [_compute(session, kpi, given, targets, run) for kpi in KPIS]
+        waiting = reviews.tables(services, session, given)
         usage = _usage(session, start, end)
     body = {
         "from": start.isoformat(),
@@ -211,6 +199,7 @@ def make_report(services: Services, *, start: datetime, end: datetime, run: str 
         "made_at": utcnow().isoformat(timespec="seconds"),
         "run": run,
         "kpis": kpis,
+        "waiting": waiting | {"parameters": _told(given)},
         **usage,
     }
     name = f"kpi/{start.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}-{end.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}"
@@ -269,25 +258,23 @@ def _log(
 
 
 def _compute(
-    session: Session, kpi: Kpi, parameters: dict[str, datetime], targets: dict[str, Any], run: str | None
+    session: Session, kpi: Kpi, given: Mapping[str, Any], targets: dict[str, Any], run: str | None
 ) -> dict[str, Any]:
-    row = session.execute(text(kpi.query), parameters).mappings().one()
+    parameters = {name: value for name, value in given.items() if f":{name}" in kpi.query}
+    row = dict(session.execute(text(kpi.query), parameters).mappings().one())
     value = None if row["value"] is None else float(row["value"])
     unit, explanation = kpi.unit, None if value is not None else kpi.empty
-    extra: dict[str, Any] = {}
-    if kpi.format == "hours" and row["spread"]:
-        extra = {"spread": [float(hours) for hours in row["spread"]], "median": float(row["spread"][2])}
-    elif kpi.format == "share":
-        extra = {"part": int(row["part"])}
-    elif kpi.format == "money":
+    extra = _beside(kpi, row)
+    if kpi.format == "money":
         currencies = row["currencies"] or []
-        extra = {"breakdown": row["breakdown"] or []}
         if len(currencies) == 1:
             unit = f"{currencies[0]} {kpi.unit}"
         elif currencies:
             explanation = (
                 f"The budgets are in {' and '.join(currencies)}, so there is no one number; see each campaign."
             )
+    elif kpi.format == "parts" and value is not None:
+        unit = f"{kpi.unit} was for the {extra['breakdown'][0]['name'].replace('_', ' ')}"
     return {
         "name": kpi.name,
         "label": kpi.label,
@@ -295,9 +282,12 @@ def _compute(
         "shown": shown(kpi.format, value),
         "unit": unit,
         "format": kpi.format,
+        "aim": kpi.aim,
+        "section": kpi.section,
+        "beside": kpi.beside,
         "definition": kpi.definition,
         "query": kpi.query.strip(),
-        "parameters": {name: moment.isoformat() for name, moment in parameters.items()},
+        "parameters": _told(parameters),
         "inputs": {
             "rows": int(row["rows"]),
             "from": row["first"].isoformat() if row["first"] else None,
@@ -310,34 +300,33 @@ def _compute(
     }
 
 
+def _beside(kpi: Kpi, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a KPI's format shows beside its value."""
+    if kpi.format in ("hours", "working"):
+        if not row["spread"]:
+            return {}
+        found = {"spread": [float(hours) for hours in row["spread"]], "median": float(row["spread"][2])}
+        return found | ({"p90": float(row["p90"])} if "p90" in row else {})
+    if kpi.format == "share":
+        return {"part": int(row["part"])}
+    return {"breakdown": row["breakdown"] or []}
+
+
+def _told(parameters: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else str(value) for name, value in parameters.items()
+    }
+
+
 def _targets(kpi: Kpi, value: float | None, targets: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return what the running campaigns' briefs aim at, and whether the value meets it."""
     found = []
     for campaign, told in targets.items():
         target = told.get(kpi.name)
         if isinstance(target, int | float):
-            met = None if value is None else (value >= target if kpi.format == "share" else value <= target)
+            met = None if value is None else (value >= target if kpi.aim == "most" else value <= target)
             found.append({"campaign": campaign, "target": target, "shown": shown(kpi.format, target), "met": met})
     return found
-
-
-def shown(form: str, value: float | None) -> str:
-    """Return a KPI's value as people read it: ``14 min``, ``78 %``, ``4,800.00``; a dash for None."""
-    if value is None:
-        return "–"
-    if form == "share":
-        return f"{100 * value:.0f} %"
-    if form == "money":
-        return f"{value:,.2f}"
-    for size, longest, unit in (
-        (24.0, 24.0 * 3, "days"),
-        (1.0, 1.0, "h"),
-        (1 / 60, 1 / 60, "min"),
-        (1 / 3600, 0.0, "s"),
-    ):
-        if value >= longest:
-            return f"{value / size:.1f}".removesuffix(".0") + f" {unit}"
-    return "0 s"
 
 
 def _usage(session: Session, start: datetime, end: datetime) -> dict[str, Any]:

@@ -320,10 +320,17 @@ def away(
 
     :param start: first moment, aware. :param until: the moment they are back. :param by: who enters it; the person.
     :raises BadInput: the times are the wrong way round or in the past, or nobody has that name.
-    :raises Refused: it is entered for somebody else by somebody who is not DAM admin.
+    :raises Refused: it is entered for somebody else by somebody who is neither DAM admin nor told when nobody signs
+        (``reminders.escalate`` of the workflow), or who names themselves as the deputy.
     """
     entered_by = by or person
     _check_own(services, entered_by, person)
+    if entered_by != person and deputy == entered_by:
+        raise Refused(
+            f"{entered_by} may not take the seats of {person} by their own word",
+            where="deputy",
+            remedy="Name somebody else.",
+        )
     for name in filter(None, (person, deputy)):
         _check_known(services, name)
     if deputy == person:
@@ -389,7 +396,9 @@ def _check_known(services: Services, name: str) -> None:
 
 
 def _check_own(services: Services, by: str, person: str) -> None:
-    if by != person and not services.workflow.has_role(by, "dam_admin"):
+    escalate = services.workflow.reminders.escalate
+    minders = ["dam_admin", *([escalate.to] if escalate else [])]
+    if by != person and not any(services.workflow.has_role(by, role) for role in minders):
         raise Refused(f"{by} may not enter when {person} is away", where="absence", remedy=f"Ask {person}.")
 
 

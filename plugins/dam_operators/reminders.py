@@ -1,0 +1,20 @@
+"""Reminders: telling people of the seats that wait for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dam_operators.base import DamOperator, run_name
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class RemindOperator(DamOperator):
+    """Reminds people of seats around their deadline, each once. Returns counts of messages."""
+
+    def work(self, context: Context) -> dict[str, Any]:
+        """Remind."""
+        from dam.review import reminders
+
+        return reminders.remind(self.services, run=run_name(context))
