@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from dam.catalog.models import Annotation
 from dam.measure.kpi import Kpi
 
 if TYPE_CHECKING:
@@ -28,11 +27,7 @@ if TYPE_CHECKING:
 
 
 #: SQL: what of a remark ``a`` is a must-fix that was noted here, and stands.
-_MUST_FIX = (
-    "a.kind = 'must_fix' AND a.origin_id IS NULL AND a.withdrawn_at IS NULL"
-    if "kind" in Annotation.__table__.columns
-    else "a.must_fix"
-)
+_MUST_FIX = "a.kind = 'must_fix' AND a.origin_id IS NULL AND a.withdrawn_at IS NULL"
 
 
 def _in_force(decision: str) -> str:

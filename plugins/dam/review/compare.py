@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from dam.catalog.models import (
-    Annotation,
     Asset,
     Package,
     PackageVersion,
@@ -27,6 +26,7 @@ from dam.enrich.facts import value_of
 from dam.errors import BadInput, NotFound
 from dam.ingest.media import clock
 from dam.renditions import imaging, keeping, render, tiles
+from dam.review import annotations as notes
 from dam.rights import risk, words
 from dam.rights.policy import day
 from dam.taxonomy.contracts import label
@@ -73,9 +73,9 @@ def versions(services: Services, *, from_version: str, to_version: str) -> dict[
             "tags": _apart(_tags(session, older), _tags(session, newer)),
             "rights": _rights(session, older, newer),
             "renditions": _apart(_renditions(older), _renditions(newer)),
-            "must_fixes": must_fixes(session, from_version=older.id),
             "others": _others(session, older, newer),
         }
+    told["must_fixes"] = notes.answered(services, from_version=from_version, to_version=to_version)
     return told | {"said": _said(told), "same": _same(told)}
 
 
@@ -249,32 +249,6 @@ def _rights(session: Session, older: Version, newer: Version) -> dict[str, Any]:
 def _grants(version: Version) -> dict[str, dict[str, Any]]:
     grants = version.asset.grants if version.asset else []
     return {grant.licence.reference: words.of(grant) for grant in sorted(grants, key=lambda grant: grant.id)}
-
-
-# -------------------------------------------------------------------------------------------- must-fixes
-
-
-def must_fixes(session: Session, *, from_version: str) -> list[dict[str, Any]]:
-    """Return what had to be fixed in a version, and whether it was ticked off; oldest first.
-
-    :returns: rows of ``{"annotation_id", "author", "body", "target", "status", "resolved_by", "resolved_at"}``,
-        ``status`` ``open`` or ``resolved``.
-    """
-    rows = session.scalars(
-        select(Annotation).where(Annotation.version_id == from_version, Annotation.must_fix).order_by(Annotation.id)
-    )
-    return [
-        {
-            "annotation_id": row.id,
-            "author": row.author,
-            "body": row.body,
-            "target": row.target,
-            "status": "resolved" if row.resolved_at else "open",
-            "resolved_by": row.resolved_by,
-            "resolved_at": row.resolved_at.isoformat() if row.resolved_at else None,
-        }
-        for row in rows
-    ]
 
 
 # ---------------------------------------------------------------------------------------------- in words
