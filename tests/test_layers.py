@@ -52,4 +52,5 @@ def test_dag_files_only_wire():
 
 def test_operators_import_nothing_heavy_at_module_level():
     for path in (PLUGINS / "dam_operators").glob("*.py"):
-        assert not imports(path, module_level=True) & HEAVY, path.name
+        if path.stem != "preload":  # that is what it is for; DAG files do not import it
+            assert not imports(path, module_level=True) & HEAVY, path.name

@@ -126,7 +126,7 @@ def pair(services, tmp_path):
         )["annotation_id"]
         for body, must_fix in (("The logo is too small.", True), ("The sky is grey.", True), ("Lovely.", False))
     ]
-    notes.resolve(services, annotation_id=made[0]["annotation_id"], person="bea")
+    notes.resolve(services, annotation_id=made[0], person="bea")
     xmp = world.METADATA | {"Xmp.dc.title": {'lang="x-default"': "A redder cup"}, "Xmp.dc.subject": ["tabby"]}
     path = world.picture(tmp_path / "next", "SPRING27-HERO-A_ACME_20270302_v02.jpg", seed=9, size=(1200, 900), xmp=xmp)
     second_batch = world.drop(services, "drops/next", [path], sent_by="dario", campaign_slug="spring-2027")

@@ -92,7 +92,7 @@ def pair(services, tmp_path):
         ]
         for body in ("Add the <b>red</b> box.", "Brighter, please.")
     ]
-    notes.resolve(services, annotation_id=made[0]["annotation_id"], person="bea")
+    notes.resolve(services, annotation_id=made[0], person="bea")
     _, second = take_in(services, scene(tmp_path / "A_ACME_20270302_v02.jpg", changed=True), "drops/two")
     return first, second
 

@@ -70,7 +70,7 @@ def my_open_seats(services: Services, *, person: str) -> list[dict[str, Any]]:
                 *(joinedload(Seat.package).options(one) for one in seating.SIGNED),
                 joinedload(Seat.package).joinedload(Package.campaign),
             )
-            .order_by(Seat.due_at)
+            .order_by(Seat.due_at, Seat.ordinal)
         ).all()
         counts = dict(
             session.execute(
@@ -172,7 +172,7 @@ def _next_move(services: Services, session: Session, campaign: Campaign) -> dict
         select(Seat)
         .join(Package)
         .where(Package.campaign_id == campaign.id, Package.status == PackageStatus.IN_REVIEW, Seat.status == "open")
-        .order_by(Seat.due_at)
+        .order_by(Seat.due_at, Seat.ordinal)
         .limit(1)
     )
     if seat is not None:
