@@ -561,8 +561,7 @@ def test_a_known_browser_that_comes_from_a_mail_asks_for_no_second_password(pack
 def test_inviting_and_revoking_in_a_browser(services, package, auth, address, browser, box, shots):
     context = browser.new_context(extra_http_headers={"Authorization": f"Bearer {auth['maya']}"})
     page = context.new_page()
-    page.goto(f"{address}/dam/packages/{package['package_id']}")
-    page.click("text=External reviewers")
+    page.goto(f"{address}/dam/packages/{package['package_id']}/guests")
     page.fill("input[name=email]", EVA)
     page.fill("input[name=name]", "Eva Stein")
     page.select_option("select[name=seat_id]", label="sign as legal reviewer")
