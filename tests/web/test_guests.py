@@ -452,7 +452,7 @@ def test_a_guest_in_a_browser(services, package, started, staff, browser, box, i
     page.fill("input[name=code]", box.code())
     page.click("text=Open the review")
     page.wait_for_selector(".sheet img")
-    page.wait_for_function("[...document.images].every((image) => image.complete && image.naturalWidth)")
+    page.wait_for_load_state("networkidle")
     assert page.inner_text("#notes") == "Bea Okafor Is the cup's <i>handle</i> right?"
     picture = page.locator(".sheet img").first.bounding_box()
     x, y = picture["x"] + picture["width"] * 0.2, picture["y"] + picture["height"] * 0.3
