@@ -34,8 +34,8 @@ THOROUGH = {
     "ingest/test_safety.py", "ingest/test_sandbox.py", "ingest/test_suppliers.py", "ingest/test_uploads.py",
     "ingest/test_vectors.py", "operators/test_operators.py", "retention/test_archive.py",
     "retention/test_destruction.py", "review/test_annotations.py", "review/test_live_events.py",
-    "review/test_reminders.py", "review/test_review.py", "review/test_targets.py", "storage/test_stores.py",
-    "taxonomy/test_skos.py",
+    "review/test_guests.py", "review/test_record.py", "review/test_reminders.py", "review/test_review.py",
+    "review/test_targets.py", "storage/test_stores.py", "taxonomy/test_skos.py",
     "test_cli.py",
 }  # fmt: skip
 

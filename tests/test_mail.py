@@ -157,6 +157,8 @@ def test_a_person_is_a_username(services: Services, inbox: tuple[Inbox, str]):
     people = services.workflow.people
     assert mail.send(sent, to=["maya", "lena", "maya"], template="seat_open", context=CONTEXTS["seat_open"])
     assert handler.mails[0][0] == [people["maya"].email, people["lena"].email]
+    assert mail.send(sent, to=["guest:eva@studio.example"], template="seat_open", context=CONTEXTS["seat_open"])
+    assert handler.mails[1][0] == ["eva@studio.example"]
     with pytest.raises(BadInput, match="no person nobody"):
         mail.send(sent, to=["nobody"], template="seat_open", context=CONTEXTS["seat_open"])
 

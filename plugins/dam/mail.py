@@ -152,12 +152,12 @@ def render(services: Services, *, template: str, context: Mapping[str, Any]) -> 
 
 
 def address(services: Services, person: str) -> str:
-    """Return the address of a username; what is an address already stays.
+    """Return the address of a username, or of a guest (``guest:<address>``); what is an address already stays.
 
     :raises BadInput: ``workflow.yaml`` knows no such person.
     """
     if "@" in person:
-        return person
+        return person.removeprefix("guest:")
     known = services.workflow.people
     if person not in known:
         raise BadInput(

@@ -452,7 +452,7 @@ def test_a_guest_in_a_browser(services, package, started, staff, browser, box, i
     page.fill("input[name=code]", box.code())
     page.click("text=Open the review")
     page.wait_for_selector(".sheet img")
-    page.wait_for_function("[...document.images].every((image) => image.complete && image.naturalWidth)")
+    page.wait_for_load_state("networkidle")
     assert page.inner_text("#notes") == "Bea Okafor Is the cup's <i>handle</i> right?"
     picture = page.locator(".sheet img").first.bounding_box()
     x, y = picture["x"] + picture["width"] * 0.2, picture["y"] + picture["height"] * 0.3
@@ -561,8 +561,7 @@ def test_a_known_browser_that_comes_from_a_mail_asks_for_no_second_password(pack
 def test_inviting_and_revoking_in_a_browser(services, package, auth, address, browser, box, shots):
     context = browser.new_context(extra_http_headers={"Authorization": f"Bearer {auth['maya']}"})
     page = context.new_page()
-    page.goto(f"{address}/dam/packages/{package['package_id']}")
-    page.click("text=External reviewers")
+    page.goto(f"{address}/dam/packages/{package['package_id']}/guests")
     page.fill("input[name=email]", EVA)
     page.fill("input[name=name]", "Eva Stein")
     page.select_option("select[name=seat_id]", label="sign as legal reviewer")
