@@ -387,7 +387,7 @@ def test_what_was_not_let_out_says_so_on_its_pages(site, services, package):
     contracts.check_for(services, stage="activate", version_ids=[package["version_id"]])
     told = "Alt text is missing. Describe it for people who can't see it."
     asset, room = f"/assets/{package['asset_id']}", "/api/packages/{package_id}/versions/{version_id}".format(**package)
-    assert f"did not let it out. {told.replace("'", '&#39;')}" in site("bea").get(asset).text
+    assert "did not let it out. " + told.replace("'", "&#39;") in site("bea").get(asset).text
     assert site("bea").get(room).json()["lacks"] == [told]
     contracts.fill(services, version_id=package["version_id"], values={"alt_text": "A cup"}, person="libby")
     contracts.check_for(services, stage="activate", version_ids=[package["version_id"]])

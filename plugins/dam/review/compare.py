@@ -261,7 +261,9 @@ def must_fixes(session: Session, *, from_version: str) -> list[dict[str, Any]]:
         ``status`` ``open`` or ``resolved``.
     """
     rows = session.scalars(
-        select(Annotation).where(Annotation.version_id == from_version, Annotation.kind == "must_fix").order_by(Annotation.id)
+        select(Annotation)
+        .where(Annotation.version_id == from_version, Annotation.kind == "must_fix", Annotation.withdrawn_at.is_(None))
+        .order_by(Annotation.id)
     )
     return [
         {
