@@ -358,8 +358,9 @@ def test_an_expired_review_is_asked_for_again_and_starts_in_airflow(site, servic
     for seat in packages.seats(services, package_id=package["package_id"]):
         seats.expire(services, seat_id=seat["seat_id"])
     packages.verdict(services, package_id=package["package_id"])
-    assert "data-reopen" in site("maya").get(f"/packages/{package['package_id']}").text
-    assert "A marketing lead can ask again" in site("bea").get(f"/packages/{package['package_id']}").text
+    shown = {name: site(name).get(f"/api/packages/{package['package_id']}/room").json() for name in ("maya", "bea")}
+    assert {told["status"] for told in shown.values()} == {"expired"}
+    assert (shown["maya"]["me"]["reopens"], shown["bea"]["me"]["reopens"]) == (True, False)
     told = site("maya").post(f"/api/packages/{package['package_id']}/reopen").json()
     assert started == [("maya", "review_package", {"key": told["next_package_id"]})]
     assert site("maya").post(f"/api/packages/{package['package_id']}/reopen").json() == told
@@ -420,12 +421,14 @@ def test_what_was_not_let_out_says_so_on_its_pages(site, services, package):
 
     contracts.fill(services, version_id=package["version_id"], values={"alt_text": ""}, person="libby")
     contracts.check_for(services, stage="activate", version_ids=[package["version_id"]])
-    told = "did not let it out. Alt text is missing. Describe it for people who can&#39;t see it."
-    pages = (f"/assets/{package['asset_id']}", f"/packages/{package['package_id']}")
-    assert all(told in site("bea").get(page).text for page in pages)
+    told = "Alt text is missing. Describe it for people who can't see it."
+    asset, room = f"/assets/{package['asset_id']}", "/api/packages/{package_id}/versions/{version_id}".format(**package)
+    assert "did not let it out. " + told.replace("'", "&#39;") in site("bea").get(asset).text
+    assert site("bea").get(room).json()["lacks"] == [told]
     contracts.fill(services, version_id=package["version_id"], values={"alt_text": "A cup"}, person="libby")
     contracts.check_for(services, stage="activate", version_ids=[package["version_id"]])
-    assert not any("did not let it out" in site("bea").get(page).text for page in pages)
+    assert "did not let it out" not in site("bea").get(asset).text
+    assert site("bea").get(room).json()["lacks"] == []
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import {
   chosen, focusOn, isOpen, mark, marks, me, mySeat, openMustFixes, reread, room, say, show, signedSeat, tab, version, type Mark,
 } from "./state";
 import type { VerdictName, Version } from "./types";
-import { count, KINDS, plain, short, VERDICTS, VERDICTS_GIVEN } from "./words";
+import { count, plain, short, VERDICTS, VERDICTS_GIVEN } from "./words";
 
 const comment = signal("");
 const condition = signal<string | null>(null);
@@ -171,8 +171,8 @@ function MustFixes() {
   if (!found.length) return null;
   const byId = new Map(room.value.versions.map((one) => [one.version_id, one]));
   return (
-    <details class="mustfixes" open>
-      <summary>{count(found.length, `open ${KINDS.must_fix.toLowerCase()}`, `open ${KINDS.must_fix.toLowerCase()}es`)}: frozen when you request changes</summary>
+    <details class="mustfixes" open={found.length < 6}>
+      <summary>{count(found.length, "open must-fix", "open must-fixes")}: frozen when you request changes</summary>
       <ul>
         {found.map(({ note, number }) => {
           const of = byId.get(note.version_id);
