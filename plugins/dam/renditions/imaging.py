@@ -5,7 +5,7 @@ other recipes are asked for at the same time, nor on the machine's cores. Where 
 done this way, is measured in ``benchmarks/bench_renditions.py``:
 
 - a JPEG or WebP is decoded at the smallest of 8, 4, 2 and 1 eighths that serves a recipe (a JPEG at 3, too),
-  once for all recipes that need this scale;
+  once for all recipes that need this scale; where that is within the recipe's ``slack``, nothing is resized;
 - small recipes are made from another recipe's pixels (``from``);
 - a crop is cut before it is resized, and colour is converted after;
 - libvips keeps no operation cache and one thread, because workers are processes, one a core.
@@ -117,7 +117,7 @@ class Source:
         return next(
             eighths
             for eighths in ((1, 2, 3, 4, 8) if self._jpeg else (1, 2, 4, 8))
-            if spare * eighths >= 8 or eighths == 8
+            if spare * eighths >= 8 * (1 - recipe.slack) or eighths == 8
         )
 
     def level(self, eighths: int) -> Any:
