@@ -85,6 +85,7 @@ def tag(
     """
     rows = []
     people = people or _people(session, version.id)
+    vocabulary = services.taxonomy.vocabulary
     for tagger in services.taggers:
         if taggers.afterwards(tagger) or tagger.unready() is not None:
             continue
@@ -95,7 +96,7 @@ def tag(
         except Exception:
             log.exception("%s failed at %s", tagger.name, version.id)  # the file goes on without its word
             continue
-        rows += rows_of(services, tagger, version, said, people)
+        rows += rows_of(services, tagger, version, said, people, vocabulary)
     return _add(session, version, rows, run)
 
 

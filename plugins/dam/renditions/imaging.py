@@ -191,7 +191,7 @@ def in_memory(image: Any, data: Any = None, width: int = 0, height: int = 0) -> 
 def _picture(source: Source, recipe: Recipe, parent: Any) -> Any:
     """Return the recipe's pixels: sRGB, 8 bits, alpha (if any) not premultiplied, in memory."""
     eighths = source.eighths_for(recipe)
-    image = source.level(eighths) if parent is None else parent
+    image = there = source.level(eighths) if parent is None else parent
     if recipe.fit == "crop":
         focus = source.focus(eighths) if recipe.focus == "attention" else recipe.focus
         image = _crop(image, recipe.width / recipe.height, focus if isinstance(focus, tuple) else (0.5, 0.5))
@@ -205,7 +205,8 @@ def _picture(source: Source, recipe: Recipe, parent: Any) -> Any:
         image = image.premultiply().cast("uchar").copy(interpretation="srgb")
     if (width, height) != (image.width, image.height):
         image = image.resize(width / image.width, vscale=height / image.height)
-    return _to_srgb(image).copy_memory()
+    converted = _to_srgb(image)
+    return converted if converted is there else converted.copy_memory()
 
 
 def _crop(image: Any, aspect: float, focus: tuple[float, float]) -> Any:
