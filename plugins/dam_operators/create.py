@@ -20,20 +20,21 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def _skipped_when_cancelled() -> Iterator[None]:
-    """Skip a task whose brief was followed by a later one: its run has nothing to do any more."""
-    from dam.create.deliverables import Cancelled
+def _skipped_when_nobody_waits() -> Iterator[None]:
+    """Skip a task whose run has nothing to do: a later brief was signed, or no creator of ours made the versions."""
+    from dam.create.deliverables import Cancelled, NoDeliverable
 
     try:
         yield
-    except Cancelled as cancelled:
-        raise AirflowSkipException(str(cancelled)) from cancelled
+    except (Cancelled, NoDeliverable) as told:
+        raise AirflowSkipException(str(told)) from told
 
 
 class OpenCreatorTasksOperator(DamOperator):
     """Opens tasks for creators and the drop folder their files belong in. Returns the batch's id.
 
-    Skipped when a later brief of the campaign is signed.
+    Skipped when a later brief of the campaign is signed, and for a package whose versions answer no deliverable:
+    its supplier is to be asked for a new drop.
 
     :param key: a brief id (all its deliverables), a package id (only the versions for which changes were
         requested) or a batch id (only what the gate did not take of it) (templated).
@@ -50,7 +51,7 @@ class OpenCreatorTasksOperator(DamOperator):
         from dam.create import deliverables
 
         run = run_name(context)
-        with _skipped_when_cancelled():
+        with _skipped_when_nobody_waits():
             if self.key.startswith("brf_"):
                 opened = deliverables.open_tasks(self.services, brief_id=self.key, run=run)
             elif self.key.startswith("bat_"):
@@ -134,6 +135,6 @@ class SubmitDeliverablesOperator(DamOperator):
         """Close the tasks."""
         from dam.create import deliverables
 
-        with _skipped_when_cancelled():
+        with _skipped_when_nobody_waits():
             deliverables.submit(self.services, batch_id=self.batch_id, run=run_name(context))
         return self.batch_id

@@ -11,10 +11,15 @@ if TYPE_CHECKING:
 
 
 class RemindOperator(DamOperator):
-    """Reminds people of seats around their deadline, each once. Returns counts of messages."""
+    """Reminds people of seats around their deadline, each once, and mails who was named in a note and was not mailed.
+
+    Returns counts of messages.
+    """
 
     def work(self, context: Context) -> dict[str, Any]:
         """Remind."""
+        from dam.review import annotations as notes
         from dam.review import reminders
 
-        return reminders.remind(self.services, run=run_name(context))
+        mentioned = notes.mail_mentions(self.services)
+        return reminders.remind(self.services, run=run_name(context)) | {"mentioned": mentioned}

@@ -65,8 +65,10 @@ def change_state(
     :raises IllegalTransition: the change is not allowed; nothing is changed.
     :raises HeldVersion: a hold covers the version; nothing is changed.
     """
+    known = version not in session.new  # nobody else has what is only now inserted
     session.flush()
-    session.refresh(version, attribute_names=["state", "tier"], with_for_update={"of": Version})
+    if known:
+        session.refresh(version, attribute_names=["state", "tier"], with_for_update={"of": Version})
     before = VersionState(version.state)
     if before == to:
         return

@@ -45,6 +45,10 @@ if TYPE_CHECKING:
 _NOT_TAKEN = (FileOutcome.QUARANTINED, FileOutcome.OPAQUE, FileOutcome.DUPLICATE)
 
 
+class NoDeliverable(BadInput):
+    """None of the versions for which changes were requested answers a deliverable: no creator of ours made them."""
+
+
 class Cancelled(Refused):
     """Nobody waits for these deliverables any more: a later brief was signed."""
 
@@ -88,7 +92,7 @@ def reopen(services: Services, *, package_id: str, run: str | None = None) -> di
     The reviewers' comments are the tasks' notes. The same package opens the same tasks.
 
     :returns: as :func:`open_tasks`.
-    :raises BadInput: no changes were requested, or a version answers no deliverable.
+    :raises NoDeliverable: no changes were requested, or of versions alone that answer no deliverable.
     """
     with services.session() as session:
         package = session.get(Package, package_id)
@@ -106,7 +110,7 @@ def reopen(services: Services, *, package_id: str, run: str | None = None) -> di
             if asset.deliverable is not None:
                 wanted.append(_Wanted(asset.deliverable, version.id, _comments(session, package_id, version.id)))
         if not wanted or package.campaign_id is None:
-            raise BadInput(
+            raise NoDeliverable(
                 "no version that answers a deliverable waits for changes",
                 where=f"package {package_id}",
                 remedy="Ask the supplier for a new drop instead.",

@@ -51,6 +51,7 @@ def note(
     the contract shows that the licence is missing. A licence that the asset has already is narrowed by what is
     said now, never widened; another licence is added beside it, and the strictest of all of them counts.
 
+    :param version: of an asset whose row this transaction made or locked: nobody else grants it anything meanwhile.
     :param path: of the file in its batch.
     """
     known = _grants(session, str(version.asset_id))
@@ -142,8 +143,7 @@ def _terms(known: dict[str, Any]) -> dict[str, Any]:
 
 
 def _grants(session: Session, asset_id: str) -> dict[str, Grant]:
-    """Return an asset's grants by their licences' references; nobody else writes one until the transaction ends."""
-    session.execute(select(Asset.id).where(Asset.id == asset_id).with_for_update()).one()
+    """Return an asset's grants by their licences' references, as they are now."""
     rows = session.execute(
         select(Licence.reference, Grant)
         .join(Licence, Licence.id == Grant.licence_id)
@@ -181,6 +181,7 @@ def grant_asset(session: Session, *, asset_id: str, terms: dict[str, Any], sourc
         ``ends_on`` (ISO dates), ``model_release``, ``property_release``.
     :raises BadInput: a field is missing or can't be read.
     """
+    session.execute(select(Asset.id).where(Asset.id == asset_id).with_for_update()).one()
     _grant(session, asset_id, _grants(session, asset_id).get(str(terms.get("licence"))), terms, source)
 
 

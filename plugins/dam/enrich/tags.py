@@ -7,6 +7,7 @@ a term that somebody refused is not said again, and where somebody has tagged, m
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Text, bindparam, cast, column, func, select
+from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from dam import audit
@@ -84,6 +85,7 @@ def tag(
     """
     rows = []
     people = people or _people(session, version.id)
+    vocabulary = services.taxonomy.vocabulary
     for tagger in services.taggers:
         if taggers.afterwards(tagger) or tagger.unready() is not None:
             continue
@@ -94,7 +96,7 @@ def tag(
         except Exception:
             log.exception("%s failed at %s", tagger.name, version.id)  # the file goes on without its word
             continue
-        rows += rows_of(services, tagger, version, said, people)
+        rows += rows_of(services, tagger, version, said, people, vocabulary)
     return _add(session, version, rows, run)
 
 
@@ -155,10 +157,22 @@ def rows_of(
     ]
 
 
+_TABLE = Tag.metadata.tables["tags"]
+_COLUMNS = [column(made.name, made.type) for made in _TABLE.columns]
+_ROWS = func.jsonb_to_recordset(cast(bindparam("rows", type_=Text), JSONB)).table_valued(*_COLUMNS)
+#: One statement for any number of rows, so that it is prepared once.
+_INSERT = (
+    insert(_TABLE)
+    .from_select([made.name for made in _COLUMNS], select(_ROWS.render_derived(with_types=True)))
+    .on_conflict_do_nothing()
+    .returning(Tag.term_id)
+)
+
+
 def _add(session: Session, version: Version, rows: list[dict[str, Any]], run: str | None) -> int:
     if not rows:
         return 0
-    made = session.scalars(insert(Tag).on_conflict_do_nothing().returning(Tag.term_id), rows).all()
+    made = session.scalars(_INSERT, {"rows": json.dumps(rows, default=str)}).all()
     if made:
         audit.record(
             session,

@@ -512,7 +512,6 @@ def _set_aside(services: Services, session: Session, file: _File, refusal: _Refu
         made_by=file.batch.sent_by,
     )
     session.add(version)
-    session.flush()
     change_state(session, version, VersionState.QUARANTINED, actor="airflow", why=reason, run=run)
     file.row.version_id = version.id
 
@@ -542,16 +541,15 @@ def _accept(services: Services, session: Session, file: _File, seen: _Seen, run:
     session.add(version)
     file.row.version_id, file.row.reason = version.id, None
     file.row.outcome = FileOutcome.INGESTED if number == 1 else FileOutcome.NEW_VERSION
-    session.flush()
-    render.keep_proofs(services, session, version, seen.told.proofs, seen.scratch)
-    tags.tag(services, session, version, people=tags.NOBODY, run=run)
-    remarks = rights.note(services, session, version, file.batch, file.row.path, run=run)
-    file.row.notes = [*file.notes, *described.remarks, *remarks]
     change_state(
         session, version, VersionState.INGESTED, actor="airflow", why=f"ingested from {file.row.path}", run=run
     )
+    render.keep_proofs(services, session, version, seen.told.proofs, seen.scratch)
+    tags.tag(services, session, version, people=tags.NOBODY, run=run)
+    remarks = rights.note(services, session, version, file.batch, file.row.path, run=run)
     if version.phash is not None or version.fingerprints:
         _link_near(services, session, version)
+    file.row.notes = [*file.notes, *described.remarks, *remarks]
 
 
 def _description(fields: dict[str, Any]) -> Description:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,9 @@ class Inspection:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the inspection as JSON and the catalogue keep it."""
-        return {name: _storable(value) for name, value in asdict(self).items()}
+        told = {each.name: getattr(self, each.name) for each in fields(self)}
+        kept: dict[str, Any] = _storable(told | {"proofs": [asdict(proof) for proof in self.proofs]})
+        return kept
 
     @classmethod
     def from_dict(cls, told: dict[str, Any]) -> Inspection:

@@ -46,6 +46,10 @@ def _averaged(grey: NDArray[np.float64]) -> NDArray[np.float64]:
     return means
 
 
+#: In the order in which they are asked; red is what is none of the others.
+_COLOURS = ("black", "white", "grey", "brown", "orange", "yellow", "green", "blue", "purple", "pink", "red")
+
+
 def colour_names(small: NDArray[np.uint8]) -> list[str]:
     """Return the names of the colours that cover at least a seventh of a picture, most first."""
     sample = small[:: max(1, small.shape[0] // 48), :: max(1, small.shape[1] // 48)].reshape(-1, 3) / 255
@@ -60,7 +64,7 @@ def colour_names(small: NDArray[np.uint8]) -> list[str]:
         np.where(high == green, (blue - red) / safe + 2, (red - green) / safe + 4),
     )
     degrees = hue * 60
-    names = np.select(
+    codes = np.select(
         [
             lightness < 0.12,
             lightness > 0.92,
@@ -73,11 +77,11 @@ def colour_names(small: NDArray[np.uint8]) -> list[str]:
             (degrees >= 255) & (degrees < 290),
             (degrees >= 290) & (degrees < 345),
         ],
-        ["black", "white", "grey", "brown", "orange", "yellow", "green", "blue", "purple", "pink"],
-        "red",
+        range(len(_COLOURS) - 1),
+        len(_COLOURS) - 1,
     )
-    found, counts = np.unique(names, return_counts=True)
-    order = sorted(zip(counts.tolist(), found.tolist(), strict=True), key=lambda pair: (-pair[0], pair[1]))
+    counts = np.bincount(codes, minlength=len(_COLOURS)).tolist()
+    order = sorted(zip(counts, _COLOURS, strict=True), key=lambda pair: (-pair[0], pair[1]))
     return [name for count, name in order if count >= len(sample) / 7]
 
 

@@ -5,7 +5,7 @@ other recipes are asked for at the same time, nor on the machine's cores. Where 
 done this way, is measured in ``benchmarks/bench_renditions.py``:
 
 - a JPEG or WebP is decoded at the smallest of 8, 4, 2 and 1 eighths that serves a recipe (a JPEG at 3, too),
-  once for all recipes that need this scale;
+  once for all recipes that need this scale; where that is within the recipe's ``slack``, nothing is resized;
 - small recipes are made from another recipe's pixels (``from``);
 - a crop is cut before it is resized, and colour is converted after;
 - libvips keeps no operation cache and one thread, because workers are processes, one a core.
@@ -118,7 +118,7 @@ class Source:
         return next(
             eighths
             for eighths in ((1, 2, 3, 4, 8) if self._jpeg else (1, 2, 4, 8))
-            if spare * eighths >= 8 or eighths == 8
+            if spare * eighths >= 8 * (1 - recipe.slack) or eighths == 8
         )
 
     def level(self, eighths: int) -> Any:
@@ -192,7 +192,7 @@ def in_memory(image: Any, data: Any = None, width: int = 0, height: int = 0) -> 
 def _picture(source: Source, recipe: Recipe, parent: Any) -> Any:
     """Return the recipe's pixels: sRGB, 8 bits, alpha (if any) not premultiplied, in memory."""
     eighths = source.eighths_for(recipe)
-    image = source.level(eighths) if parent is None else parent
+    image = there = source.level(eighths) if parent is None else parent
     if recipe.fit == "crop":
         focus = source.focus(eighths) if recipe.focus == "attention" else recipe.focus
         image = _crop(image, recipe.width / recipe.height, focus if isinstance(focus, tuple) else (0.5, 0.5))
@@ -206,7 +206,8 @@ def _picture(source: Source, recipe: Recipe, parent: Any) -> Any:
         image = image.premultiply().cast("uchar").copy(interpretation="srgb")
     if (width, height) != (image.width, image.height):
         image = image.resize(width / image.width, vscale=height / image.height)
-    return to_srgb(image).copy_memory()
+    converted = to_srgb(image)
+    return converted if converted is there else converted.copy_memory()
 
 
 def _crop(image: Any, aspect: float, focus: tuple[float, float]) -> Any:

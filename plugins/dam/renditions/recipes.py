@@ -50,6 +50,7 @@ class Recipe(_Data):
     :param width: of the box in pixels.
     :param height: of the box in pixels.
     :param fit: ``inside`` keeps the whole picture, ``crop`` fills the box.
+    :param slack: by which part of the box the picture may stay smaller, where a decoder gives that size by itself.
     :param focus: what a crop is cut around: ``attention``, ``centre`` or a point as fractions of width and
         height.
     :param made_from: name of the recipe whose picture this one is made from (``from`` in the file).
@@ -61,6 +62,7 @@ class Recipe(_Data):
     width: Pixels
     height: Pixels
     fit: Literal["inside", "crop"]
+    slack: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     focus: Literal["attention", "centre"] | tuple[Fraction, Fraction] | None = None
     made_from: str | None = Field(default=None, alias="from")
     encode: Annotated[Jpeg | Webp | Avif, Field(discriminator="format")]
@@ -69,6 +71,8 @@ class Recipe(_Data):
     def _fits_together(self) -> Self:
         if (self.fit == "crop") != (self.focus is not None):
             raise ValueError("`focus` belongs to `fit: crop`, and a crop needs one")
+        if self.slack and (self.fit == "crop" or self.made_from):
+            raise ValueError("`slack` belongs to `fit: inside`, and to what is made from the original")
         return self
 
     @property
@@ -93,11 +97,16 @@ class Recipe(_Data):
 
         :param recipes: all recipes, to look up the one it is made from.
         """
-        own = self.model_dump(mode="json", exclude={"name", "title", "made_from"})
+        own = self._told(exclude={"name", "title", "made_from"})
         if self.made_from:
-            parent = recipes[self.made_from].model_dump(mode="json", include={"width", "height", "fit"})
-            own["from"] = parent
+            own["from"] = recipes[self.made_from]._told(include={"width", "height", "fit", "slack"})
         return own
+
+    def _told(self, **fields: set[str]) -> dict[str, Any]:
+        told = self.model_dump(mode="json", **fields)
+        if not self.slack:  # what was made before there was any stays valid
+            del told["slack"]
+        return told
 
 
 _FILE = TypeAdapter(dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Recipe])
@@ -158,7 +167,7 @@ def _wrong_parent(recipe: Recipe, recipes: dict[str, Recipe]) -> str | None:
         return f"there is no recipe {recipe.made_from!r}; known are {', '.join(sorted(recipes))}"
     if parent.made_from or parent.fit != "inside":
         return f"{recipe.made_from!r} must itself be `fit: inside` and made from the original"
-    if max(recipe.width, recipe.height) > min(parent.width, parent.height):
+    if max(recipe.width, recipe.height) > min(parent.width, parent.height) * (1 - parent.slack):
         return f"{recipe.made_from!r} is smaller than this recipe"
     return None
 

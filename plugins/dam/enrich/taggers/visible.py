@@ -29,7 +29,8 @@ class Visible(Tagger):
 
     def say(self, session: Session, version: Version, taxonomy: Taxonomy) -> Iterator[Said]:
         """Yield terms of the facets orientation, colour and technique."""
-        return (said for said in _seen(version) if said.term_id in taxonomy.vocabulary)
+        known = taxonomy.vocabulary  # asks its files whether they changed
+        return (said for said in _seen(version) if said.term_id in known)
 
 
 def _seen(version: Version) -> Iterator[Said]:

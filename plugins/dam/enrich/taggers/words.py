@@ -66,10 +66,11 @@ class Filename(_Words):
         for path in map(PurePosixPath, paths):
             names.append(path.stem)
             folders += path.parent.parts
+        matcher = taxonomy.vocabulary.matcher
         found: dict[str, Said] = {}
         for words, confidence, place in ((names, 0.7, "file's"), (folders, 0.6, "folder's")):
             for name in dict.fromkeys(words):
-                for hit in _long(taxonomy.vocabulary.matcher.search(spaced(name))):
+                for hit in _long(matcher.search(spaced(name))):
                     found.setdefault(
                         hit.term_id, Said(hit.term_id, confidence, f"“{hit.label}” in the {place} name “{name}”")
                     )
