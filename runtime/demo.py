@@ -124,6 +124,53 @@ class Demo:
             raise DemoFailed(f"{who} could not answer in the room: {reply.status_code} {reply.text}")
         return reply.status_code
 
+    def note(self, who: str, package_id: str, version_id: str, body: str, *, box: tuple[float, ...]) -> None:
+        """Draw a must-fix on a proof. :param box: left, top, width and height in per cent of the picture."""
+        selector = {
+            "type": "FragmentSelector",
+            "conformsTo": "http://www.w3.org/TR/media-frags/",
+            "value": "xywh=percent:" + ",".join(f"{number:g}" for number in box),
+        }
+        with self.services.session() as session:
+            sha256 = session.get_one(Version, version_id).sha256
+        self.people[who].http.post(
+            f"/dam/api/packages/{package_id}/annotations",
+            json={
+                "version_id": version_id,
+                "body": body,
+                "kind": "must_fix",
+                "target": {"source": f"urn:sha256:{sha256}", "selector": selector},
+            },
+        ).raise_for_status()
+
+    def tick_off(self, who: str, package_id: str) -> str:
+        """Say of each must-fix that travelled to a package that it was answered; return how many of how many were."""
+        http = self.people[who].http
+        notes = http.get(f"/dam/api/packages/{package_id}/annotations").json()
+        travelled = [note for note in notes if note["origin"] and note["kind"] == "must_fix"]
+        if not travelled:
+            raise DemoFailed("the must-fix of the first version did not travel to the next one")
+        for note in travelled:
+            http.post(
+                f"/dam/api/annotations/{note['annotation_id']}/resolve", json={"resolution": "Readable now."}
+            ).raise_for_status()
+        [version_id] = self.version_ids(package_id).values()
+        fixes = http.get("/dam/api/compare", params={"to": version_id}).json()["must_fixes"]
+        return f"{sum(fix['status'] == 'resolved' for fix in fixes)} of {len(fixes)}"
+
+    def record(self, package_id: str) -> str:
+        """Export a package's signed record, verify it by itself, and return a line about it."""
+        from dam.review import record_check
+
+        reply = self.people["lena"].http.get(f"/dam/packages/{package_id}/record.pdf")
+        reply.raise_for_status()
+        target = self.stack.state / f"record-{package_id}.pdf"
+        target.write_bytes(reply.content)
+        report = record_check.verify(target)
+        if report.problems:
+            raise DemoFailed(f"the signed record does not hold: {report.problems[0]}")
+        return f"signed record of the last review, verified without the database: {target}"
+
     def seats(self, package_id: str) -> dict[str, dict[str, Any]]:
         """Return the package's seats by role."""
         from dam.review import packages
@@ -352,6 +399,7 @@ class Demo:
         stage.runs.append(f"review_package/{run_id}")
         self.room("bea", seats["brand_reviewer"], "approve", "Still on brand.")
         redo = versions[f"{self.project}-CAT_ACME"]
+        self.note("lena", second, redo, "The collar tag must be readable.", box=(38.0, 52.0, 14.0, 12.0))
         self.room(
             "lena",
             seats["legal_reviewer"],
@@ -359,7 +407,7 @@ class Demo:
             "All but the cat.",
             **{redo: {"verdict": "request_changes", "comment": "Too dark: the collar tag must be readable."}},
         )
-        stage.answers.append("round 2: bea approved all; lena asked for changes to one picture")
+        stage.answers.append("round 2: bea approved all; lena drew a must-fix and asked for changes to one picture")
         # The supplier's packages are signed on Airflow's own API.
         for package_id in others:
             run_id, seats = self.open_seats(package_id)
@@ -415,9 +463,13 @@ class Demo:
         package = self.package_of(ingest_run, "freeze_complete")
         review_run, seats = self.open_seats(package)
         self.stages["review"].runs.append(f"review_package/{review_run}")
+        answered = self.tick_off("lena", package)
         self.room("bea", seats["brand_reviewer"], "approve", "Bright now.")
         self.room("lena", seats["legal_reviewer"], "approve", "Readable now.")
-        self.stages["review"].answers.append("round 2 of the picture: bea and lena approved version 2")
+        self.stages["review"].answers.append(
+            f"round 2 of the picture: lena's must-fix had travelled with it and was ticked off ({answered});"
+            " bea and lena approved version 2"
+        )
         stage.products.append(f"batch {batch_id}, complete: one picture, version 2")
         self.stages["ingest"].products += self.receipt(batch_id)
         for name in ("create", "ingest"):  # they have one more run each
@@ -495,7 +547,7 @@ class Demo:
         stage.look = f"{self.stack.url}/dam/reports/{report['report_id']}"
         self.close("measure")
 
-    def archive(self) -> None:
+    def archive(self, package_id: str) -> None:
         """Let a licence end, prove the takedown, move what is over to cold storage."""
         stage = self.stage("archive", "archive_nightly")
         later = (self.today + timedelta(days=7)).isoformat()
@@ -526,6 +578,7 @@ class Demo:
             stage.products.append(f"{len(confirmed)} versions in cold storage, each with its confirmation")
         anchor = self.admin.result("archive_nightly", run_id, "anchor_audit")
         stage.products.append(f"audit chain verified, head {anchor['sha256'][:12]}… anchored at {anchor['seq']}")
+        stage.products.append(self.record(package_id))
         stage.look = self.services.storage.reports.where("")
         self.close("archive")
 
@@ -609,7 +662,7 @@ def play(stack: Stack, say: Callable[[str], None]) -> Path:
     demo.close_review()
     demo.activate(packages)
     demo.measure()
-    demo.archive()
+    demo.archive(packages[-1])
     target = demo.write(time.monotonic() - begun)
     say("")
     say(f"The campaign {demo.slug} went through all seven stages in {time.monotonic() - begun:.0f} s.")

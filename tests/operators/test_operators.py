@@ -1093,6 +1093,23 @@ class TestDeliverables:
             DeliverablesSensor(task_id="s", batch_id=opened(20, 2)).execute(run())
 
 
+def test_changes_of_what_no_creator_of_ours_made_skip_their_run(run, services, tmp_path):
+    """A supplier's drop answers no deliverable: the run says so and is not red."""
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from dam_operators.create import OpenCreatorTasksOperator
+
+    path = world.picture(tmp_path, "CUP_ACME_20270301_v01.jpg")
+    batch_id = world.drop(services, "drops/a", [path])
+    world.ingest(services, batch_id)
+    with services.session() as session:
+        versions = list(session.scalars(select(Version.id)))
+    package_id = packages.freeze(services, batch_id=batch_id, version_ids=versions)
+    world.sign_all(services, package_id, "request_changes")
+    with pytest.raises(AirflowSkipException, match="Ask the supplier for a new drop"):
+        OpenCreatorTasksOperator(task_id="o", key=package_id).execute(run())
+
+
 def test_bad_input_fails_at_once_and_plainly(run):
     from airflow.sdk.exceptions import AirflowFailException
 

@@ -11,7 +11,8 @@ from sqlalchemy import select
 
 from catchers import mail_server
 from dam import mail
-from dam.catalog.models import Reminder, Seat, utcnow
+from dam.catalog.models import PackageVersion, Reminder, Seat, utcnow
+from dam.review import annotations as notes
 from dam.review import packages
 from dam.services import Services
 
@@ -43,10 +44,15 @@ def remind(services, monkeypatch):
 def test_it_reminds_each_once_and_says_how_many(services, package, monkeypatch):
     with mail_server() as (inbox, url):
         told = Services(replace(services.settings, smtp_url=url))
-        assert remind(told, monkeypatch) == {"sent": 2, "off": 0, "dropped": 0, "cancelled": 0, "failed": 0}
-        assert remind(told, monkeypatch)["sent"] == 0
+        nothing = {"off": 0, "dropped": 0, "cancelled": 0, "failed": 0}
+        assert remind(told, monkeypatch) == {"sent": 2, "mentioned": 0, **nothing}
+        with services.session() as session:
+            version_id = session.scalars(select(PackageVersion.version_id)).first()
+        notes.add(services, package_id=package, version_id=version_id, person="bea", body="@lena look", kind="note")
+        assert remind(told, monkeypatch) == {"sent": 0, "mentioned": 1, **nothing}
+        assert remind(told, monkeypatch)["mentioned"] == 0
         told.engine.dispose()
-    assert len(inbox.mails) == 2
+    assert len(inbox.mails) == 3
     with services.session() as session:
         assert {row.run for row in session.scalars(select(Reminder))} == {"review_reminders/r1"}
 
