@@ -266,6 +266,6 @@ def test_stages_are_wired_in_order_from_the_workflow(stages):
         assert told["above"][f"seat_{number}_a"] == [f"stage_{number}_a"]
         before = f"seat_{number}_a"
     assert before in told["above"]["verdict_a"]
-    assert "claim" in told["above"]["verdict_a"]  # so that a review whose seats are all skipped has a verdict
+    assert "proofs_a" in told["above"]["verdict_a"]  # so that a review whose seats are all skipped has a verdict
     assert "verdict_a" in told["above"]["preflight"]
     assert told["triggers"] == []

@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 import world
 from dam import audit
+from dam.catalog import session as catalog
 from dam.catalog.models import Asset, Batch, Decision, Grant, Package, Seat, Tag, Term, Version, new_id, utcnow
 from dam.enrich import contracts
 from dam.errors import BadInput, NotFound, Refused
@@ -851,3 +852,28 @@ def test_two_versions_that_are_frozen_at_once_end_in_one_round(team, batch):
 def test_conditions_of_seats_have_no_unknown_words():
     with pytest.raises(ValueError, match="Extra inputs"):
         When.model_validate({"people": True})
+
+
+def test_open_reviews_outlive_the_upgrade_and_the_way_back(team, batch):
+    services = team(BRAND, LEGAL)
+    package_id = freeze(services, batch)
+    sign(services, package_id, "brand_reviewer", "bea")
+    for migrate, revision in ((catalog.downgrade, "0015"), (catalog.upgrade, "head")):
+        services.engine.dispose()
+        migrate(services.settings.catalog_url, revision)
+    legal = rows(services, package_id)["legal_reviewer"]
+    assert (legal["status"], legal["stage"], legal["needed"]) == ("open", 1, 1)
+    assert legal["opens_at"]
+    sign(services, package_id, "legal_reviewer", "lena")
+    assert status(services, package_id) == "approved"
+
+
+def test_a_signature_that_was_taken_back_keeps_the_catalogue_from_going_back(team, batch):
+    services = team(BRAND)
+    package_id = freeze(services, batch)
+    given = sign(services, package_id, "brand_reviewer", "bea")
+    seats.undo(services, seat_id=given["seat_id"], person="bea")
+    services.engine.dispose()
+    with pytest.raises(IntegrityError, match="signatures were taken back"):
+        catalog.downgrade(services.settings.catalog_url, "0015")
+    assert len(rows(services, package_id)["brand_reviewer"]["withdrawn"]) == 1

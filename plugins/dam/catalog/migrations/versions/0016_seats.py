@@ -102,6 +102,16 @@ BEGIN
 END $$
 """
 
+#: Without its withdrawal a signature that was taken back would count again.
+NONE_TAKEN_BACK = """
+DO $$ BEGIN
+    IF EXISTS (SELECT 1 FROM withdrawals) THEN
+        RAISE EXCEPTION 'signatures were taken back, which the scheme before does not know'
+            USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+END $$
+"""
+
 _GUARDS = (
     ("decisions_rules", "decisions", "dam_check_decision"),
     ("withdrawals_rules", "withdrawals", "dam_check_withdrawal"),
@@ -132,6 +142,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Take it away; fails, and changes nothing, where a seat or a signature can't be told in the scheme before."""
+    op.execute(NONE_TAKEN_BACK)
     for name, table, function in _GUARDS:
         op.execute(f"DROP TRIGGER {name} ON {table}")
         op.execute(f"DROP FUNCTION {function}()")
