@@ -341,6 +341,28 @@ def test_films_play_in_step(services, opened, tmp_path):
     assert page.evaluate("[...document.querySelectorAll('video')].filter(v => !v.muted).length") == 1
 
 
+def test_pages_are_turned_in_step(services, opened, tmp_path):
+    versions = []
+    for number, colour in ((1, "navy"), (2, "green")):
+        path = tmp_path / f"P_ACME_2027030{number}_v0{number}.pdf"
+        first, second = Image.new("RGB", (300, 400), "white"), Image.new("RGB", (300, 400), colour)
+        first.save(path, save_all=True, append_images=[second])
+        versions.append(take_in(services, path, f"drops/pdf-{number}")[1])
+    page = opened(f"/compare?from={versions[0]}&to={versions[1]}", viewport={"width": 1280, "height": 900})
+    page.wait_for_selector("#stage[data-ready]")
+    assert page.inner_text("[data-page]") == "Page 1 of 2"
+    page.keyboard.press("]")
+    page.wait_for_timeout(1000)
+    assert page.inner_text("[data-page]") == "Page 2 of 2"
+    middle = [colours(page, f'[data-side="{name}"] .pane')[250, 300].tolist() for name in ("from", "to")]
+    assert middle[0] == pytest.approx([0, 0, 128], abs=12)
+    assert middle[1] == pytest.approx([0, 128, 0], abs=12)
+    page.keyboard.press("]")  # there is no third
+    assert page.inner_text("[data-page]") == "Page 2 of 2"
+    page.keyboard.press("[")
+    assert page.inner_text("[data-page]") == "Page 1 of 2"
+
+
 def test_the_asset_page_leads_here(services, opened, pair):
     with services.session() as session:
         asset_id = session.get_one(Version, pair[1]).asset_id
