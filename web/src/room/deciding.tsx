@@ -1,10 +1,10 @@
 // Deciding: verdicts on single versions, the signature for the package, and taking it back.
 import { batch, signal } from "@preact/signals";
 import { post, root, type Failure } from "./api";
-import { Seats, signatures } from "./seats";
+import { Seats } from "./seats";
 import { judge, meant } from "./strip";
 import {
-  chosen, focusOn, isOpen, mark, marks, me, mySeat, openMustFixes, reread, room, say, show, signedSeat, tab, version, type Mark,
+  chosen, focusOn, isOpen, mark, marks, me, mySeat, nameOf, openMustFixes, reread, room, say, show, signedSeat, tab, version, type Mark,
 } from "./state";
 import type { VerdictName, Version } from "./types";
 import { count, plain, short, VERDICTS, VERDICTS_GIVEN } from "./words";
@@ -100,12 +100,12 @@ function Signing() {
   const seat = mySeat.value!;
   const { versions, manifest_sha256 } = room.value;
   const own = Object.entries(marks.value).filter(([id]) => versions.some((one) => one.version_id === id));
-  const behalf = seat.deputies?.[me.value.username];
+  const behalf = seat.deputies[me.value.username];
   return (
     <form id="decision" data-seat={seat.seat_id} onSubmit={(event) => (event.preventDefault(), void sign((event.submitter as HTMLButtonElement | null)?.value as VerdictName))}>
       <h3>
         Your decision as {plain(seat.role)}
-        {behalf && `, standing in for ${behalf}`}
+        {behalf && `, standing in for ${nameOf(behalf)}`}
       </h3>
       {own.length > 0 && <Own own={own} />}
       <p class="soft" id="differs">
@@ -131,7 +131,7 @@ function Signing() {
           {problem.value}
         </p>
       )}
-      {seat.signatures && <Condition />}
+      <Condition />
       <div class="actions verdicts">
         {NAMES.map((name) => (
           <button key={name} class={`button ${name === "approve" ? "primary" : name === "reject" ? "danger" : ""}`} name="verdict" value={name} disabled={busy.value}>
@@ -244,8 +244,8 @@ export async function sign(verdict: VerdictName): Promise<void> {
       chosen.value = new Set();
     });
     await reread().catch(() => undefined);
-    const undo = mayUndo() ? { label: "Undo", run: () => void undoMine() } : undefined;
-    say("Signed. It is in the record under your name.", undo);
+    const undo = { label: "Undo", run: () => void undoMine() };
+    say("Signed. It is in the record under your name.", isOpen.peek() ? undo : undefined);
   } catch (error) {
     problem.value = (error as Failure).message;
     say(problem.value);
@@ -257,27 +257,19 @@ export async function sign(verdict: VerdictName): Promise<void> {
 
 // -------------------------------------------------------------------------------------------------- my signature
 
-/** A signature can be taken back until its seat is closed; a server that tells no signatures knows no undo. */
-const mayUndo = () => isOpen.value && signedSeat.value?.signatures !== undefined;
-
 function MySignature() {
   const seat = signedSeat.value!;
-  const own = signatures(seat).find((one) => one.person === me.value.username);
+  const own = seat.signatures.find((one) => one.person === me.value.username);
   return (
     <div class="mine" id="signed">
       <h3>You signed as {plain(seat.role)}</h3>
       {own && (
         <p>
-          {VERDICTS_GIVEN[own.verdict]}
-          {own.manifest_sha256 && (
-            <>
-              , for <code title={own.manifest_sha256}>{short(own.manifest_sha256)}…</code>
-            </>
-          )}
+          {VERDICTS_GIVEN[own.verdict]}, for <code title={own.manifest_sha256}>{short(own.manifest_sha256)}…</code>
         </p>
       )}
       <div class="actions">
-        {mayUndo() && (
+        {isOpen.value && (
           <button type="button" class="button" onClick={() => void undoMine()}>
             Take it back <kbd>z</kbd>
           </button>
@@ -292,7 +284,7 @@ function MySignature() {
 
 export async function undoMine(): Promise<void> {
   const seat = signedSeat.peek();
-  if (!seat || !mayUndo()) return say("There is nothing to take back.");
+  if (!seat) return say("There is nothing to take back.");
   try {
     await post(`/api/seats/${seat.seat_id}/undo`);
     await reread();
