@@ -34,6 +34,15 @@ def node(module, expression, given_):
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
+def test_the_lock_names_versions_and_checksums_and_no_place():
+    locked = json.loads((WEB / "package-lock.json").read_text())["packages"]
+    assert all("resolved" not in package for package in locked.values())
+    assert all(package["integrity"].startswith("sha512-") for name, package in locked.items() if name)
+    asked = json.loads((WEB / "package.json").read_text())
+    wanted = asked["dependencies"] | asked["devDependencies"]
+    assert {name: locked[f"node_modules/{name}"]["version"] for name in wanted} == wanted  # pinned
+
+
 def counted(rate, drops, start, most):
     """Yield time codes by counting; the first ``drops`` frames of every minute but each tenth are left out."""
     hours, minutes, seconds, frames = start
