@@ -80,7 +80,24 @@ export function Decide() {
       {signedSeat.value ? <MySignature /> : mySeat.value ? <Signing /> : room.value.status === "in_review" && <p class="soft">{whyNot()}</p>}
       <h3>Seats</h3>
       <Seats />
+      <Outside />
     </>
+  );
+}
+
+/** What leaves the room: the signed record, and the door for reviewers from outside. */
+function Outside() {
+  const at = `${root}/packages/${room.value.package_id}`;
+  return (
+    <p class="soft outside">
+      Signed record: <a href={`${at}/record.pdf`}>PDF</a>, <a href={`${at}/record.json`}>JSON</a>
+      {me.value.reopens && (
+        <>
+          {" · "}
+          <a href={`${at}/guests`}>External reviewers</a>
+        </>
+      )}
+    </p>
   );
 }
 
