@@ -20,7 +20,7 @@ packages=$(digest web/package.json web/package-lock.json)
 if [ "$(cat web/node_modules/.installed 2>/dev/null || true)" != "$packages" ]; then
     echo "Installing what the browser's part is built with …"
     log=$(mktemp)
-    if ! (cd web && node "$npm" ci --no-fund --no-audit) >"$log" 2>&1; then
+    if ! (cd web && node "$npm" ci --include=dev --no-fund --no-audit) >"$log" 2>&1; then
         cat "$log" >&2
         rm -f "$log"
         echo "npm could not install the packages of web/package-lock.json. If it can't reach its registry, tell it" >&2

@@ -144,7 +144,7 @@ def in_the_room(package_id: str, person: Asking) -> dict[str, Any]:
 
 @router.get("/packages/{package_id}/versions/{version_id}")
 def version_in_the_room(package_id: str, version_id: str) -> dict[str, Any]:
-    """Return one version of a package with its metadata, tags, look-alikes and what rights allow."""
+    """Return one version of a package with its metadata, tags and what it lacks."""
     return room.facts(services(), package_id, version_id)
 
 

@@ -11,7 +11,6 @@ from dam.catalog.models import Asset, Description, Package, PackageVersion, Rend
 from dam.errors import NotFound
 from dam.review import annotations as notes
 from dam.review import packages
-from dam.rights import policy
 from dam.services import Services
 from dam_web import views
 
@@ -23,7 +22,7 @@ def shown(services: Services, package_id: str, username: str) -> dict[str, Any]:
     """Return a package as the room shows it to a person; a few queries, however many versions it has.
 
     :returns: the package with ``versions`` (what is shown of each, without metadata and rights: see :func:`facts`),
-        ``seats``, ``decisions``, ``annotations``, ``me`` and ``people`` (for mentions).
+        ``seats``, ``annotations``, ``me`` and ``people`` (for mentions).
     """
     position = services.live.position()  # before anything is read
     with services.session() as session:
@@ -50,20 +49,17 @@ def shown(services: Services, package_id: str, username: str) -> dict[str, Any]:
     before = told["previous_package_id"]
     told["changed_since"] = packages.what_changed(services, package_id=before) if before else []
     told["seats"] = packages.seats(services, package_id=package_id)
-    told["decisions"] = [{"role": seat["role"], **given} for seat in told["seats"] for given in seat["signatures"]]
     told["annotations"] = notes.of_package(services, package_id=package_id, person=username)
     return told | _people(services, username)
 
 
 def facts(services: Services, package_id: str, version_id: str) -> dict[str, Any]:
-    """Return one version of a package with its metadata, tags, look-alikes and what rights allow."""
+    """Return one version of a package with its metadata, tags and what it lacks; rights are asked of its context."""
     with services.session() as session:
         entry = session.get(PackageVersion, (package_id, version_id))
         if entry is None:
             raise NotFound("the version is not in this package", where=f"version {version_id}")
-        row = views.version_row(services, entry.version)
-    answers = policy.ask_package(services, package_id=package_id)
-    return row | {"rights_answers": [answer for answer in answers if answer["version_id"] == version_id]}
+        return views.version_row(services, entry.version)
 
 
 def _versions(session: Session, package_id: str) -> list[dict[str, Any]]:

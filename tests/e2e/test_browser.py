@@ -91,7 +91,6 @@ def test_the_room_shows_proofs_and_moves_by_keyboard(as_person, stack, library):
     problems = []
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
     page.goto(f"{stack.url}/dam/packages/{package_id}")
-    page.wait_for_load_state("networkidle")
     page.wait_for_selector(".stage svg.layer", state="attached")  # the proof is drawn, and can be drawn on
     first = page.inner_text(".toolbar .title")
     page.keyboard.press("j")

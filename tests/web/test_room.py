@@ -551,7 +551,7 @@ def test_many_proofs_open_at_once_and_load_as_they_come_into_sight(enter, servic
     asked = dict(page.evaluate(told))
     assert page.locator(".frame").count() == 200
     assert 1 <= sum(url.endswith("/thumbnail") for url in asked) < 60
-    assert sum(url.endswith("/preview") for url in asked) == 1
+    assert 1 <= sum(url.endswith("/preview") for url in asked) <= 2  # the first, and what comes next
     last = page.locator(".frame").last
     last.scroll_into_view_if_needed()
     last.locator("button").click()

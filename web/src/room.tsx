@@ -80,7 +80,7 @@ const initials = (name: string) => name.split(/\s+/).slice(0, 2).map((part) => p
 
 /** What a person must know before anything else: the round is void, or ran out, or what changed since the last one. */
 function Notice() {
-  const { status, void_reason, next_package_id, lapsed, waits_for = [], changes = [], changed_since = [], previous_package_id } = room.value;
+  const { status, void_reason, next_package_id, lapsed, waits_for, changes, changed_since, previous_package_id } = room.value;
   const next = next_package_id && <a href={`${root}/packages/${next_package_id}`}>Go to the next round</a>;
   if (status === "void") {
     return (

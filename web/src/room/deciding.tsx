@@ -1,10 +1,10 @@
 // Deciding: verdicts on single versions, the signature for the package, and taking it back.
 import { batch, signal } from "@preact/signals";
 import { post, root, type Failure } from "./api";
-import { Seats, signatures } from "./seats";
+import { Seats } from "./seats";
 import { judge, meant } from "./strip";
 import {
-  chosen, focusOn, isOpen, mark, marks, me, mySeat, openMustFixes, reread, room, say, show, signedSeat, tab, version, type Mark,
+  chosen, focusOn, isOpen, mark, marks, me, mySeat, nameOf, openMustFixes, reread, room, say, show, signedSeat, tab, version, type Mark,
 } from "./state";
 import type { VerdictName, Version } from "./types";
 import { count, plain, short, VERDICTS, VERDICTS_GIVEN } from "./words";
@@ -80,7 +80,24 @@ export function Decide() {
       {signedSeat.value ? <MySignature /> : mySeat.value ? <Signing /> : room.value.status === "in_review" && <p class="soft">{whyNot()}</p>}
       <h3>Seats</h3>
       <Seats />
+      <Outside />
     </>
+  );
+}
+
+/** What leaves the room: the signed record, and the door for reviewers from outside. */
+function Outside() {
+  const at = `${root}/packages/${room.value.package_id}`;
+  return (
+    <p class="soft outside">
+      Signed record: <a href={`${at}/record.pdf`}>PDF</a>, <a href={`${at}/record.json`}>JSON</a>
+      {me.value.reopens && (
+        <>
+          {" · "}
+          <a href={`${at}/guests`}>External reviewers</a>
+        </>
+      )}
+    </p>
   );
 }
 
@@ -100,12 +117,12 @@ function Signing() {
   const seat = mySeat.value!;
   const { versions, manifest_sha256 } = room.value;
   const own = Object.entries(marks.value).filter(([id]) => versions.some((one) => one.version_id === id));
-  const behalf = seat.deputies?.[me.value.username];
+  const behalf = seat.deputies[me.value.username];
   return (
     <form id="decision" data-seat={seat.seat_id} onSubmit={(event) => (event.preventDefault(), void sign((event.submitter as HTMLButtonElement | null)?.value as VerdictName))}>
       <h3>
         Your decision as {plain(seat.role)}
-        {behalf && `, standing in for ${behalf}`}
+        {behalf && `, standing in for ${nameOf(behalf)}`}
       </h3>
       {own.length > 0 && <Own own={own} />}
       <p class="soft" id="differs">
@@ -131,7 +148,7 @@ function Signing() {
           {problem.value}
         </p>
       )}
-      {seat.signatures && <Condition />}
+      <Condition />
       <div class="actions verdicts">
         {NAMES.map((name) => (
           <button key={name} class={`button ${name === "approve" ? "primary" : name === "reject" ? "danger" : ""}`} name="verdict" value={name} disabled={busy.value}>
@@ -244,8 +261,8 @@ export async function sign(verdict: VerdictName): Promise<void> {
       chosen.value = new Set();
     });
     await reread().catch(() => undefined);
-    const undo = mayUndo() ? { label: "Undo", run: () => void undoMine() } : undefined;
-    say("Signed. It is in the record under your name.", undo);
+    const undo = { label: "Undo", run: () => void undoMine() };
+    say("Signed. It is in the record under your name.", isOpen.peek() ? undo : undefined);
   } catch (error) {
     problem.value = (error as Failure).message;
     say(problem.value);
@@ -257,27 +274,19 @@ export async function sign(verdict: VerdictName): Promise<void> {
 
 // -------------------------------------------------------------------------------------------------- my signature
 
-/** A signature can be taken back until its seat is closed; a server that tells no signatures knows no undo. */
-const mayUndo = () => isOpen.value && signedSeat.value?.signatures !== undefined;
-
 function MySignature() {
   const seat = signedSeat.value!;
-  const own = signatures(seat).find((one) => one.person === me.value.username);
+  const own = seat.signatures.find((one) => one.person === me.value.username);
   return (
     <div class="mine" id="signed">
       <h3>You signed as {plain(seat.role)}</h3>
       {own && (
         <p>
-          {VERDICTS_GIVEN[own.verdict]}
-          {own.manifest_sha256 && (
-            <>
-              , for <code title={own.manifest_sha256}>{short(own.manifest_sha256)}…</code>
-            </>
-          )}
+          {VERDICTS_GIVEN[own.verdict]}, for <code title={own.manifest_sha256}>{short(own.manifest_sha256)}…</code>
         </p>
       )}
       <div class="actions">
-        {mayUndo() && (
+        {isOpen.value && (
           <button type="button" class="button" onClick={() => void undoMine()}>
             Take it back <kbd>z</kbd>
           </button>
@@ -292,7 +301,7 @@ function MySignature() {
 
 export async function undoMine(): Promise<void> {
   const seat = signedSeat.peek();
-  if (!seat || !mayUndo()) return say("There is nothing to take back.");
+  if (!seat) return say("There is nothing to take back.");
   try {
     await post(`/api/seats/${seat.seat_id}/undo`);
     await reread();

@@ -7,7 +7,7 @@ const SELDOM = 20_000; // ms between readings where the server can't say when
 
 export function listen(): void {
   const { package_id, live } = room.peek();
-  const source = new EventSource(`${root}/api/packages/${package_id}/events${live ? `?since=${encodeURIComponent(live)}` : ""}`);
+  const source = new EventSource(`${root}/api/packages/${package_id}/events?since=${encodeURIComponent(live)}`);
   for (const kind of ["annotation", "seat", "decision", "package", "presence"]) {
     source.addEventListener(kind, (event) => heard(kind, JSON.parse((event as MessageEvent).data as string) as Told));
   }
@@ -37,7 +37,7 @@ function soon(notes: boolean, room: boolean): void {
     const now = wanted;
     wanted = { notes: false, room: false };
     try {
-      await Promise.all([now.room && reread(), now.notes && rereadNotes()]);
+      await (now.room ? reread() : rereadNotes());
     } catch {
       wanted = { notes: wanted.notes || now.notes, room: wanted.room || now.room };
     }

@@ -47,7 +47,7 @@ export function select({ note, place }: Thread): void {
   if (place.page !== undefined) page.value = place.page;
   if (place.time) {
     player.element.peek()?.pause();
-    player.seek(place.time[0] + 1e-4);
+    player.seek(place.time[0]);
   }
 }
 
@@ -168,11 +168,7 @@ function open_(writes: { value: "" | "reply" | "resolve" }, how: "reply" | "reso
   focusOn(`#n-${note.annotation_id} .reply textarea`);
 }
 
-/** Whether I may do something to a note; where the server does not say, as far as the page can tell. */
-function may(note: Annotation, what: NonNullable<Annotation["may"]>[number]): boolean {
-  if (note.may) return note.may.includes(what);
-  return note.status === "open" ? what !== "reopen" && (note.mine || what === "reply" || what === "resolve") : what === "reopen";
-}
+const may = (note: Annotation, what: Annotation["may"][number]) => note.may.includes(what);
 
 function replyTo(note: Annotation, body: string) {
   const { version_id, audience, annotation_id } = note;
@@ -237,6 +233,11 @@ function Write() {
   const busy = useSignal(false);
   const problem = useSignal("");
   const roles = me.value.roles.filter((role) => role !== "viewer");
+  /** Who is to fix something must see it, so what is for one role alone can be no must-fix. */
+  const limitTo = (role: string) => {
+    audience.value = role;
+    if (role && kind.value === "must_fix") kind.value = "suggestion";
+  };
   const send = async () => {
     if (busy.value) return;
     if (!text.value.trim()) {
@@ -250,7 +251,6 @@ function Write() {
       body: text.value.trim(),
       target: draft.value && write(draft.value, one),
       kind: kind.value,
-      must_fix: kind.value === "must_fix",
       audience: audience.value || null,
     };
     try {
@@ -293,8 +293,15 @@ function Write() {
       )}
       <div class="kinds" role="radiogroup" aria-label="Kind of note">
         {(Object.keys(KINDS) as Kind[]).map((one) => (
-          <label key={one} class={`kind ${one}`}>
-            <input type="radio" name="kind" value={one} checked={kind.value === one} onChange={() => (kind.value = one)} />
+          <label key={one} class={one === "must_fix" && audience.value ? "kind off" : `kind ${one}`}>
+            <input
+              type="radio"
+              name="kind"
+              value={one}
+              checked={kind.value === one}
+              disabled={one === "must_fix" && audience.value !== ""}
+              onChange={() => (kind.value = one)}
+            />
             {KINDS[one]}
           </label>
         ))}
@@ -306,7 +313,7 @@ function Write() {
         {roles.length > 0 && (
           <label class="audience">
             <span class="hidden">Who sees it</span>
-            <select value={audience.value} onChange={(event) => (audience.value = event.currentTarget.value)}>
+            <select value={audience.value} onChange={(event) => limitTo(event.currentTarget.value)}>
               <option value="">Everybody sees it</option>
               {roles.map((role) => (
                 <option key={role} value={role}>

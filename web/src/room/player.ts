@@ -93,7 +93,7 @@ function arrived(): void {
 /** Step by frames, or by tenths of a second in a sound. */
 export function stepBy(steps: number): void {
   element.peek()?.pause();
-  seek(isFilm.peek() ? startOf(frame.peek() + steps, rate.peek()) + 1e-4 : time.peek() + steps * STEP);
+  seek(isFilm.peek() ? startOf(frame.peek() + steps, rate.peek()) : time.peek() + steps * STEP);
 }
 
 export const now = () => (isFilm.peek() ? startOf(frame.peek(), rate.peek()) : Math.round(time.peek() * 100) / 100);

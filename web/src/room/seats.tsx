@@ -7,7 +7,7 @@ import { ago, capital, count, plain, VERDICTS_GIVEN, when } from "./words";
 
 export function Seats() {
   const { seats } = room.value;
-  const stages = new Set(seats.map((seat) => seat.stage ?? 1)).size;
+  const stages = new Set(seats.map((seat) => seat.stage)).size;
   return (
     <ol class="seats" aria-label="Seats">
       {seats.map((seat) => (
@@ -19,9 +19,8 @@ export function Seats() {
 
 function Card({ seat, staged }: { seat: Seat; staged: boolean }) {
   const { username } = me.value;
-  const signed = signatures(seat);
-  const needed = seat.needed ?? 1;
-  const deputies = Object.entries(seat.deputies ?? {});
+  const { signatures: signed, needed } = seat;
+  const deputies = Object.entries(seat.deputies);
   const mine = seat.status === "open" && seat.eligible.includes(username) && isOpen.value;
   return (
     <li class={`seat ${seat.status}`}>
@@ -45,15 +44,9 @@ function Card({ seat, staged }: { seat: Seat; staged: boolean }) {
       {signed.map((one) => (
         <Signed key={one.person} one={one} mayTick={seat.eligible.includes(username) || one.person === username} />
       ))}
-      {mine && seat.signatures && <HandOver seat={seat} />}
+      {mine && <HandOver seat={seat} />}
     </li>
   );
-}
-
-/** Return a seat's signatures; of a server that tells the decision alone, that one. */
-export function signatures(seat: Seat): Signature[] {
-  if (seat.signatures) return seat.signatures;
-  return room.value.decisions.filter((one) => one.role === seat.role && one.person === seat.signed_by);
 }
 
 async function tick(decision_id: string): Promise<void> {
@@ -74,27 +67,27 @@ function Signed({ one, mayTick }: { one: Signature; mayTick: boolean }) {
         {one.on_behalf_of && ` for ${nameOf(one.on_behalf_of)}`}{" "}
         <span class="soft">
           {VERDICTS_GIVEN[one.verdict].toLowerCase()}
-          {one.at && ` ${ago(one.at)}`}
-          {one.via && one.via !== "room" && ` in ${capital(one.via)}`}
+          {` ${ago(one.at)}`}
+          {one.via !== "room" && ` by ${one.via === "cli" ? "command line" : capital(one.via)}`}
         </span>
       </p>
       {one.conditions && (
         <p class="condition">
           <span class={one.condition_met ? "badge state-approved" : "badge state-open"}>{one.condition_met ? "condition met" : "condition"}</span>{" "}
           {one.conditions}
-          {!one.condition_met && one.decision_id && mayTick && (
-            <button type="button" class="button small quiet" onClick={() => void tick(one.decision_id!)}>
+          {!one.condition_met && mayTick && (
+            <button type="button" class="button small quiet" onClick={() => void tick(one.decision_id)}>
               It is met
             </button>
           )}
         </p>
       )}
       {one.comment && <blockquote>{one.comment}</blockquote>}
-      {(one.must_fixes?.length ?? 0) > 0 && (
+      {one.must_fixes.length > 0 && (
         <details>
-          <summary>{count(one.must_fixes!.length, "must-fix", "must-fixes")}, as they were</summary>
+          <summary>{count(one.must_fixes.length, "must-fix", "must-fixes")}, as they were</summary>
           <ul>
-            {one.must_fixes!.map((fix) => (
+            {one.must_fixes.map((fix) => (
               <li key={fix.annotation_id}>{fix.body}</li>
             ))}
           </ul>

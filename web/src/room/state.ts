@@ -14,7 +14,7 @@ export interface Mark {
 const told = JSON.parse(document.getElementById("room")?.textContent ?? "{}") as Room;
 
 export const room = signal<Room>(told);
-export const notes = signal<Annotation[]>(told.annotations.map(upgraded));
+export const notes = signal<Annotation[]>(told.annotations);
 export const shownId = signal(startsAt());
 export const page = signal(1);
 export const tab = signal<Tab>("notes");
@@ -59,14 +59,14 @@ export const openMustFixes = computed(() =>
   [...threads.value.values()].flat().filter(({ note }) => note.kind === "must_fix" && note.status === "open"),
 );
 
-const signedBy = (seat: Seat) => seat.signatures?.map((one) => one.person) ?? (seat.signed_by ? [seat.signed_by] : []);
+const signedBy = (seat: Seat) => seat.signatures.map((one) => one.person);
 /** The seat that I have signed, and the one that waits for me. */
 export const signedSeat = computed(() => room.value.seats.find((seat) => signedBy(seat).includes(me.value.username)));
 export const mySeat = computed(() => {
   const { username } = me.value;
   if (!isOpen.value || signedSeat.value || room.value.makers.includes(username)) return undefined;
   return room.value.seats.find(
-    (seat) => seat.status === "open" && (seat.eligible.includes(username) || username in (seat.deputies ?? {})),
+    (seat) => seat.status === "open" && (seat.eligible.includes(username) || username in seat.deputies),
   );
 });
 export const nameOf = (username: string) =>
@@ -128,35 +128,15 @@ function startsAt(): string {
 
 /** Read the package again and patch what is shown; what is being typed stays. */
 export async function reread(): Promise<void> {
-  room.value = await get<Room>(`/api/packages/${told.package_id}/room`);
+  const read = await get<Room>(`/api/packages/${told.package_id}/room`);
+  batch(() => {
+    room.value = read;
+    notes.value = read.annotations;
+  });
 }
 
 export async function rereadNotes(): Promise<void> {
-  const answer = await get<Annotation[] | { annotations: Annotation[] }>(`/api/packages/${told.package_id}/annotations`)
-    .catch(async () => (await get<Room>(`/api/packages/${told.package_id}/room`)).annotations as Annotation[]);
-  notes.value = (Array.isArray(answer) ? answer : answer.annotations).map(upgraded);
-}
-
-/** Return a note with everything a note has; a remark of the time before notes had kinds lacks some of it. */
-function upgraded(given: unknown): Annotation {
-  const note = given as Annotation & { must_fix?: boolean };
-  if (note.kind) return note;
-  return {
-    ...note,
-    author_name: told.people.find((person) => person.username === note.author)?.name ?? note.author,
-    role: null,
-    guest: false,
-    kind: note.must_fix ? "must_fix" : "note",
-    audience: null,
-    reply_to: null,
-    mentions: [],
-    status: note.resolved_by ? "resolved" : "open",
-    resolved_at: null,
-    resolution: null,
-    edited_at: null,
-    origin: null,
-    mine: note.author === told.me.username,
-  };
+  notes.value = await get<Annotation[]>(`/api/packages/${told.package_id}/annotations`);
 }
 
 // -------------------------------------------------------------------------------------------------- verdicts

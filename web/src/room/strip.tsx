@@ -79,7 +79,7 @@ const Frame = memo(function Frame({ one, shown, selected, verdict, open, mustFix
 /** The versions that a verdict on single versions is about: the selected ones, or the one that is shown. */
 export const meant = () => (chosen.peek().size ? [...chosen.peek()] : [shownId.peek()]);
 
-/** Mark what is meant, and go on to the next proof where it was one. */
+/** Mark what is meant. */
 export function judge(verdict: keyof typeof VERDICTS): void {
   mark(meant(), verdict);
 }

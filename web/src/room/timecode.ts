@@ -7,8 +7,11 @@ export function frameRate(told: string | undefined): number {
   return Number.isFinite(rate) && rate > 0 ? rate : 25;
 }
 
-/** Return the frame that is shown at a time. A hair is added: 0.04 s at 25 a second is frame 1, whatever floats say. */
-export const frameAt = (seconds: number, rate: number) => Math.max(0, Math.floor(seconds * rate + 1e-3));
+/** What a time may be short of a frame's beginning, in seconds: times are written to the millisecond. */
+const HAIR = 0.0006;
+
+/** Return the frame that is shown at a time. */
+export const frameAt = (seconds: number, rate: number) => Math.max(0, Math.floor((seconds + HAIR) * rate));
 
 /** Return a time at which a player shows a frame: its middle, so that rounding never shows a neighbour. */
 export const middleOf = (frame: number, rate: number) => (frame + 0.5) / rate;

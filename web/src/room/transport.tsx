@@ -134,7 +134,7 @@ function Timeline({ told }: { told: string }) {
         value={player.time.value}
         aria-label="Position"
         aria-valuetext={told}
-        onInput={(event) => player.seek(Number(event.currentTarget.value) + 1e-4)}
+        onInput={(event) => player.seek(Number(event.currentTarget.value))}
       />
     </div>
   );

@@ -34,18 +34,18 @@ export interface Storyboard {
 }
 
 export interface Signature {
-  decision_id?: string;
+  decision_id: string;
   person: string;
-  on_behalf_of?: string | null;
+  on_behalf_of: string | null;
   verdict: VerdictName;
-  conditions?: string | null;
-  condition_met?: { person: string; note: string; at: string } | null;
+  conditions: string;
+  condition_met: { person: string; note: string; at: string } | null;
   comment: string;
-  versions?: Record<string, { verdict: VerdictName; comment: string }>;
-  must_fixes?: { annotation_id: string; body: string }[];
-  at?: string;
-  via?: string;
-  manifest_sha256?: string;
+  versions: Record<string, { verdict: VerdictName; comment: string }>;
+  must_fixes: { annotation_id: string; body: string }[];
+  at: string;
+  via: string;
+  manifest_sha256: string;
 }
 
 export interface Seat {
@@ -53,20 +53,15 @@ export interface Seat {
   role: string;
   veto: boolean;
   status: "waiting" | "open" | "signed" | "expired" | "void" | "not_needed";
-  stage?: number;
-  needed?: number;
+  stage: number;
+  needed: number;
   eligible: string[];
-  deputies?: Record<string, string>;
-  opens_at?: string | null;
+  deputies: Record<string, string>;
+  opens_at: string | null;
   due_at: string | null;
-  reason?: string | null;
-  signatures?: Signature[];
-  signed_by: string | null;
+  reason: string | null;
+  signatures: Signature[];
   verdict: VerdictName | null;
-}
-
-export interface Decision extends Signature {
-  role: string;
 }
 
 export interface Selector {
@@ -102,7 +97,7 @@ export interface Annotation {
   edited_at: string | null;
   origin: { annotation_id: string; package_id: string; version_id: string; number: number } | null;
   mine: boolean;
-  may?: ("edit" | "withdraw" | "reopen" | "resolve" | "reply")[];
+  may: ("edit" | "withdraw" | "reopen" | "resolve" | "reply")[];
 }
 
 export interface Person {
@@ -131,16 +126,15 @@ export interface Room {
   next_package_id: string | null;
   previous_package_id: string | null;
   versions: Version[];
-  decisions: Decision[];
   /** Versions whose answers the approved rest waits for. */
-  waits_for?: string[];
-  changes?: Change[];
-  changed_since?: Change[];
+  waits_for: string[];
+  changes: Change[];
+  changed_since: Change[];
   makers: string[];
   seats: Seat[];
-  annotations: unknown[];
+  annotations: Annotation[];
   /** When this was read, as the stream of events counts it. */
-  live?: string;
+  live: string;
   me: Person & { writes: boolean; reopens: boolean };
   people: Person[];
 }

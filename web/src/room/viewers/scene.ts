@@ -1,6 +1,6 @@
 // Draws a model in WebGL. Loaded only when somebody wants to turn one.
 import {
-  AmbientLight, Box3, Color, DirectionalLight, DoubleSide, Mesh, MeshStandardMaterial, PerspectiveCamera, RepeatWrapping, Scene,
+  Box3, Color, DirectionalLight, DoubleSide, HemisphereLight, Mesh, MeshStandardMaterial, PerspectiveCamera, RepeatWrapping, Scene,
   Texture, Vector3, WebGLRenderer, type BufferGeometry, type Object3D,
 } from "three";
 import { OrbitControls } from "three/examples/jsm/controls/OrbitControls.js";
@@ -17,13 +17,13 @@ export async function open(place: HTMLElement, data: ArrayBuffer, format: Format
   place.append(renderer.domElement);
   const scene = new Scene();
   const sun = new DirectionalLight(0xffffff, 2.2);
-  scene.add(model, new AmbientLight(0xffffff, 1.1), sun);
+  scene.add(model, new HemisphereLight(0xffffff, 0x50545c, 1.6), sun);
   const box = new Box3().setFromObject(model);
   const [centre, reach] = [box.getCenter(new Vector3()), box.getSize(new Vector3()).length() || 1];
   const camera = new PerspectiveCamera(40, 1, reach / 1000, reach * 20);
   const orbit = new OrbitControls(camera, renderer.domElement);
   const render = () => {
-    sun.position.copy(camera.position); // the light comes over one's shoulder
+    sun.position.copy(camera.position).add(new Vector3(-0.7, 0.9, 0).applyQuaternion(camera.quaternion).multiplyScalar(reach)); // over one's shoulder
     renderer.render(scene, camera);
   };
   const fit = () => {
