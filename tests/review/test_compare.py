@@ -15,7 +15,7 @@ from dam.catalog.models import Description, Grant, Rendition, Tag, Version, Vers
 from dam.enrich import contracts
 from dam.errors import NotFound
 from dam.renditions import render
-from dam.review import compare, difference, packages, remarks
+from dam.review import annotations, compare, difference, packages
 
 
 def scene(size=(900, 600)):
@@ -115,10 +115,16 @@ def pair(services, tmp_path):
     package_id = packages.freeze(services, batch_id=batch_id, version_ids=complete)
     first = next(version_id for version_id in complete if "HERO-A" in name_of(services, version_id))
     made = [
-        remarks.add(services, package_id=package_id, version_id=first, author="bea", body=body, must_fix=must_fix)
-        for body, must_fix in (("The logo is too small.", True), ("The sky is grey.", True), ("Lovely.", False))
+        annotations.add(services, package_id=package_id, version_id=first, person="bea", body=body, kind=kind)[
+            "annotation_id"
+        ]
+        for body, kind in (
+            ("The logo is too small.", "must_fix"),
+            ("The sky is grey.", "must_fix"),
+            ("Lovely.", "note"),
+        )
     ]
-    remarks.resolve(services, annotation_id=made[0], person="bea")
+    annotations.resolve(services, annotation_id=made[0], person="bea")
     xmp = world.METADATA | {"Xmp.dc.title": {'lang="x-default"': "A redder cup"}, "Xmp.dc.subject": ["tabby"]}
     path = world.picture(tmp_path / "next", "SPRING27-HERO-A_ACME_20270302_v02.jpg", seed=9, size=(1200, 900), xmp=xmp)
     second_batch = world.drop(services, "drops/next", [path], sent_by="dario", campaign_slug="spring-2027")

@@ -13,7 +13,7 @@ from sqlalchemy import select
 import films
 import world
 from dam.catalog.models import Description, Package, Version
-from dam.review import packages, remarks
+from dam.review import annotations, packages
 
 pytestmark = pytest.mark.slow
 
@@ -86,10 +86,12 @@ def pair(services, tmp_path):
     first_batch, first = take_in(services, scene(tmp_path / "A_ACME_20270301_v01.jpg", changed=False), "drops/one")
     package_id = packages.freeze(services, batch_id=first_batch, version_ids=[first])
     made = [
-        remarks.add(services, package_id=package_id, version_id=first, author="bea", body=body, must_fix=True)
+        annotations.add(services, package_id=package_id, version_id=first, person="bea", body=body, kind="must_fix")[
+            "annotation_id"
+        ]
         for body in ("Add the <b>red</b> box.", "Brighter, please.")
     ]
-    remarks.resolve(services, annotation_id=made[0], person="bea")
+    annotations.resolve(services, annotation_id=made[0], person="bea")
     _, second = take_in(services, scene(tmp_path / "A_ACME_20270302_v02.jpg", changed=True), "drops/two")
     return first, second
 
