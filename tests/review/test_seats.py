@@ -16,7 +16,8 @@ from dam.catalog import session as catalog
 from dam.catalog.models import Asset, Batch, Decision, Grant, Package, Seat, Tag, Term, Version, new_id, utcnow
 from dam.enrich import contracts
 from dam.errors import BadInput, NotFound, Refused
-from dam.review import packages, queries, remarks, seats
+from dam.review import annotations as notes
+from dam.review import packages, queries, seats
 from dam.workflow import SeatRule, When, Workflow
 
 ROLES = {
@@ -501,14 +502,14 @@ def test_the_must_fixes_that_are_open_are_frozen_into_the_decision(team, batch):
     services = team(BRAND)
     package_id = freeze(services, batch)
     first, second = batch[1]
-    known = {"package_id": package_id, "author": "bea"}
-    dark = remarks.add(services, **known, version_id=first, body="Too dark.", must_fix=True)
-    done = remarks.add(services, **known, version_id=first, body="Crop it.", must_fix=True)
-    remarks.resolve(services, annotation_id=done, person="bea")
-    remarks.add(services, **known, version_id=first, body="Nice cup.")
-    remarks.add(services, **known, version_id=second, body="Straighten it.", must_fix=True)
+    known = {"package_id": package_id, "person": "bea"}
+    dark = notes.add(services, **known, version_id=first, body="Too dark.", kind="must_fix")["annotation_id"]
+    done = notes.add(services, **known, version_id=first, body="Crop it.", kind="must_fix")["annotation_id"]
+    notes.resolve(services, annotation_id=done, person="bea")
+    notes.add(services, **known, version_id=first, body="Nice cup.")
+    notes.add(services, **known, version_id=second, body="Straighten it.", kind="must_fix")["annotation_id"]
     sign(services, package_id, "brand_reviewer", "bea", versions={first: {"verdict": "request_changes"}})
-    remarks.resolve(services, annotation_id=dark, person="bea")
+    notes.resolve(services, annotation_id=dark, person="bea")
     [signature] = rows(services, package_id)["brand_reviewer"]["signatures"]
     assert [(fix["annotation_id"], fix["body"]) for fix in signature["must_fixes"]] == [(dark, "Too dark.")]
 
