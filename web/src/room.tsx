@@ -35,8 +35,7 @@ function Room() {
 }
 
 function Head() {
-  const { campaign, round, status, versions, frozen_at, manifest_sha256, package_id } = room.value;
-  const here = `${root}/packages/${package_id}`;
+  const { campaign, round, status, versions, frozen_at, manifest_sha256 } = room.value;
   return (
     <header class="head">
       <div>
@@ -45,15 +44,6 @@ function Head() {
         </h1>
         <p class="soft">
           {count(versions.length, "version")} · frozen {when(frozen_at)} · manifest <code title={manifest_sha256}>{short(manifest_sha256)}…</code>
-        </p>
-        <p class="soft">
-          Signed record: <a href={`${here}/record.pdf`}>PDF</a>, <a href={`${here}/record.json`}>JSON</a>
-          {me.value.reopens && (
-            <>
-              {" "}
-              · <a href={`${here}/guests`}>External reviewers</a>
-            </>
-          )}
         </p>
       </div>
       <div class="tail">
