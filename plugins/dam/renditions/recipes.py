@@ -97,16 +97,18 @@ class Recipe(_Data):
 
         :param recipes: all recipes, to look up the one it is made from.
         """
-        own = self._told(exclude={"name", "title", "made_from"})
+        own = _without_zero_slack(self.model_dump(mode="json", exclude={"name", "title", "made_from"}))
         if self.made_from:
-            own["from"] = recipes[self.made_from]._told(include={"width", "height", "fit", "slack"})
+            of = recipes[self.made_from].model_dump(mode="json", include={"width", "height", "fit", "slack"})
+            own["from"] = _without_zero_slack(of)
         return own
 
-    def _told(self, **fields: set[str]) -> dict[str, Any]:
-        told = self.model_dump(mode="json", **fields)
-        if not self.slack:  # what was made before there was any stays valid
-            del told["slack"]
-        return told
+
+def _without_zero_slack(told: dict[str, Any]) -> dict[str, Any]:
+    """What was made before there was any slack stays valid."""
+    if not told["slack"]:
+        del told["slack"]
+    return told
 
 
 _FILE = TypeAdapter(dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Recipe])
