@@ -269,10 +269,11 @@ class Stack:
         session = self._pids()[name][0]
         for found in psutil.net_connections("tcp"):
             if found.status == psutil.CONN_LISTEN and found.laddr and found.laddr.port == port and found.pid:
-                with contextlib.suppress(ProcessLookupError):
+                with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
                     if os.getsid(found.pid) == session:
-                        os.kill(found.pid, signal.SIGKILL)
-                        psutil.wait_procs([psutil.Process(found.pid)], timeout=5)
+                        left = psutil.Process(found.pid)
+                        left.kill()
+                        left.wait(timeout=5)
 
     # --------------------------------------------------------------------------------------- start
 

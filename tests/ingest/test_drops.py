@@ -345,7 +345,7 @@ def test_a_batch_of_many_files_is_planned(services):
     batch_id = batches.register(services, location="drops/big", source="inbox", sent_by="north")
     chunks = batches.plan_chunks(services, batch_id=batch_id)
     assert sum(map(len, chunks)) == 10_000
-    assert max(map(len, chunks)) <= 1_024
+    assert max(map(len, chunks)) <= batches.MAX_BYTES // batches.LEAST_FILE
 
 
 # ------------------------------------------------------------------------------------------- camera cards
