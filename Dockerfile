@@ -15,7 +15,7 @@ COPY plugins plugins
 COPY include include
 COPY runtime runtime
 COPY web web
-RUN PYTHON=python sh runtime/web.sh && rm -rf web /root/.npm
+RUN PYTHON=python sh runtime/web.sh && rm -rf web "$HOME/.npm"
 
 ENV AIRFLOW_HOME=/opt/airflow \
     AIRFLOW__CORE__DAGS_FOLDER=/opt/dam/dags \

@@ -65,7 +65,7 @@ def preview_sizes(services: Services, files: list[Path]) -> dict[Path, int]:
             .join(Rendition, Rendition.version_id == Version.id)
             .where(Rendition.recipe == "preview")
         )
-        sizes = dict(rows.tuples().all())
+        sizes = dict(rows.all())
     return {file: sizes[file.name] for file in files}
 
 

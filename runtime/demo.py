@@ -167,7 +167,7 @@ class Demo:
         target = self.stack.state / f"record-{package_id}.pdf"
         target.write_bytes(reply.content)
         report = record_check.verify(target)
-        if report.problems:
+        if not report.ok:
             raise DemoFailed(f"the signed record does not hold: {report.problems[0]}")
         return f"signed record of the last review, verified without the database: {target}"
 

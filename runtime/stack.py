@@ -273,7 +273,7 @@ class Stack:
                     if os.getsid(found.pid) == session:
                         left = psutil.Process(found.pid)
                         left.kill()
-                        left.wait(timeout=5)
+                        psutil.wait_procs([left], timeout=5)
 
     # --------------------------------------------------------------------------------------- start
 

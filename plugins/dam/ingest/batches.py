@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import joinedload
 
 from dam import audit
-from dam.catalog.models import Batch, BatchFile, Campaign, FileOutcome, new_id, utcnow
+from dam.catalog.models import Batch, BatchFile, Campaign, FileOutcome, Version, new_id, utcnow
 from dam.errors import BadInput, NotFound
 from dam.ingest import cards, contents, drops, paperwork, released
 from dam.ingest.contents import Contents
@@ -107,8 +106,6 @@ def register(
 def plan_chunks(services: Services, *, batch_id: str, max_bytes: int | None = None) -> list[list[str]]:
     """List a batch's files and return chunks of pending file ids, each of at most ``max_bytes``.
 
-    :param max_bytes: :data:`MAX_BYTES` when None; a larger file is a chunk of its own.
-
     A small file counts as :data:`LEAST_FILE`, so that thousands of them are shared, too. A batch too small to fill
     several chunks is shared among :data:`SPREAD` all the same, so that workers share it, but not into chunks so
     small that starting a task costs more than the work in it.
@@ -116,6 +113,8 @@ def plan_chunks(services: Services, *, batch_id: str, max_bytes: int | None = No
     Archives are unpacked, promised checksums and sidecars noted with their files; what was promised and is not
     there is noted with the batch (:mod:`dam.ingest.contents`). Planned again, only what is still pending is in a
     chunk: files that came meanwhile are a batch of their own, later.
+
+    :param max_bytes: :data:`MAX_BYTES` when None; a larger file is a chunk of its own.
     """
     with services.session() as session:
         batch = _batch(session, batch_id)
@@ -229,13 +228,13 @@ def _turn(services: Services, batch_id: str) -> Iterator[None]:
 
 def _kept(session: Session, batch: Batch) -> list[tuple[BatchFile, str, str]]:
     """Return the files of a batch that have a copy in the library: row, key in the inbox, URI of the copy."""
-    rows = session.scalars(
-        select(BatchFile)
-        .where(BatchFile.batch_id == batch.id, BatchFile.version_id.is_not(None))
-        .options(joinedload(BatchFile.version))
+    rows = session.execute(
+        select(BatchFile, Version.storage_uri)
+        .join(Version, Version.id == BatchFile.version_id)
+        .where(BatchFile.batch_id == batch.id)
         .order_by(BatchFile.path)
     )
-    return [(row, contents.key_of(batch, row), row.version.storage_uri) for row in rows if row.version]
+    return [(row, contents.key_of(batch, row), copy) for row, copy in rows]
 
 
 def _close(services: Services, batch_id: str, run: str | None) -> dict[str, int]:
