@@ -264,6 +264,45 @@ def test_all_is_drawn_by_keys_alone(enter, services):
     assert page.locator(".crosshair").count() == 0
 
 
+def test_people_are_offered_however_soon_one_comes_back_to_writing(enter):
+    page = enter("bea", "CUP")
+    page.click("#write textarea")
+    for key in ("Escape", "m"):
+        page.keyboard.press(key)
+    page.keyboard.type("@le")
+    page.wait_for_timeout(300)
+    assert page.locator(".people [role=option]").first.inner_text().startswith("Lena Vogt")
+
+
+def test_a_note_begun_while_the_last_one_is_taken_stays(enter, services):
+    page = enter("bea", "CUP")
+    page.wait_for_selector(".stage svg.layer", state="attached")
+    held = []
+
+    def hold(route):
+        if route.request.method == "POST":
+            held.append((route, route.fetch()))
+        else:
+            route.continue_()
+
+    page.route("**/annotations", hold)
+    page.fill("#write textarea", "First")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector(".thread:has-text('First')")  # told by the server's event, before its answer
+    page.fill("#write textarea", "")
+    for key in ("Escape", "p", "Enter"):
+        page.keyboard.press(key)
+    page.keyboard.type("Second")
+    [(route, answer)] = held
+    route.fulfill(response=answer)
+    page.wait_for_selector(".thread.active:has-text('First')")
+    assert page.input_value("#write textarea") == "Second"
+    page.unroute("**/annotations")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector(".thread:has-text('Second')")
+    assert numbers(targets(services)["Second"][0])[:2] == [50, 50]
+
+
 def test_a_film_is_stepped_by_frames_and_noted_by_time(enter, services):
     page = enter("bea", "SPOT")
     page.wait_for_function("() => document.querySelector('.film video').readyState >= 2")

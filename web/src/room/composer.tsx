@@ -73,7 +73,7 @@ export function Writing({ label, value, onValue, onSend, onFocus, rows = 3, prob
           onInput={(event) => (onValue(event.currentTarget.value), look())}
           onKeyDown={pressed}
           onFocus={onFocus}
-          onBlur={() => setTimeout(() => (found.value = []), 150)}
+          onBlur={() => (found.value = [])}
         />
       </label>
       {problem && (

@@ -246,19 +246,21 @@ function Write() {
     }
     busy.value = true;
     const { version_id } = one;
+    const [said, drawn] = [text.value, draft.value];
     const note = {
       version_id,
-      body: text.value.trim(),
-      target: draft.value && write(draft.value, one),
+      body: said.trim(),
+      target: drawn && write(drawn, one),
       kind: kind.value,
       audience: audience.value || null,
     };
     try {
       const made = await post<{ annotation_id: string }>(`/api/packages/${room.value.package_id}/annotations`, note);
-      begun.delete(version_id);
-      text.value = problem.value = "";
-      draft.value = null;
-      player.range.value = null;
+      problem.value = "";
+      // the next note may have been begun while the server took this one: it stays
+      if (begun.get(version_id) === said) begun.delete(version_id);
+      if (text.value === said) text.value = "";
+      if (draft.value === drawn) draft.value = player.range.value = null;
       await rereadNotes();
       activeNote.value = made.annotation_id;
       say("Noted.");
