@@ -16,7 +16,10 @@ _RELEASES = {"not_needed": "is not needed", "signed": "is signed", "missing": "i
 
 
 def of(grant: Grant) -> dict[str, Any]:
-    """Return a grant as a package's manifest holds it, which :func:`sentences` and :func:`changes` read."""
+    """Return a grant as a package's manifest holds it, which :func:`sentences` and :func:`changes` read.
+
+    Signatures name the manifest's hash: a field more or less here is a change to every package that is in review.
+    """
     return {
         "licence": grant.licence.reference,
         "holder": grant.licence.holder,
