@@ -62,9 +62,9 @@ def why_not(when: When | None, known: list[Facts]) -> str | None:
     if when is None or any(_holds(when, version) for version in known):
         return None
     said = ["shows people"] if when.people_shown else []
-    said += [f"is for {_either(when.markets)}"] if when.markets else []
-    said += [f"goes to {_either(when.channels)}"] if when.channels else []
-    said += [f"is of the kind {_either(list(when.media))}"] if when.media else []
+    said += [f"is for {policy.listed(when.markets, joint='or')}"] if when.markets else []
+    said += [f"goes to {policy.listed(when.channels, joint='or')}"] if when.channels else []
+    said += [f"is of the kind {policy.listed(when.media, joint='or')}"] if when.media else []
     return f"No version of the package {' and '.join(said)}."
 
 
@@ -79,10 +79,6 @@ def _holds(when: When, version: Facts) -> bool:
 
 def _meets(asked: list[str], known: list[str]) -> bool:
     return not asked or not known or ANY in known or not set(asked).isdisjoint(known)
-
-
-def _either(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def _tagged_with_people(services: Services, session: Session, versions: list[Version]) -> set[str]:
