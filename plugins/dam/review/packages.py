@@ -47,8 +47,6 @@ LAPSE = timedelta(hours=1)
 RETURNING = frozenset({VersionState.WITHDRAWN, VersionState.RESTORED})
 #: Roles that may reopen a review that expired unsigned, or that of a version that was live.
 REOPENERS = ("marketing_lead", "dam_admin")
-#: The entries of versions by id, as a package freezes them.
-manifest = manifests.of
 
 
 # ------------------------------------------------------------------------------------------------ freeze
@@ -97,16 +95,12 @@ def freeze(
 def _newest_of_each(session: Session, version_ids: list[str]) -> list[str]:
     """Leave out versions of an asset that a later one among them takes the place of."""
     rows = session.execute(
-        select(Version.id, Version.asset_id).where(Version.id.in_(version_ids)).order_by(Version.number)
-    )
-    newest: dict[str | None, str] = {row.asset_id: row.id for row in rows if row.asset_id}
-    older = set(
-        session.scalars(
-            select(Version.id).where(
-                Version.id.in_(version_ids), Version.asset_id.in_(newest), Version.id.not_in(newest.values())
-            )
-        )
-    )
+        select(Version.id, Version.asset_id)
+        .where(Version.id.in_(version_ids), Version.asset_id.is_not(None))
+        .order_by(Version.number)
+    ).all()
+    newest = {row.asset_id: row.id for row in rows}
+    older = {row.id for row in rows if row.id != newest[row.asset_id]}
     return [version_id for version_id in version_ids if version_id not in older]
 
 
