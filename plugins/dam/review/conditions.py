@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
+from sqlalchemy.orm import joinedload, selectinload
 
-from dam.catalog.models import Tag, Version
+from dam.catalog.models import Asset, Tag, Version
 from dam.rights import policy
 
 if TYPE_CHECKING:
@@ -36,14 +37,22 @@ class Facts:
 def facts(
     services: Services, session: Session, versions: list[Version], *, channels: list[str] | None = None
 ) -> list[Facts]:
-    """Return what conditions ask of each version.
+    """Return what conditions ask of each version; a few queries, however many there are.
 
     :param channels: where the package is to be published, if it says so itself.
     """
     shown = _tagged_with_people(services, session, versions)
+    assets = {
+        asset.id: asset
+        for asset in session.scalars(
+            select(Asset)
+            .where(Asset.id.in_({version.asset_id for version in versions}))
+            .options(joinedload(Asset.deliverable), joinedload(Asset.campaign), selectinload(Asset.grants))
+        )
+    }
     found = []
     for version in versions:
-        asset = version.asset
+        asset = assets.get(version.asset_id or "")
         meant = policy.destinations(asset) if asset else ([], [])
         releases = {grant.model_release for grant in asset.grants} if asset else set()
         found.append(
