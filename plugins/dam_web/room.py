@@ -14,7 +14,7 @@ from dam.services import Services
 from dam_web import views
 
 #: What the format says of itself that a viewer needs.
-TECHNICAL = ("frame_rate", "timecode", "pages", "storyboard", "faces")
+TECHNICAL = ("frame_rate", "timecode", "pages", "storyboard")
 
 
 def shown(services: Services, package_id: str, username: str) -> dict[str, Any]:
