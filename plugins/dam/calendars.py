@@ -87,24 +87,10 @@ class Calendar(BaseModel):
         """Return whether a day is a working day."""
         return WEEK[day.weekday()] in self.days and day not in self.days_off and day not in self._free
 
-    def why_free(self, day: date) -> str:
-        """Say in plain words why a day is no working day; empty when it is one."""
-        if self.works_on(day):
-            return ""
-        if day in self._free:
-            return str(self._free[day])
-        return "a day off" if day in self.days_off else f"a {day:%A}"
-
     def span(self, day: date) -> tuple[datetime, datetime]:
         """Return when a day's working hours begin and end, in UTC."""
         start, end = (self._at(day, minutes) for minutes in self._span)
         return start, end
-
-    def is_open(self, moment: datetime) -> bool:
-        """Return whether a moment is in working time."""
-        day = moment.astimezone(self.zone).date()
-        start, end = self.span(day)
-        return self.works_on(day) and start <= moment < end
 
     def add(self, moment: datetime, days: float) -> datetime:
         """Return the moment that lies so many working days later (earlier, when negative), in UTC.
@@ -121,19 +107,6 @@ class Calendar(BaseModel):
                 return self._share(worked, left)
             left -= 1
         raise _never(self)
-
-    def between(self, earlier: datetime, later: datetime) -> float:
-        """Return how many working days lie between two moments; negative when they are the other way round."""
-        if later < earlier:
-            return -self.between(later, earlier)
-        total, day, end = 0.0, earlier.astimezone(self.zone).date(), later.astimezone(self.zone).date()
-        while day <= end:
-            if self.works_on(day):
-                start, stop = self.span(day)
-                part = min(later, stop) - max(earlier, start)
-                total += max(part, timedelta()) / (stop - start)
-            day += timedelta(days=1)
-        return total
 
     def _back(self, moment: datetime, days: float) -> datetime:
         day = moment.astimezone(self.zone).date()
@@ -198,7 +171,7 @@ def _holidays(code: str) -> HolidayBase:
     import holidays  # not when a DAG is parsed, where nobody counts days
 
     country, _, part = code.partition("-")
-    return holidays.country_holidays(country, subdiv=part or None, language="en_US")
+    return holidays.country_holidays(country, subdiv=part or None)
 
 
 def _never(calendar: Calendar) -> BadInput:

@@ -8,6 +8,7 @@ start a thread or open a connection when it is imported: it would not live on in
 from __future__ import annotations
 
 import great_expectations  # noqa: F401, TID253 - the one place where it is worth its two seconds
+import holidays.countries  # noqa: F401 - a module a country, which the workflow takes all of for its calendars
 
 import dam.channels.publish
 import dam.enrich.contracts

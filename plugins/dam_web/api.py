@@ -257,7 +257,7 @@ def decide(seat_id: str, given: SeatAnswer, person: Asking, request: Request, la
     with suppress(seats.PackageVoid):  # it is told below, when its next round is made
         new = seats.check_decision(services(), **known)
     again = not new and seats.status(services(), seat_id=seat_id) == "open"  # others are asked now
-    heard = bool(waiting) and not again and _answer(person, waiting or {}, given, versions, seat_id)
+    heard = waiting is not None and not again and _answer(person, waiting, given, versions, seat_id)
     address = request.client.host if request.client else None
     try:
         signed = seats.decide(services(), **known, via="room", address=address)

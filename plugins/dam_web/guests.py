@@ -96,7 +96,7 @@ def guest_list(request: Request, package_id: str, person: Inviter) -> Response:
     """Show who was invited from outside, and let them be invited and revoked."""
     shown = {"guests": guests.of_package(services(), package_id=package_id)}
     shown["seats"] = guests.open_seats(services(), package_id=package_id)
-    return pages._page(request, person, "guests.html.j2", package_id=package_id, longest=guests.LONGEST.days, **shown)
+    return pages.page_of(request, person, "guests.html.j2", package_id=package_id, longest=guests.LONGEST.days, **shown)
 
 
 @router.post("/api/packages/{package_id}/guests")
@@ -124,7 +124,7 @@ def is_outside(request: Request) -> bool:
 
 def error_page(request: Request, status: int, told: dict[str, Any]) -> Response:
     """Return an error as a page that needs nothing from inside."""
-    page = pages._page(request, None, "guest_error.html.j2", told=told)
+    page = pages.page_of(request, None, "guest_error.html.j2", told=told)
     page.status_code = status
     return page
 
@@ -172,9 +172,9 @@ def door(request: Request, token: Token) -> Response:
     found = guests.session_of(services(), token=token, secret=secret, address=_address(request)) if secret else None
     if found is None:
         name, _, host = knocked.email.partition("@")
-        return pages._page(request, None, "guest_door.html.j2", token=token, hint=f"{name[:1]}…@{host}")
+        return pages.page_of(request, None, "guest_door.html.j2", token=token, hint=f"{name[:1]}…@{host}")
     shown = guests.room(services(), found, address=_address(request))
-    return pages._page(request, None, "guest.html.j2", token=token, guest=found, room=shown)
+    return pages.page_of(request, None, "guest.html.j2", token=token, guest=found, room=shown)
 
 
 @outside.get("/static/{name}")

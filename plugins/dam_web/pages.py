@@ -104,19 +104,16 @@ _environment.filters |= {
 }
 
 
-def _page(request: Request, person: Visitor | None, template: str, **values: Any) -> HTMLResponse:
+def page_of(request: Request, person: Visitor | None, template: str, **values: Any) -> HTMLResponse:
+    """Return a page made of a template, for this module and others. :param values: what the template shows."""
     root = str(request.scope.get("root_path", "")).rstrip("/")
     text = _environment.get_template(template).render(root=root, person=person, path=request.url.path, **values)
     return HTMLResponse(text)
 
 
-#: For the pages of other modules.
-page_of = _page
-
-
 def error_page(request: Request, status: int, told: dict[str, Any]) -> Response:
     """Return an error as a page in plain words."""
-    page = _page(request, None, "error.html.j2", told=told, status=status)
+    page = page_of(request, None, "error.html.j2", told=told, status=status)
     page.status_code = status
     return page
 
@@ -124,7 +121,7 @@ def error_page(request: Request, status: int, told: dict[str, Any]) -> Response:
 @router.get("/")
 def board(request: Request, person: Asking) -> Response:
     """Campaigns across the stages, and who has the next move."""
-    return _page(request, person, "board.html.j2", campaigns=queries.board(services()), stages=STAGES)
+    return page_of(request, person, "board.html.j2", campaigns=queries.board(services()), stages=STAGES)
 
 
 @router.get("/approvals")
@@ -137,13 +134,13 @@ def approvals(request: Request, person: Asking) -> Response:
     except DamError as error:  # the seats are shown all the same
         problem = str(error)
     seats = queries.my_open_seats(services(), person=person.username)
-    return _page(request, person, "approvals.html.j2", seats=seats, questions=asked, problem=problem)
+    return page_of(request, person, "approvals.html.j2", seats=seats, questions=asked, problem=problem)
 
 
 @router.get("/packages/{package_id}")
 def package(request: Request, package_id: str, person: Asking) -> Response:
     """The review room of one package."""
-    return _page(request, person, "package.html.j2", package=room.shown(services(), package_id, person.username))
+    return page_of(request, person, "package.html.j2", package=room.shown(services(), package_id, person.username))
 
 
 @router.get("/assets")
@@ -151,7 +148,7 @@ def assets(request: Request, person: Asking, q: str = "", page: int = 1) -> Resp
     """The library."""
     page = max(1, page)
     found = views.search(services(), q, offset=(page - 1) * 60)
-    return _page(request, person, "assets.html.j2", found=found, q=q, page=page)
+    return page_of(request, person, "assets.html.j2", found=found, q=q, page=page)
 
 
 @router.get("/assets/{asset_id}")
@@ -166,7 +163,7 @@ def asset(request: Request, asset_id: str, person: Asking, merged: str = "") -> 
     shown = views.asset(services(), asset_id, see_place=sees_place(person))
     returning = RETURNING if person.holds(*REOPENERS) else frozenset()
     came_from = views.name_of(services(), merged) if merged and views.leads_to(services(), merged) == asset_id else None
-    return _page(
+    return page_of(
         request,
         person,
         "asset.html.j2",
@@ -182,7 +179,7 @@ def all_duplicates(request: Request, person: Asking, answered: bool = False, pag
     """Pairs that look or sound alike, to be merged or told apart, and the newest merges."""
     page = max(1, page)
     found = duplicates.pairs(services(), answered=answered, limit=PAIRS, offset=(page - 1) * PAIRS)
-    return _page(
+    return page_of(
         request,
         person,
         "duplicates.html.j2",
@@ -199,7 +196,7 @@ def all_duplicates(request: Request, person: Asking, answered: bool = False, pag
 def all_batches(request: Request, person: Asking) -> Response:
     """The newest batches, and what lies in the inbox and needs a hand."""
     problems = drops.problems(services())
-    return _page(request, person, "batches.html.j2", batches=views.batches(services()), problems=problems)
+    return page_of(request, person, "batches.html.j2", batches=views.batches(services()), problems=problems)
 
 
 @router.get("/batches/{batch_id}")
@@ -208,14 +205,14 @@ def batch(request: Request, batch_id: str, person: Asking) -> Response:
     card = batches.card(services(), batch_id=batch_id)
     rows = batches.receipt(services(), batch_id=batch_id)
     late = drops.came_late(services(), batch_id=batch_id)
-    return _page(request, person, "batch.html.j2", card=card, rows=rows, late=late)
+    return page_of(request, person, "batch.html.j2", card=card, rows=rows, late=late)
 
 
 @router.get("/suppliers")
 def all_suppliers(request: Request, person: Asking) -> Response:
     """Every supplier's scorecard."""
     cards = suppliers.overview(services())
-    return _page(request, person, "suppliers.html.j2", cards=cards, shares=suppliers.SHARES)
+    return page_of(request, person, "suppliers.html.j2", cards=cards, shares=suppliers.SHARES)
 
 
 @router.get("/suppliers/{supplier:path}")
@@ -223,7 +220,7 @@ def one_supplier(request: Request, supplier: str, person: Asking) -> Response:
     """A supplier's scorecard over time, and their newest batches."""
     months = suppliers.by_month(services(), supplier=supplier)
     newest = views.batches(services(), supplier=supplier)
-    return _page(
+    return page_of(
         request, person, "supplier.html.j2", supplier=supplier, months=months, batches=newest, shares=suppliers.SHARES
     )
 
@@ -231,7 +228,7 @@ def one_supplier(request: Request, supplier: str, person: Asking) -> Response:
 @router.get("/librarian")
 def librarian(request: Request, person: Asking) -> Response:
     """Batches that wait for the librarian."""
-    return _page(request, person, "librarian.html.j2", batches=views.batches(services(), waiting=True))
+    return page_of(request, person, "librarian.html.j2", batches=views.batches(services(), waiting=True))
 
 
 @router.get("/librarian/{batch_id}")
@@ -243,26 +240,26 @@ def librarian_table(request: Request, batch_id: str, person: Asking) -> Response
     except DamError as error:  # filling in goes on all the same
         problem = str(error)
     table = views.librarian_table(services(), batch_id)
-    return _page(request, person, "librarian_table.html.j2", table=table, waits=waits, problem=problem)
+    return page_of(request, person, "librarian_table.html.j2", table=table, waits=waits, problem=problem)
 
 
 @router.get("/batches/{batch_id}/contract")
 def contract(request: Request, batch_id: str, person: Asking) -> Response:
     """What the metadata contracts said of a batch, rule by rule, and over time."""
     told = results.of_batch(services(), batch_id=batch_id)
-    return _page(request, person, "contract.html.j2", told=told)
+    return page_of(request, person, "contract.html.j2", told=told)
 
 
 @router.get("/retags")
 def retags(request: Request, person: Asking) -> Response:
     """Runs that propose other tags."""
-    return _page(request, person, "retags.html.j2", runs=retag.runs(services()))
+    return page_of(request, person, "retags.html.j2", runs=retag.runs(services()))
 
 
 @router.get("/retags/{run_id}")
 def retag_run(request: Request, run_id: str, person: Asking) -> Response:
     """A retag run: its figures and a sample, old tags beside new ones."""
-    return _page(
+    return page_of(
         request,
         person,
         "retag.html.j2",
@@ -275,7 +272,7 @@ def retag_run(request: Request, run_id: str, person: Asking) -> Response:
 @router.get("/upload")
 def upload(request: Request, person: Asking) -> Response:
     """Upload files from the browser."""
-    return _page(
+    return page_of(
         request,
         person,
         "upload.html.j2",
@@ -290,7 +287,7 @@ def upload(request: Request, person: Asking) -> Response:
 @router.get("/reports")
 def reports(request: Request, person: Asking) -> Response:
     """The KPI reports."""
-    return _page(request, person, "reports.html.j2", reports=views.reports(services()))
+    return page_of(request, person, "reports.html.j2", reports=views.reports(services()))
 
 
 @router.get("/reports/{report_id}")

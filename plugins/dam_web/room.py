@@ -9,13 +9,12 @@ from sqlalchemy.orm import Session, aliased
 
 from dam.catalog.models import Asset, Description, Package, PackageVersion, Rendition, Version
 from dam.errors import NotFound
-from dam.review import annotations as notes
-from dam.review import packages
+from dam.review import packages, seating
 from dam.services import Services
 from dam_web import views
 
 #: What the format says of itself that a viewer needs.
-TECHNICAL = ("frame_rate", "timecode", "pages", "storyboard", "faces")
+TECHNICAL = ("frame_rate", "timecode", "pages", "storyboard")
 
 
 def shown(services: Services, package_id: str, username: str) -> dict[str, Any]:
@@ -24,32 +23,18 @@ def shown(services: Services, package_id: str, username: str) -> dict[str, Any]:
     :returns: the package with ``versions`` (what is shown of each, without metadata and rights: see :func:`facts`),
         ``seats``, ``annotations``, ``me`` and ``people`` (for mentions).
     """
-    position = services.live.position()  # before anything is read
+    told: dict[str, Any] = {"live": services.live.position()}  # before anything is read
     with services.session() as session:
-        package = session.get(Package, package_id)
+        package = session.get(Package, package_id, options=seating.SIGNED)
         if package is None:
             raise NotFound("there is no such package", where=package_id)
-        told: dict[str, Any] = {
-            "package_id": package.id,
-            "live": position,
-            "campaign": package.campaign.name if package.campaign else None,
-            "round": package.round,
-            "status": package.status,
-            "manifest_sha256": package.manifest_sha256,
-            "void_reason": package.void_reason,
-            "lapsed": package.status == "in_review" and any(packages.has_lapsed(seat) for seat in package.seats),
-            "frozen_at": package.frozen_at.isoformat(),
-            "next_package_id": packages.next_round(session, package) if package.status in ("void", "expired") else None,
+        makers = packages.makers_of(session, package)
+        told |= views.standing(session, package, makers) | {
             "previous_package_id": package.follows_id,
-            "waits_for": packages.waits_for(session, package),
             "versions": _versions(session, package_id),
-            "makers": sorted(packages.makers_of(session, package)),
+            "makers": sorted(makers),
         }
-    told["changes"] = packages.what_changed(services, package_id=package_id) if told["status"] == "void" else []
-    before = told["previous_package_id"]
-    told["changed_since"] = packages.what_changed(services, package_id=before) if before else []
-    told["seats"] = packages.seats(services, package_id=package_id)
-    told["annotations"] = notes.of_package(services, package_id=package_id, person=username)
+    told |= views.said(services, package_id, told["status"], told["previous_package_id"], username)
     return told | _people(services, username)
 
 

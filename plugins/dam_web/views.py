@@ -30,7 +30,7 @@ from dam.errors import BadInput, NotFound
 from dam.ingest import duplicates, embedded
 from dam.renditions.render import ASIDE
 from dam.review import annotations as notes
-from dam.review import packages
+from dam.review import packages, seating
 from dam.rights import policy
 from dam.rights.terms import RELEASES
 from dam.services import Services
@@ -46,9 +46,9 @@ def package(services: Services, package_id: str, *, person: str | None = None) -
     :param person: who is shown the notes; None is shown no private one.
     :returns: with ``live``, the moment at which it was read, from which live events go on.
     """
-    position = services.live.position()  # before anything is read
+    shown: dict[str, Any] = {"live": services.live.position()}  # before anything is read
     with services.session() as session:
-        found = session.get(Package, package_id)
+        found = session.get(Package, package_id, options=seating.SIGNED)
         if found is None:
             raise NotFound("there is no such package", where=package_id)
         rows = session.scalars(
@@ -56,38 +56,57 @@ def package(services: Services, package_id: str, *, person: str | None = None) -
             .where(PackageVersion.package_id == package_id)
             .options(selectinload(PackageVersion.version).selectinload(Version.description))
         ).all()
-        shown: dict[str, Any] = {
-            "package_id": found.id,
-            "live": position,
-            "campaign": found.campaign.name if found.campaign else None,
-            "round": found.round,
-            "status": found.status,
-            "manifest_sha256": found.manifest_sha256,
-            "void_reason": found.void_reason,
-            "lapsed": found.status == "in_review" and any(packages.has_lapsed(seat) for seat in found.seats),
-            "frozen_at": found.frozen_at.isoformat(),
-            "next_package_id": packages.next_round(session, found) if found.status in ("void", "expired") else None,
+        shown |= standing(session, found, packages.makers_of(session, found)) | {
             "versions": sorted(
                 (_version(services, row) for row in rows), key=lambda row: (row["asset"] or "", row["number"] or 0)
             ),
             "rest": found.rest,
-            "waits_for": packages.waits_for(session, found),
             "follows_id": found.follows_id,
         }
-    shown["changes"] = packages.what_changed(services, package_id=package_id) if shown["status"] == "void" else []
-    before = shown["follows_id"]
-    shown["changed_since"] = packages.what_changed(services, package_id=before) if before else []
-    shown["seats"] = packages.seats(services, package_id=package_id)
+    shown |= said(services, package_id, shown["status"], shown["follows_id"], person)
     shown["decisions"] = [
         {"role": seat["role"], **signature} for seat in shown["seats"] for signature in seat["signatures"]
     ]
-    shown["annotations"] = notes.of_package(services, package_id=package_id, person=person)
     answers: dict[str, list[dict[str, Any]]] = {}
     for row in policy.ask_package(services, package_id=package_id):
         answers.setdefault(row["version_id"], []).append(row)
     for version in shown["versions"]:
         version["rights_answers"] = answers.get(version["version_id"], [])
     return shown
+
+
+def standing(session: Session, package: Package, makers: set[str]) -> dict[str, Any]:
+    """Return where the review of a package stands: its round and status, its seats, and what it waits for.
+
+    :param package: read with :data:`dam.review.seating.SIGNED`. :param makers: who made or sent its versions.
+    """
+    return {
+        "package_id": package.id,
+        "campaign": package.campaign.name if package.campaign else None,
+        "round": package.round,
+        "status": package.status,
+        "manifest_sha256": package.manifest_sha256,
+        "void_reason": package.void_reason,
+        "lapsed": package.status == "in_review" and any(packages.has_lapsed(seat) for seat in package.seats),
+        "frozen_at": package.frozen_at.isoformat(),
+        "next_package_id": packages.next_round(session, package) if package.status in ("void", "expired") else None,
+        "waits_for": packages.waits_for(session, package),
+        "seats": seating.told(session, package, makers),
+    }
+
+
+def said(
+    services: Services, package_id: str, status: str, before: str | None, person: str | None
+) -> dict[str, list[dict[str, Any]]]:
+    """Return what changed after a package was frozen and since the round before it, and what is noted on it.
+
+    :param before: the package that it follows. :param person: who is shown the notes.
+    """
+    return {
+        "changes": packages.what_changed(services, package_id=package_id) if status == "void" else [],
+        "changed_since": packages.what_changed(services, package_id=before) if before else [],
+        "annotations": notes.of_package(services, package_id=package_id, person=person),
+    }
 
 
 def _version(services: Services, row: PackageVersion) -> dict[str, Any]:

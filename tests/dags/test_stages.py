@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -15,7 +14,6 @@ import world
 from dam.catalog.models import Seat
 from dam.review import packages, seats
 from dam.services import Services
-from dam.settings import PROJECT
 
 pytestmark = pytest.mark.slow  # Airflow runs the DAG
 
@@ -43,22 +41,11 @@ print(json.dumps({"run": str(done.state)} | {
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
+def home(airflow, tmp_path_factory):
     """The environment of an Airflow of its own, with the staged DAG."""
-    folder = tmp_path_factory.mktemp("airflow")
-    (folder / "dags").mkdir()
-    (folder / "dags" / "staged.py").write_text(DAG)
-    env = os.environ | {
-        "AIRFLOW_HOME": str(folder),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder / 'airflow.db'}",
-        "PYTHONPATH": os.pathsep.join([str(PROJECT / "plugins"), str(PROJECT)]),
-    }
-    for command in (["db", "migrate"], ["dags", "reserialize"]):
-        subprocess.run([sys.executable, "-m", "airflow", *command], env=env, check=True, capture_output=True)
-    return env
+    dags = tmp_path_factory.mktemp("dags")
+    (dags / "staged.py").write_text(DAG)
+    return airflow(dags)
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from dam.create import deliverables
 from dam.enrich import contracts
 from dam.errors import BadInput, NotFound, Refused
 from dam.plan import briefs
-from dam.review import packages, queries, seats
+from dam.review import annotations as notes
+from dam.review import manifest, packages, queries, seats
 
 
 def seat(services, package_id, role):
@@ -96,6 +97,20 @@ def test_one_version_is_asked_for_again_and_the_rest_goes_on(services, batch, pa
     assert state["missing"][0].endswith("_v02")
 
 
+def test_the_creator_reads_what_must_be_fixed_and_nothing_that_was_taken_back(services, batch, package_id):
+    first = batch[1][0]
+    notes.add(services, package_id=package_id, version_id=first, person="bea", body="Straighten it.", kind="must_fix")
+    wrong = {first: {"verdict": "request_changes", "comment": "Wrong logo."}}
+    seat_id = sign(services, package_id, "brand_reviewer", "bea", versions=wrong)["seat_id"]
+    seats.undo(services, seat_id=seat_id, person="bea")
+    sign(services, package_id, "brand_reviewer", "bea", comment="Lovely.")
+    own = {first: {"verdict": "request_changes", "comment": "Too dark."}}
+    sign(services, package_id, "legal_reviewer", "lena", versions=own)
+    assert packages.verdict(services, package_id=package_id)["changes_requested"] == [first]
+    [task] = deliverables.reopen(services, package_id=package_id)["tasks"]
+    assert task["note"].splitlines() == ["lena (legal reviewer): Too dark.", "Must fix: Straighten it."]
+
+
 def test_a_veto_ends_it_at_once(services, package_id):
     sign(services, package_id, "legal_reviewer", "lena", "reject", comment="No release.")
     assert packages.verdict(services, package_id=package_id)["status"] == "rejected"
@@ -158,11 +173,11 @@ def test_a_change_voids_what_was_approved(services, batch, package_id, change):
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_every_part_of_the_manifest_has_its_share_in_the_hash(services, batch, package_id, change):
     with services.session() as session:
-        before = packages.manifest(session, batch[1])
+        before = manifest.of(session, batch[1])
     contracts.fill(services, version_id=batch[1][0], values=change, person="libby")
     with services.session() as session:
         assert packages.changed_versions(session, session.get_one(Package, package_id)) == [batch[1][0]]
-        assert packages.manifest(session, batch[1])[batch[1][1]] == before[batch[1][1]]
+        assert manifest.of(session, batch[1])[batch[1][1]] == before[batch[1][1]]
 
 
 def test_bytes_that_changed_under_the_catalogue_void_too(services, batch, package_id):
@@ -181,7 +196,7 @@ def test_the_hash_does_not_depend_on_who_reads_it(services, batch):
     for zone in ("UTC", "Asia/Tokyo"):
         with services.session() as session:
             session.execute(text(f"SET LOCAL TIME ZONE '{zone}'"))
-            read.append(packages.manifest(session, batch[1]))
+            read.append(manifest.of(session, batch[1]))
     assert read[0] == read[1]
 
 

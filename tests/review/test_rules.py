@@ -60,6 +60,12 @@ def crowd(services):
     return services
 
 
+def frozen(services, drop):
+    """Freeze a picture of dario's and return its batch, its version and its package."""
+    batch_id, [version_id] = drop(services, "dario")
+    return batch_id, version_id, packages.freeze(services, batch_id=batch_id, version_ids=[version_id])
+
+
 def act(services, package_id, version_id, action, *given_):
     """Do one thing to a package, as far as the rules let it; return the package to go on with."""
     rows = packages.seats(services, package_id=package_id)
@@ -132,8 +138,7 @@ def check_rules(services, batch_id):
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(actions=st.lists(ACTIONS, max_size=10))
 def test_no_order_of_events_gets_around_the_rules(crowd, drop, actions):
-    batch_id, [version_id] = drop(crowd, "dario")
-    package_id = packages.freeze(crowd, batch_id=batch_id, version_ids=[version_id])
+    batch_id, version_id, package_id = frozen(crowd, drop)
     for action in actions:
         package_id = act(crowd, package_id, version_id, *action)
         check_rules(crowd, batch_id)
@@ -163,8 +168,7 @@ def staged(crowd):
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(actions=st.lists(MORE_ACTIONS, max_size=14))
 def test_no_deputy_no_stage_and_no_undo_gets_around_them_either(staged, drop, actions):
-    batch_id, [version_id] = drop(staged, "dario")
-    package_id = packages.freeze(staged, batch_id=batch_id, version_ids=[version_id])
+    batch_id, version_id, package_id = frozen(staged, drop)
     for action in actions:
         package_id = act(staged, package_id, version_id, *action)
         check_rules(staged, batch_id)
@@ -179,8 +183,7 @@ def test_no_deputy_no_stage_and_no_undo_gets_around_them_either(staged, drop, ac
 @pytest.mark.parametrize("brand", ["approve", "request_changes", "reject"])
 @pytest.mark.parametrize("legal", ["approve", "request_changes", "reject"])
 def test_only_two_approvals_approve(crowd, drop, brand, legal):
-    batch_id, [version_id] = drop(crowd, "dario")
-    package_id = packages.freeze(crowd, batch_id=batch_id, version_ids=[version_id])
+    _, version_id, package_id = frozen(crowd, drop)
     act(crowd, package_id, version_id, "sign", "bea", 0, brand, None)
     act(crowd, package_id, version_id, "sign", "lena", 1, legal, None)
     strictest = max(brand, legal, key=["approve", "request_changes", "reject"].index)
@@ -190,8 +193,7 @@ def test_only_two_approvals_approve(crowd, drop, brand, legal):
 
 @pytest.mark.parametrize("when", ["before", "between", "after"])
 def test_an_approval_is_of_what_was_seen(crowd, drop, when):
-    batch_id, [version_id] = drop(crowd, "dario")
-    package_id = packages.freeze(crowd, batch_id=batch_id, version_ids=[version_id])
+    _, version_id, package_id = frozen(crowd, drop)
     steps = [("sign", "bea", 0, "approve", None), ("sign", "lena", 1, "approve", None)]
     steps.insert(["before", "between", "after"].index(when), ("change", 1))
     for step in steps:

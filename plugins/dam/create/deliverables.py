@@ -33,6 +33,7 @@ from dam.catalog.models import (
 from dam.errors import BadInput, NotFound, Refused
 from dam.ingest import drops, paperwork
 from dam.ingest.scanner import AWAITED
+from dam.review import verdicts
 from dam.taxonomy import naming
 
 if TYPE_CHECKING:
@@ -423,14 +424,8 @@ def _comments(session: Session, package_id: str, version_id: str) -> str:
         .where(Decision.package_id == package_id, Withdrawal.decision_id.is_(None))
         .order_by(Decision.decided_at)
     ):
-        own = decision.versions.get(version_id, {})
-        verdict = own.get("verdict", decision.verdict)
-        comment = own.get("comment") or (decision.comment if verdict != Verdict.APPROVE else "")
-        if comment and verdict != Verdict.APPROVE:
+        comment = decision.versions.get(version_id, {}).get("comment") or decision.comment
+        if comment and verdicts.said(decision, version_id) != Verdict.APPROVE:
             lines.append(f"{decision.person} ({decision.role.replace('_', ' ')}): {comment}")
-        lines += [
-            f"Must fix: {fix['body']}"
-            for fix in decision.must_fixes
-            if fix.get("version_id") == version_id and not fix.get("audience")  # a note to one's own role stays there
-        ]
+        lines += [f"Must fix: {fix['body']}" for fix in decision.must_fixes if fix["version_id"] == version_id]
     return "\n".join(lines)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,7 @@ from dam.ingest.media import clock
 from dam.renditions import imaging, keeping, render, tiles
 from dam.review import annotations as notes
 from dam.rights import risk, words
-from dam.rights.policy import day
+from dam.rights.policy import day, listed
 from dam.taxonomy.contracts import label
 from dam.taxonomy.vocabulary import shown
 
@@ -261,13 +260,13 @@ def _said(told: dict[str, Any]) -> list[str]:
     said = ["The files are the same, byte by byte."] if told["same_bytes"] else []
     for name, of in (("file", "The file"), ("metadata", "The metadata"), ("origin", "The origin")):
         if told[name]:
-            said.append(f"{of} differs in {_listed(row['label'].lower() for row in told[name])}.")
+            said.append(f"{of} differs in {listed(row['label'].lower() for row in told[name])}.")
     for how, verb in (("added", "came"), ("removed", "went")):
         if told["tags"][how]:
             said.append(f"Tags that {verb}: {', '.join(told['tags'][how])}.")
     if told["rights"]["rows"]:
         said.append(
-            f"The rights differ: {_listed(row['licence'] + ' ' + row['how'] for row in told['rights']['rows'])}."
+            f"The rights differ: {listed(row['licence'] + ' ' + row['how'] for row in told['rights']['rows'])}."
         )
     elif told["same_asset"]:
         said.append("The rights are the same.")
@@ -284,11 +283,6 @@ def _same(told: dict[str, Any]) -> list[str]:
     differs |= {name: [*told[name]["added"], *told[name]["removed"]] for name in ("tags", "renditions")}
     differs["rights"] = told["rights"]["rows"]
     return [name for name, rows in differs.items() if not rows]
-
-
-def _listed(parts: Iterable[str]) -> str:
-    named = list(parts)
-    return named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
 
 
 # ------------------------------------------------------------------------------------------- the picture
@@ -388,7 +382,7 @@ def _seen(figures: dict[str, Any]) -> list[str]:
     if share > 0.9:
         where = ": nearly everything"
     elif count:
-        where = f", in {count} {'place' if count == 1 else 'places'}: {_listed(dict.fromkeys(places[:6]))}"
+        where = f", in {count} {'place' if count == 1 else 'places'}: {listed(dict.fromkeys(places[:6]))}"
     said.append(f"{told}{within} changed{where}.")
     if abs(figures["lighter"]) >= 2:
         said.append(f"On the whole it is {'lighter' if figures['lighter'] > 0 else 'darker'}.")

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
+from sqlalchemy.orm import joinedload, selectinload
 
-from dam.catalog.models import Tag, Version
+from dam.catalog.models import Asset, Tag, Version
 from dam.rights import policy
 
 if TYPE_CHECKING:
@@ -36,14 +37,22 @@ class Facts:
 def facts(
     services: Services, session: Session, versions: list[Version], *, channels: list[str] | None = None
 ) -> list[Facts]:
-    """Return what conditions ask of each version.
+    """Return what conditions ask of each version; a few queries, however many there are.
 
     :param channels: where the package is to be published, if it says so itself.
     """
     shown = _tagged_with_people(services, session, versions)
+    assets = {
+        asset.id: asset
+        for asset in session.scalars(
+            select(Asset)
+            .where(Asset.id.in_({version.asset_id for version in versions}))
+            .options(joinedload(Asset.deliverable), joinedload(Asset.campaign), selectinload(Asset.grants))
+        )
+    }
     found = []
     for version in versions:
-        asset = version.asset
+        asset = assets.get(version.asset_id or "")
         meant = policy.destinations(asset) if asset else ([], [])
         releases = {grant.model_release for grant in asset.grants} if asset else set()
         found.append(
@@ -62,9 +71,9 @@ def why_not(when: When | None, known: list[Facts]) -> str | None:
     if when is None or any(_holds(when, version) for version in known):
         return None
     said = ["shows people"] if when.people_shown else []
-    said += [f"is for {_either(when.markets)}"] if when.markets else []
-    said += [f"goes to {_either(when.channels)}"] if when.channels else []
-    said += [f"is of the kind {_either(list(when.media))}"] if when.media else []
+    said += [f"is for {policy.listed(when.markets, joint='or')}"] if when.markets else []
+    said += [f"goes to {policy.listed(when.channels, joint='or')}"] if when.channels else []
+    said += [f"is of the kind {policy.listed(when.media, joint='or')}"] if when.media else []
     return f"No version of the package {' and '.join(said)}."
 
 
@@ -79,10 +88,6 @@ def _holds(when: When, version: Facts) -> bool:
 
 def _meets(asked: list[str], known: list[str]) -> bool:
     return not asked or not known or ANY in known or not set(asked).isdisjoint(known)
-
-
-def _either(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def _tagged_with_people(services: Services, session: Session, versions: list[Version]) -> set[str]:

@@ -15,6 +15,7 @@ from sqlalchemy.orm import joinedload
 
 from dam.catalog.models import Asset, Description, Grant, Tag, Term, Version
 from dam.plan.briefs import canonical
+from dam.rights import words
 from dam.taxonomy.vocabulary import shown
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _entries(session: Session, version_ids: list[str]) -> dict[str, Any]:
             "media_type": version.media_type,
             "metadata": _described(described.get(version.id)),
             "tags": sorted(tags.get(version.id, ())),
-            "rights": [_granted(grant) for grant in grants.get(str(version.asset_id), [])],
+            "rights": [words.of(grant) for grant in grants.get(str(version.asset_id), [])],
         }
         for version, name in rows
     }
@@ -85,22 +86,6 @@ def _entries(session: Session, version_ids: list[str]) -> dict[str, Any]:
 
 def _described(row: Description | None) -> dict[str, Any]:
     return {name: _plain(getattr(row, name)) for name in DESCRIBED} if row else {}
-
-
-def _granted(grant: Grant) -> dict[str, Any]:
-    return {
-        "licence": grant.licence.reference,
-        "holder": grant.licence.holder,
-        "territories": sorted(grant.territories),
-        "channels": sorted(grant.channels),
-        "starts_on": grant.starts_on.isoformat(),
-        "ends_on": grant.ends_on.isoformat() if grant.ends_on else None,
-        "model_release": grant.model_release,
-        "property_release": grant.property_release,
-        "permissions": sorted(grant.permissions),
-        "duties": sorted(grant.duties),
-        "max_count": grant.max_count,
-    }
 
 
 def _plain(value: Any) -> Any:

@@ -47,8 +47,6 @@ LAPSE = timedelta(hours=1)
 RETURNING = frozenset({VersionState.WITHDRAWN, VersionState.RESTORED})
 #: Roles that may reopen a review that expired unsigned, or that of a version that was live.
 REOPENERS = ("marketing_lead", "dam_admin")
-#: The entries of versions by id, as a package freezes them.
-manifest = manifests.of
 
 
 # ------------------------------------------------------------------------------------------------ freeze
@@ -97,16 +95,12 @@ def freeze(
 def _newest_of_each(session: Session, version_ids: list[str]) -> list[str]:
     """Leave out versions of an asset that a later one among them takes the place of."""
     rows = session.execute(
-        select(Version.id, Version.asset_id).where(Version.id.in_(version_ids)).order_by(Version.number)
-    )
-    newest: dict[str | None, str] = {row.asset_id: row.id for row in rows if row.asset_id}
-    older = set(
-        session.scalars(
-            select(Version.id).where(
-                Version.id.in_(version_ids), Version.asset_id.in_(newest), Version.id.not_in(newest.values())
-            )
-        )
-    )
+        select(Version.id, Version.asset_id)
+        .where(Version.id.in_(version_ids), Version.asset_id.is_not(None))
+        .order_by(Version.number)
+    ).all()
+    newest = {row.asset_id: row.id for row in rows}
+    older = {row.id for row in rows if row.id != newest[row.asset_id]}
     return [version_id for version_id in version_ids if version_id not in older]
 
 
@@ -171,7 +165,7 @@ def _freeze(
                 package_id=package.id, version_id=version.id, entry_sha256=manifests.sha256(entries[version.id])
             )
         )
-    makers = makers_of(session, package, versions=list(versions))
+    makers = makers_of(session, package)
     seating.make(services, session, package, versions=list(versions), makers=makers, roles=roles)
     for version in versions:
         change_state(
@@ -264,14 +258,16 @@ def displaced(services: Services, *, package_id: str) -> list[str]:
         return sorted(rows)
 
 
-def makers_of(session: Session, package: Package, *, versions: list[Version] | None = None) -> set[str]:
+def makers_of(session: Session, package: Package) -> set[str]:
     """Return who made or sent any version of a package: nobody of them may take a seat."""
-    if versions is None:
-        of_it = select(Version).join(PackageVersion, PackageVersion.version_id == Version.id)
-        versions = list(session.scalars(of_it.where(PackageVersion.package_id == package.id)))
-    batches = {version.batch_id for version in versions} | {package.batch_id}
+    made = session.execute(
+        select(Version.made_by, Version.batch_id)
+        .join(PackageVersion, PackageVersion.version_id == Version.id)
+        .where(PackageVersion.package_id == package.id)
+    ).all()
+    batches = {row.batch_id for row in made} | {package.batch_id}
     senders = session.scalars(select(Batch.sent_by).where(Batch.id.in_(batches)))
-    makers = {version.made_by for version in versions} | set(senders)
+    makers = {row.made_by for row in made} | set(senders)
     return makers | {f"guest:{maker.lower()}" for maker in makers}  # nor as a guest, by the address they sent from
 
 

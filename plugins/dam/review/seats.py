@@ -453,13 +453,13 @@ def hitl_of(services: Services, *, seat_id: str) -> dict[str, Any] | None:
 def status(services: Services, *, seat_id: str) -> str:
     """Return a seat's status."""
     with services.session() as session:
-        return str(_seat(session, seat_id)[0].status)
+        return str(_known(session, seat_id).status)
 
 
 def needed(services: Services, *, seat_id: str) -> int:
     """Return how many signatures a seat needs."""
     with services.session() as session:
-        return _seat(session, seat_id)[0].needed
+        return _known(session, seat_id).needed
 
 
 def left_waiting(services: Services, *, seat_id: str) -> list[dict[str, Any]]:
@@ -487,12 +487,17 @@ def package_of(services: Services, *, seat_id: str) -> str:
 # ------------------------------------------------------------------------------------------------ helpers
 
 
+def _known(session: Session, seat_id: str) -> Seat:
+    """Return a seat to look at: whoever signs meanwhile need not wait."""
+    seat = session.get(Seat, seat_id)
+    if seat is None:
+        raise NotFound("there is no such seat", where=seat_id)
+    return seat
+
+
 def _seat(session: Session, seat_id: str) -> tuple[Seat, Package]:
     """Return a seat and its package, the package's row locked so that signatures come one by one."""
-    package_id = session.scalar(select(Seat.package_id).where(Seat.id == seat_id))
-    if package_id is None:
-        raise NotFound("there is no such seat", where=seat_id)
-    package = packages.locked(session, package_id)
+    package = packages.locked(session, _known(session, seat_id).package_id)
     return session.get_one(Seat, seat_id, populate_existing=True), package
 
 

@@ -216,7 +216,7 @@ def _cause(action: str, use: Use) -> str:
     if action != "modify" or not use.cut_by:
         return ""
     one = len(use.cut_by) == 1
-    return f", which the recipe{'' if one else 's'} {_listed(use.cut_by)} of {use.channel} {'does' if one else 'do'}"
+    return f", which the recipe{'' if one else 's'} {listed(use.cut_by)} of {use.channel} {'does' if one else 'do'}"
 
 
 def _bounds(grant: Grant, use: Use) -> Iterable[str]:
@@ -228,11 +228,11 @@ def _bounds(grant: Grant, use: Use) -> Iterable[str]:
     if grant.ends_on is not None and on > grant.ends_on:
         yield f"{licence} ended on {day(grant.ends_on)}."
     if not {ANYWHERE, channel} & set(grant.channels):
-        yield f"{licence} does not cover the channel {channel}; it covers {_listed(grant.channels)}."
+        yield f"{licence} does not cover the channel {channel}; it covers {listed(grant.channels)}."
     outside = sorted(set(territories or [ANYWHERE]) - set(grant.territories))
     if outside and ANYWHERE not in grant.territories:
-        places = _listed("use everywhere" if place == ANYWHERE else place for place in outside)
-        yield f"{licence} does not cover {places}; it covers {_listed(grant.territories)}."
+        places = listed("use everywhere" if place == ANYWHERE else place for place in outside)
+        yield f"{licence} does not cover {places}; it covers {listed(grant.territories)}."
 
 
 def ask_package(services: Services, *, package_id: str, on: date | None = None) -> list[dict[str, Any]]:
@@ -300,9 +300,9 @@ def day(value: date | None) -> str:
     return f"{value.day} {value:%B %Y}" if value else "no day"
 
 
-def _listed(words: Iterable[str]) -> str:
+def listed(words: Iterable[str], *, joint: str = "and") -> str:
     """Join words as in a sentence: ``a, b and c``; ``*`` reads as *everything*."""
     shown = ["everything" if word == ANYWHERE else word for word in words]
     if not shown:
         return "nothing"
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} {joint} {shown[-1]}"

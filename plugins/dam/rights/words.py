@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from dam.rights.policy import day
+from dam.rights.policy import day, listed
 from dam.rights.terms import DEEDS, OWED
 
 if TYPE_CHECKING:
@@ -16,7 +16,10 @@ _RELEASES = {"not_needed": "is not needed", "signed": "is signed", "missing": "i
 
 
 def of(grant: Grant) -> dict[str, Any]:
-    """Return a grant as a package's manifest holds it, which :func:`sentences` and :func:`changes` read."""
+    """Return a grant as a package's manifest holds it, which :func:`sentences` and :func:`changes` read.
+
+    Signatures name the manifest's hash: a field more or less here is a change to every package that is in review.
+    """
     return {
         "licence": grant.licence.reference,
         "holder": grant.licence.holder,
@@ -41,7 +44,7 @@ def sentences(grant: Mapping[str, Any]) -> list[str]:
     if grant["max_count"]:
         told.append(f"It is for {_places(grant['max_count'])}.")
     if owed := [words for duty, words in OWED.items() if duty in grant["duties"]]:
-        told.append(f"It asks you to {_listed(owed)}.")
+        told.append(f"It asks you to {listed(owed)}.")
     told += [
         f"The {release} release {_RELEASES[grant[f'{release}_release']]}."
         for release in ("model", "property")
@@ -59,7 +62,7 @@ def changes(older: Mapping[str, Any], newer: Mapping[str, Any]) -> list[str]:
         "starts_on": ("First day", lambda grant: day(date.fromisoformat(grant["starts_on"]))),
         "ends_on": ("Last day", lambda grant: _day(grant["ends_on"])),
         "max_count": ("Places", lambda grant: _places(grant["max_count"])),
-        "duties": ("Duties", lambda grant: _listed(OWED[duty] for duty in OWED if duty in grant["duties"])),
+        "duties": ("Duties", lambda grant: listed(OWED[duty] for duty in OWED if duty in grant["duties"])),
         "model_release": ("Model release", lambda grant: _RELEASES[grant["model_release"]]),
         "property_release": ("Property release", lambda grant: _RELEASES[grant["property_release"]]),
     }
@@ -73,15 +76,15 @@ def changes(older: Mapping[str, Any], newer: Mapping[str, Any]) -> list[str]:
 def _deeds(permissions: list[str]) -> str:
     if "*" in permissions:
         return "do everything with it"
-    return _listed(words for deed, words in DEEDS.items() if deed in permissions)
+    return listed(words for deed, words in DEEDS.items() if deed in permissions)
 
 
 def _where(territories: list[str]) -> str:
-    return "everywhere" if "*" in territories else f"in {_listed(territories)}"
+    return "everywhere" if "*" in territories else f"in {listed(territories)}"
 
 
 def _channels(channels: list[str]) -> str:
-    return "on every channel" if "*" in channels else f"on {_listed(channels)}"
+    return "on every channel" if "*" in channels else f"on {listed(channels)}"
 
 
 def _until(grant: Mapping[str, Any]) -> str:
@@ -97,10 +100,3 @@ def _places(count: int | None) -> str:
     if count is None:
         return "any number of places"
     return "one place" if count == 1 else f"{count} places"
-
-
-def _listed(words: Iterable[str]) -> str:
-    shown = list(words)
-    if not shown:
-        return "nothing"
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"

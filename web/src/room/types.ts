@@ -22,7 +22,7 @@ export interface Version {
   sha256: string;
   made_by: string;
   recipes: string[];
-  technical: { frame_rate?: string; timecode?: string; pages?: number; storyboard?: Storyboard; faces?: number };
+  technical: { frame_rate?: string; timecode?: string; pages?: number; storyboard?: Storyboard };
 }
 
 export interface Storyboard {
