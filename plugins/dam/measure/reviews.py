@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from dam.measure.kpi import Kpi
+from dam.review.annotations import name_of
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -247,11 +248,9 @@ def tables(services: Services, session: Session, given: Mapping[str, Any]) -> di
     :param given: ``start``, ``end`` and ``working``.
     :returns: ``{"roles", "people"}``, each ``{"rows", "query"}``; hours are floats.
     """
-    people = services.workflow.people
-    by_person = [dict(row) for row in session.execute(text(BY_PERSON), given).mappings()]
-    for row in by_person:
-        known = people.get(row["person"])
-        row["name"] = known.name if known else row["person"]
+    by_person = [
+        {**row, "name": name_of(services, row["person"])} for row in session.execute(text(BY_PERSON), given).mappings()
+    ]
     return {
         "roles": {
             "rows": [dict(row) for row in session.execute(text(BY_ROLE), given).mappings()],
