@@ -246,6 +246,14 @@ def test_roles_and_people_are_told_fairly(march):
     assert [(row["seats"], row["signed"], row["overdue"]) for row in people] == [(3, 1, 1), (3, 1, 1), (3, 2, 1)]
 
 
+def test_a_guest_is_named_by_their_address(told):
+    package = told.opened([told.version("A")], at(1, 9))
+    guest = "guest:eva@agency.example"
+    told.seat(package, "legal_reviewer", [guest], due=at(4, 9), signed=(guest, at(1, 11)))
+    [row] = told.body()["waiting"]["people"]["rows"]
+    assert (row["person"], row["name"], row["signed"]) == (guest, "eva@agency.example", 1)
+
+
 def test_waiting_before_a_seat_opens_is_not_counted(march):
     package = march.opened([march.version("D")], at(15, 9))  # Monday
     seat_id = march.seat(package, "legal_reviewer", ["lena"], due=at(20), signed=("lena", at(17, 11)))

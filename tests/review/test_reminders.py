@@ -376,6 +376,17 @@ def test_the_deadline_goes_into_the_calendar_with_an_alarm(desk):
     assert alarm["trigger"].dt == timedelta(hours=-4)
 
 
+def test_a_guest_is_named_by_their_address(desk):
+    with desk.services.session() as session:
+        session.execute(text("UPDATE seats SET eligible = '{guest:eva@agency.example}' WHERE role = 'legal_reviewer'"))
+    desk.tick(-24 * HOUR)
+    [message] = [message for people, message in desk.inbox.mails if people == ["eva@agency.example"]]
+    [calendar] = calendars(message)
+    [entry] = calendar.walk("VEVENT")
+    assert str(entry["attendee"]) == "mailto:eva@agency.example"
+    assert entry["attendee"].params["cn"] == "eva@agency.example"
+
+
 def test_the_entry_keeps_its_uid_and_moves_with_the_deadline(desk):
     desk.tick(-48 * HOUR)
     desk.tick(-24 * HOUR)

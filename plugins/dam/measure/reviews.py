@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from dam.measure.kpi import Kpi
+from dam.review.annotations import name_of
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from dam.workflow import Workflow
 
 
-#: SQL: what of a remark ``a`` is a must-fix that was noted here, and stands.
+#: SQL: what of a note ``a`` is a must-fix that was noted here, and stands.
 _MUST_FIX = "a.kind = 'must_fix' AND a.origin_id IS NULL AND a.withdrawn_at IS NULL"
 
 
@@ -42,15 +43,13 @@ WITH closed AS (
            coalesce(s.due ->> 'calendar', '') AS calendar
       FROM decisions d
       JOIN seats s ON s.id = d.seat_id AND s.status = 'signed'
-      JOIN packages k ON k.id = s.package_id
      WHERE d.decided_at >= :start AND d.decided_at < :end AND {_in_force("d")}
        AND NOT EXISTS (SELECT 1 FROM decisions later
                         WHERE later.seat_id = s.id AND later.decided_at >= :end AND {_in_force("later")})
-     GROUP BY s.id, k.id
+     GROUP BY s.id
     UNION ALL
     SELECT s.id, s.role, s.eligible, true, s.opens_at, s.due_at, coalesce(s.due ->> 'calendar', '')
       FROM seats s
-      JOIN packages k ON k.id = s.package_id
      WHERE s.status IN ('open', 'expired') AND s.due_at >= :start AND s.due_at < :end)"""
 
 
@@ -80,6 +79,12 @@ SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY {hours}) AS value, count(*) A
        min(opened) AS first, max(closed) AS last, percentile_cont(0.9) WITHIN GROUP (ORDER BY {hours}) AS p90,
        percentile_cont(ARRAY[0, 0.25, 0.5, 0.75, 1]) WITHIN GROUP (ORDER BY {hours}) AS spread
   FROM seat"""
+
+
+def _counts(number: str, what: str, table: str) -> str:
+    """Return the breakdown of a number: how many of what have each. :param number: a column of the table."""
+    return f"""(SELECT jsonb_agg(jsonb_build_object('name', n, 'count', {what}) ORDER BY n)
+          FROM (SELECT {number} AS n, count(*) AS {what} FROM {table} GROUP BY {number}) AS each)"""
 
 
 _NO_SEAT = "No seat closed in the period."
@@ -128,7 +133,7 @@ SELECT avg(CASE WHEN overdue THEN 1.0 ELSE 0.0 END) AS value, count(*) AS rows,
         "Mean number of decided reviews that an asset went through from its last approval, or from its beginning, to"
         " its approval in the period. 1 is right the first time. Reviews that became void or expired decided nothing"
         " and do not count.",
-        """
+        f"""
 WITH approved AS (
     SELECT v.asset_id, k.closed_at
       FROM packages k
@@ -151,8 +156,7 @@ WITH approved AS (
                 WHERE before.asset_id = a.asset_id AND y.closed_at >= k.closed_at AND y.closed_at < a.closed_at)
      GROUP BY a.asset_id, a.closed_at)
 SELECT avg(rounds) AS value, count(*) AS rows, min(first) AS first, max(closed_at) AS last,
-       (SELECT jsonb_agg(jsonb_build_object('name', n, 'count', assets) ORDER BY n)
-          FROM (SELECT rounds AS n, count(*) AS assets FROM counted GROUP BY rounds) AS each) AS breakdown
+       {_counts("rounds", "assets", "counted")} AS breakdown
   FROM counted""",
         "Nothing was approved in the period.",
         section="reviews",
@@ -174,8 +178,7 @@ WITH reviewed AS (
      WHERE e.verdict IS NOT NULL AND k.closed_at >= :start AND k.closed_at < :end
      ORDER BY e.version_id, k.closed_at DESC)
 SELECT avg(fixes) AS value, count(*) AS rows, min(frozen_at) AS first, max(closed_at) AS last,
-       (SELECT jsonb_agg(jsonb_build_object('name', n, 'count', versions) ORDER BY n)
-          FROM (SELECT fixes AS n, count(*) AS versions FROM reviewed GROUP BY fixes) AS each) AS breakdown
+       {_counts("fixes", "versions", "reviewed")} AS breakdown
   FROM reviewed""",
         "Nothing was decided in the period.",
         section="reviews",
@@ -245,11 +248,9 @@ def tables(services: Services, session: Session, given: Mapping[str, Any]) -> di
     :param given: ``start``, ``end`` and ``working``.
     :returns: ``{"roles", "people"}``, each ``{"rows", "query"}``; hours are floats.
     """
-    people = services.workflow.people
-    by_person = [dict(row) for row in session.execute(text(BY_PERSON), given).mappings()]
-    for row in by_person:
-        known = people.get(row["person"])
-        row["name"] = known.name if known else row["person"]
+    by_person = [
+        {**row, "name": name_of(services, row["person"])} for row in session.execute(text(BY_PERSON), given).mappings()
+    ]
     return {
         "roles": {
             "rows": [dict(row) for row in session.execute(text(BY_ROLE), given).mappings()],

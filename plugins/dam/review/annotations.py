@@ -30,7 +30,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -70,6 +70,8 @@ GUEST = "guest:"
 LENGTH, RESOLUTION = 8000, 2000
 #: Who is named in a text: @username, not within an address.
 _MENTION = re.compile(r"(?<![\w@.])@([A-Za-z][\w.-]*)", re.ASCII)
+#: What keeps viewers and strangers from every act, and the remedy.
+_READS_ONLY = ("viewers read notes and write none", "Ask the marketing lead for a role.")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -120,7 +122,7 @@ def add(
             package_id=package_id,
             version=version,
             author=person,
-            role=_role(services, view, audience),
+            role=_role(view, audience),
             body=text,
             target=_normal(version, target),
             kind=kind,
@@ -223,7 +225,7 @@ def of_package(services: Services, *, package_id: str, person: str | None = None
 
 def may_write(services: Services, person: str) -> bool:
     """Return whether a person may write notes at all: guests, and holders of another role than viewer."""
-    return is_guest(person) or bool(_roles(services, person) - {"viewer"})
+    return is_guest(person) or any(role != "viewer" for role in _roles(services, person))
 
 
 def may_read(services: Services, person: str, *, audience: str | None, author: str | None) -> bool:
@@ -320,7 +322,7 @@ class _View:
     services: Services
     package: Package
     person: str
-    roles: frozenset[str]
+    roles: Sequence[str]
     makers: dict[str, set[str]] = field(default_factory=dict)
     verdicts: dict[str, str | None] = field(default_factory=dict)
     gone_on: frozenset[str] = frozenset()
@@ -335,7 +337,7 @@ class _View:
         return self.package.status == PackageStatus.IN_REVIEW
 
     def reads(self, row: Annotation) -> bool:
-        return row.audience is None or row.author == self.person or row.audience in self.roles
+        return may_read(self.services, self.person, audience=row.audience, author=row.author)
 
     def readable(self) -> Any:
         """Return :meth:`reads` as a condition of a query."""
@@ -346,18 +348,18 @@ class _View:
     def why_not(self, act: Act, row: Annotation) -> tuple[str, str] | None:
         """Return what keeps the person from an act, and the remedy; None when they may."""
         if not self.writes:
-            return "viewers read notes and write none", "Ask the marketing lead for a role."
+            return _READS_ONLY
         if act in ("edit", "withdraw"):
             return self._not_theirs(act, row)
         if act in ("resolve", "reopen"):
             return self._not_to_resolve(row)
-        return None if self.in_review else (self._over(), "")
+        return None if self.in_review else (self.over(), "")
 
     def _not_theirs(self, act: Act, row: Annotation) -> tuple[str, str] | None:
         if row.author != self.person:
             return f"it is {name_of(self.services, row.author)}'s note", "Reply to it."
         if not self.in_review:
-            return self._over(), "It is kept as it was."
+            return self.over(), "It is kept as it was."
         if row.origin_id is not None:
             return "it came from an earlier round, where it stays as it was", "Reply to it, or resolve it."
         if row.resolved_at is not None:
@@ -376,12 +378,13 @@ class _View:
         if self.in_review:
             return None
         if row.id in self.gone_on:
-            return f"{self._over()}, and it has gone on to the next one", "Resolve it there."
+            return f"{self.over()}, and it has gone on to the next one", "Resolve it there."
         if self.verdicts.get(row.version_id) != Verdict.REQUEST_CHANGES:
-            return self._over(), "It is kept as it was."
+            return self.over(), "It is kept as it was."
         return None
 
-    def _over(self) -> str:
+    def over(self) -> str:
+        """Return that the review is over, and how it ended."""
         return f"the review is over: {self.package.status.replace('_', ' ')}"
 
     def shown(self, row: Annotation) -> dict[str, Any]:
@@ -484,28 +487,23 @@ def _opened(
         yield session, view, row
 
 
-def _roles(services: Services, person: str) -> frozenset[str]:
+def _roles(services: Services, person: str) -> Sequence[str]:
     known = services.workflow.people.get(person)
-    return frozenset(known.roles) if known else frozenset()
+    return known.roles if known else ()
 
 
-def _role(services: Services, view: _View, audience: str | None) -> str:
+def _role(view: _View, audience: str | None) -> str:
     """Return as which role a person writes: that of a private note, or of a seat of the package, or their first."""
     if is_guest(view.person):
         return "guest"
-    known = services.workflow.people.get(view.person)
-    held = list(known.roles) if known else []
     seats = {seat.role for seat in view.package.seats}
-    return audience or next((role for role in held if role in seats), held[0] if held else "")
+    return audience or next((role for role in view.roles if role in seats), next(iter(view.roles), ""))
 
 
 def _check_writes(view: _View) -> None:
     if not view.writes:
-        raise Refused(
-            "viewers read notes and write none",
-            where=f"package {view.package.id}",
-            remedy="Ask the marketing lead for a role.",
-        )
+        what, remedy = _READS_ONLY
+        raise Refused(what, where=f"package {view.package.id}", remedy=remedy)
 
 
 def _check_in_review(session: Session, view: _View, version: Version) -> None:
@@ -519,8 +517,7 @@ def _check_in_review(session: Session, view: _View, version: Version) -> None:
         .order_by(Package.frozen_at.desc())
         .limit(1)
     )
-    told = view.package.status.replace("_", " ")
-    raise ReviewOver(f"the review is over: {told}", where=f"package {view.package.id}", next_package_id=later)
+    raise ReviewOver(view.over(), where=f"package {view.package.id}", next_package_id=later)
 
 
 # --------------------------------------------------------------------------------------------------- its parts

@@ -143,7 +143,7 @@ def invite(
         )
     try:
         _mail(
-            services, email, "guest_invited", name=name, campaign=campaign, invited_by=_name(services, person),
+            services, email, "guest_invited", name=name, campaign=campaign, invited_by=notes.name_of(services, person),
             until=f"{expires_at:%-d %B %Y, %H:%M} UTC", seat=bool(seat_id),
             link=f"{services.settings.web_url.rstrip('/')}/dam/guest/{token}",
         )  # fmt: skip
@@ -309,11 +309,6 @@ def _status(package: Package, guest: Guest, seen: datetime | None) -> str:
     if guest.expires_at <= utcnow():
         return "expired"
     return "visited" if seen else "invited"
-
-
-def _name(services: Services, person: str) -> str:
-    known = services.workflow.people.get(person)
-    return known.name if known else person
 
 
 def _mail(services: Services, email: str, template: str, **context: Any) -> None:

@@ -14,6 +14,7 @@ from dam import mail
 from dam.catalog.models import Package
 from dam.invitations import Deadline, Method, calendar_file
 from dam.review import packages
+from dam.review.annotations import name_of
 
 if TYPE_CHECKING:
     from dam.services import Services
@@ -70,9 +71,9 @@ def context(services: Services, room: Room, seat: Mapping[str, Any], person: str
         "due": told(due),
         "left": span(due - moment) if due > moment else "",
         "ago": span(moment - due) if due <= moment else "",
-        "signers": [_name(services, row["person"]) for row in seat["signatures"]],
-        "asked": [_name(services, name) for name in seat["eligible"]],
-        "instead_of": _name(services, absent) if absent else "",
+        "signers": [name_of(services, row["person"]) for row in seat["signatures"]],
+        "asked": [name_of(services, name) for name in seat["eligible"]],
+        "instead_of": name_of(services, absent) if absent else "",
         "may_reopen": any(services.workflow.has_role(person, role) for role in packages.REOPENERS),
         "proofs": [
             {"title": f"{name}: {title}" if title else name, "link": f"{page}#{version_id}"}
@@ -114,7 +115,7 @@ def invitation(
         link=_page(services, room),
         organiser=parseaddr(services.settings.mail_from)[1],
         person=mail.address(services, person),
-        name=_name(services, person),
+        name=name_of(services, person),
         alarm=services.workflow.reminders.alarm(),
     )
     return mail.Invitation(calendar_file(entry, method=method, sequence=sequence, stamp=moment), method)
@@ -142,12 +143,7 @@ def span(length: timedelta) -> str:
 
 def _asked(services: Services, seat: Mapping[str, Any]) -> str:
     people = [*seat["eligible"], *seat["deputies"]]
-    return ", ".join(_name(services, person) for person in dict.fromkeys(people))
-
-
-def _name(services: Services, person: str) -> str:
-    known = services.workflow.people.get(person)
-    return known.name if known else person
+    return ", ".join(name_of(services, person) for person in dict.fromkeys(people))
 
 
 def _words(role: str) -> str:

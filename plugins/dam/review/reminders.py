@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -107,7 +107,7 @@ def people_to_tell(seat: Mapping[str, Any], taken: Collection[str] = ()) -> list
     return list(dict.fromkeys(people))
 
 
-def taken_of(seats: Sequence[Mapping[str, Any]]) -> set[str]:
+def taken_of(seats: Iterable[Mapping[str, Any]]) -> set[str]:
     """Return who signed any seat of a package, or was signed for."""
     return {person for seat in seats for person in _signers(seat)}
 
@@ -293,7 +293,7 @@ def _not_any_more(
         return "the policy has no such reminder any more"
     if moment >= row.due_at + mark.until:
         return "a later reminder takes its place"
-    people = people_to_tell(seat, taken_of(list(room.seats.values())))
+    people = people_to_tell(seat, taken_of(room.seats.values()))
     if row.audience == "seat" and row.person != CHAT and row.person not in people:
         return f"{row.person} can't sign it any more"
     return None
@@ -355,7 +355,7 @@ def _cancel_all(services: Services, moment: datetime, told: Told) -> None:
 def _cancel(services: Services, seat_id: str, person: str, room: messages.Room, moment: datetime, told: Told) -> bool:
     """Take back one entry; return whether that failed."""
     seat = room.seats[seat_id]
-    if seat["status"] == SeatStatus.OPEN and person in people_to_tell(seat, taken_of(list(room.seats.values()))):
+    if seat["status"] == SeatStatus.OPEN and person in people_to_tell(seat, taken_of(room.seats.values())):
         return False  # they took their signature back meanwhile
     with services.session() as session:
         entry = session.scalar(

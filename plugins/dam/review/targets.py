@@ -338,7 +338,7 @@ def _told(*numbers: Decimal) -> str:
 
 def _plain(number: Decimal) -> str:
     """Return a number as it is written: ``12.5``, ``0``."""
-    return f"{number:f}".rstrip("0").rstrip(".") if "." in f"{number:f}" else f"{number:f}"
+    return f"{number.normalize():f}"
 
 
 def _clock(seconds: Decimal) -> str:
