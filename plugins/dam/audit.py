@@ -87,7 +87,7 @@ def _chain(session: Session) -> None:
     for made in pending:
         seq += 1
         made.seq, made.previous_sha256 = seq, previous
-        made.sha256 = previous = digest(made)
+        made.sha256 = previous = digest(hashed(made))
         session.add(made)
     session.flush()
 
@@ -128,9 +128,9 @@ def plain(value: Any) -> Any:
     return json.loads(json.dumps(value, default=str))
 
 
-def digest(row: AuditEvent) -> str:
-    """Return the SHA-256 (hex) an event must have."""
-    body = {
+def hashed(row: AuditEvent) -> dict[str, Any]:
+    """Return what an event's hash is over, as JSON has it."""
+    return {
         "seq": row.seq,
         "at": row.at.astimezone(UTC).isoformat(timespec="microseconds"),
         "actor": row.actor,
@@ -140,8 +140,11 @@ def digest(row: AuditEvent) -> str:
         "run": row.run,
         "previous_sha256": row.previous_sha256,
     }
-    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def digest(told: dict[str, Any]) -> str:
+    """Return the SHA-256 (hex) that an event must have. :param told: see :func:`hashed`."""
+    return hashlib.sha256(_canonical(told)).hexdigest()
 
 
 def history(session: Session, subject_id: str, limit: int = 200) -> list[AuditEvent]:
@@ -171,7 +174,7 @@ def verify(services: Services) -> AuditReport:
                 problem = f"event {expected} is missing: it was deleted"
             elif row.previous_sha256 != previous:
                 problem = "it does not continue the event before it: one of them was inserted or edited"
-            elif row.sha256 != digest(row):
+            elif row.sha256 != digest(hashed(row)):
                 problem = "its content is not what was hashed: it was edited"
             elif anchors.heads.get(row.seq, row.sha256) != row.sha256:
                 problem = "it is not the event that was anchored: the chain was rewritten"
