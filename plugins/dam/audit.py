@@ -18,9 +18,10 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +88,7 @@ def _chain(session: Session) -> None:
     for made in pending:
         seq += 1
         made.seq, made.previous_sha256 = seq, previous
-        made.sha256 = previous = digest(made)
+        made.sha256 = previous = digest(hashed(made))
         session.add(made)
     session.flush()
 
@@ -128,9 +129,9 @@ def plain(value: Any) -> Any:
     return json.loads(json.dumps(value, default=str))
 
 
-def digest(row: AuditEvent) -> str:
-    """Return the SHA-256 (hex) an event must have."""
-    body = {
+def hashed(row: AuditEvent) -> dict[str, Any]:
+    """Return what an event's hash is over, as JSON has it."""
+    return {
         "seq": row.seq,
         "at": row.at.astimezone(UTC).isoformat(timespec="microseconds"),
         "actor": row.actor,
@@ -140,8 +141,11 @@ def digest(row: AuditEvent) -> str:
         "run": row.run,
         "previous_sha256": row.previous_sha256,
     }
-    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def digest(told: dict[str, Any]) -> str:
+    """Return the SHA-256 (hex) that an event must have. :param told: see :func:`hashed`."""
+    return hashlib.sha256(_canonical(told)).hexdigest()
 
 
 def history(session: Session, subject_id: str, limit: int = 200) -> list[AuditEvent]:
@@ -171,7 +175,7 @@ def verify(services: Services) -> AuditReport:
                 problem = f"event {expected} is missing: it was deleted"
             elif row.previous_sha256 != previous:
                 problem = "it does not continue the event before it: one of them was inserted or edited"
-            elif row.sha256 != digest(row):
+            elif row.sha256 != digest(hashed(row)):
                 problem = "its content is not what was hashed: it was edited"
             elif anchors.heads.get(row.seq, row.sha256) != row.sha256:
                 problem = "it is not the event that was anchored: the chain was rewritten"
@@ -249,53 +253,55 @@ class Proof:
     places: dict[int, tuple[int, list[str]]]
 
 
-def prove(services: Services, seqs: list[int], *, run: str | None = None) -> Proof:
+def prove(services: Services, seqs: list[int]) -> Proof:
     """Prove events by their numbers; those that no anchor covers yet are anchored first.
 
     The same events are always proved by the same anchors.
 
     :raises DamError: an anchor is missing or was edited, or is needed and can't be signed here.
     """
+    read = cache(partial(_filed_anchor, services))
+    filed = _filed(services)
+    if seqs and _covering(filed, read, max(seqs)) is None:
+        anchor(services)
+        filed = _filed(services)
     by_anchor: dict[str, list[int]] = {}
-    found: dict[str, dict[str, Any]] = {}
-    filed = _rooted(services)
-    if seqs and _covering(services, filed, found, max(seqs)) is None:
-        anchor(services, run=run)
-        filed = _rooted(services)
     for seq in sorted(seqs):
-        key = _covering(services, filed, found, seq)
+        key = _covering(filed, read, seq)
         if key is None:
             raise DamError("no anchor covers it: one is missing", where=f"audit event {seq}", remedy=_RESTORE)
         by_anchor.setdefault(key, []).append(seq)
+    anchors = [read(key) for key in by_anchor]
     places: dict[int, tuple[int, list[str]]] = {}
     with services.session() as session:
-        for index, (key, below) in enumerate(by_anchor.items()):
-            first, last = found[key]["first"], found[key]["seq"]
+        for index, (signed, below) in enumerate(zip(anchors, by_anchor.values(), strict=True)):
+            first, last = signed["first"], signed["seq"]
             leaves = list(_hashes(session, first, last))
             for leaf, path in merkle.paths(leaves, [seq - first for seq in below]).items():
                 places[leaf + first] = (index, path)
-    return Proof([found[key] for key in by_anchor], places)
+    return Proof(anchors, places)
 
 
-def _rooted(services: Services) -> list[tuple[int, str]]:
+def _filed(services: Services) -> list[tuple[int, str]]:
     """Return event number and key of every filed anchor, by what their names tell, in order."""
     return sorted((int(entry.key.rsplit("-", 2)[-2]), entry.key) for entry in services.storage.reports.list(ANCHORS))
 
 
-def _covering(
-    services: Services, filed: list[tuple[int, str]], known: dict[str, dict[str, Any]], seq: int
-) -> str | None:
-    """Return the key of the anchor whose tree an event is in, and add its content to those known."""
-    for last, name in filed:
-        if last < seq:
-            continue
-        key = _public_key(services.settings.signing_key)
-        signed = known.get(name) or _verified(key, services.storage.reports.read(name))
-        if signed is None:
-            raise DamError("was not signed with our key or was edited", where=f"anchor {name}", remedy=_RESTORE)
-        if "root" in signed and signed["first"] <= seq:
-            known[name] = signed
-            return name
+def _filed_anchor(services: Services, key: str) -> dict[str, Any]:
+    """Return a filed anchor. :raises DamError: our key did not sign it."""
+    signed = _verified(_public_key(services.settings.signing_key), services.storage.reports.read(key))
+    if signed is None:
+        raise DamError("was not signed with our key or was edited", where=f"anchor {key}", remedy=_RESTORE)
+    return signed
+
+
+def _covering(filed: list[tuple[int, str]], read: Callable[[str], dict[str, Any]], seq: int) -> str | None:
+    """Return the key of the anchor whose tree an event is in."""
+    for last, key in filed:
+        if last >= seq:
+            signed = read(key)
+            if "root" in signed and signed["first"] <= seq:
+                return key
     return None
 
 

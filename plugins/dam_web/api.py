@@ -267,8 +267,8 @@ def decide(seat_id: str, given: SeatAnswer, person: Asking, request: Request, la
         raise
     if new and waiting and not heard:
         later.add_task(_look_again, person, waiting, seat_id)
-    elif new and not waiting:
-        _settle(person, signed["package_id"])
+    elif new and not waiting and (conf := to_start(signed["package_id"])):
+        _go_on(person, conf)
     return signed
 
 
@@ -372,12 +372,16 @@ def back(absence_id: str, person: Asking) -> dict[str, str]:
     return {"absence_id": absence_id}
 
 
-def _settle(person: Visitor, package_id: str) -> None:
-    """Draw the verdict after a signature that no task heard of, and see to it that a run takes it on."""
+def to_start(package_id: str) -> dict[str, Any] | None:
+    """Draw the verdict after a signature that no task heard of; return what a run that takes it on is started with.
+
+    :returns: None where a run is at the package, and others have yet to sign.
+    """
     if packages.verdict(services(), package_id=package_id)["status"]:
-        _go_on(person, {"key": package_id, "take_over": True})
-    elif claims.owner(services(), stage=packages.STAGE, key=package_id) is None:
-        _go_on(person, {"key": package_id})
+        return {"key": package_id, "take_over": True}
+    if claims.owner(services(), stage=packages.STAGE, key=package_id) is None:
+        return {"key": package_id}
+    return None
 
 
 def _go_on(person: Visitor, conf: dict[str, Any]) -> None:

@@ -18,14 +18,13 @@ from fastapi import Path as InPath
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from pydantic import AwareDatetime, BaseModel, Field
 
-from dam.catalog import claims
 from dam.errors import DamError, Refused
 from dam.review import annotations as notes
-from dam.review import guests, packages, record, record_pdf, seats
+from dam.review import guests, packages, record, seats
 from dam.review.annotations import Kind
 from dam_web import inside, pages
 from dam_web.airflow_api import AirflowSaysNo
-from dam_web.api import LOOKS, OPTION, VersionAnswer
+from dam_web.api import LOOKS, OPTION, VerdictName, VersionAnswer, to_start
 from dam_web.auth import Asking, Visitor, may, same_site
 from dam_web.deps import services
 from dam_web.media import STATIC
@@ -41,7 +40,6 @@ HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Rob
 FILES = ("dam.css", "guest.css", "guest.js", "icon.svg")
 Inviter = Annotated[Visitor, may(*guests.INVITERS)]
 Token = Annotated[str, InPath(pattern=r"^[\w-]{1,100}$")]
-VerdictName = Literal["approve", "request_changes", "reject"]
 
 
 class Invitation(BaseModel):
@@ -84,6 +82,8 @@ class GuestVerdict(BaseModel):
 @router.get("/packages/{package_id}/record.{suffix}")
 def signed_record(package_id: str, suffix: Literal["pdf", "json"], _person: Asking) -> Response:
     """Return the signed record of a package."""
+    from dam.review import record_pdf  # ReportLab: not for an api-server's start
+
     document = record.build(services(), package_id=package_id)
     content = record_pdf.export(services(), document) if suffix == "pdf" else record.as_bytes(document)
     name = record.filename(document, suffix)
@@ -118,8 +118,7 @@ def revoke(guest_id: str, person: Inviter) -> dict[str, str]:
 
 def is_outside(request: Request) -> bool:
     """Return whether a request is for a guest's page."""
-    root = str(request.scope.get("root_path", "")).rstrip("/")
-    return request.url.path.removeprefix(root).startswith(PREFIX)
+    return request.url.path.removeprefix(_root(request)).startswith(PREFIX)
 
 
 def error_page(request: Request, status: int, told: dict[str, Any]) -> Response:
@@ -127,6 +126,11 @@ def error_page(request: Request, status: int, told: dict[str, Any]) -> Response:
     page = pages.page_of(request, None, "guest_error.html.j2", told=told)
     page.status_code = status
     return page
+
+
+def _root(request: Request) -> str:
+    """Return the path that the app is mounted at."""
+    return str(request.scope.get("root_path", "")).rstrip("/")
 
 
 def _address(request: Request) -> str | None:
@@ -147,11 +151,10 @@ Guest = Annotated[guests.Visitor, Depends(_inside)]
 
 def _keep(request: Request, response: Response, token: str, name: str, secret: str, seconds: float) -> None:
     """Set a cookie of a guest's: for this link only, out of reach of scripts and of other sites."""
-    root = str(request.scope.get("root_path", "")).rstrip("/")
     secure = request.url.scheme == "https" or services().settings.web_url.startswith("https:")
     response.set_cookie(
-        name, secret, max_age=max(0, round(seconds)), path=f"{root}{PREFIX}{token}", secure=secure, httponly=True,
-        samesite="strict",
+        name, secret, max_age=max(0, round(seconds)), path=f"{_root(request)}{PREFIX}{token}", secure=secure,
+        httponly=True, samesite="strict",
     )  # fmt: skip
 
 
@@ -274,12 +277,11 @@ def _sign(guest: guests.Visitor, given: GuestVerdict, address: str | None, later
     seat_id = guests.seat_of(services(), guest)
     place = seats.hitl_of(services(), seat_id=seat_id)
     waiting = place if place and inside.waits(place) else None
-    versions = {key: value.model_dump() for key, value in given.versions.items()}
-    known: dict[str, Any] = {"verdict": given.verdict, "comment": given.comment, "versions": versions}
+    known = given.model_dump()
     new = True
     with suppress(seats.PackageVoid):  # it is told below, when its next round is made
         new = seats.check_decision(services(), seat_id=seat_id, person=guest.person, **known)
-    heard = waiting is not None and new and _answer(guest, waiting, given, seat_id)
+    heard = waiting is not None and new and _answer(guest, waiting, known, seat_id)
     try:
         signed = guests.sign(services(), guest, **known, address=address)
     except seats.PackageVoid as void:
@@ -291,18 +293,17 @@ def _sign(guest: guests.Visitor, given: GuestVerdict, address: str | None, later
             remedy="Ask the person who invited you for a link to the next round.",
         ) from void
     if new and waiting and not heard:
-        later.add_task(_answer_later, guest, waiting, given, seat_id)
-    elif new and not waiting:
-        _settle(guest)
+        later.add_task(_answer_later, guest, waiting, known, seat_id)
+    elif new and not waiting and (conf := to_start(guest.package_id)):
+        _go_on(guest, conf)
     return {"signed": signed["verdict"], "manifest_sha256": signed["manifest_sha256"]}
 
 
-def _answer(guest: guests.Visitor, waiting: dict[str, Any], given: GuestVerdict, seat_id: str) -> bool:
+def _answer(guest: guests.Visitor, waiting: dict[str, Any], known: dict[str, Any], seat_id: str) -> bool:
     """Answer Airflow's waiting task; return whether it took the answer: it takes one at a time."""
-    versions = {key: value.model_dump() for key, value in given.versions.items()}
-    values = {"comment": given.comment, "versions": json.dumps(versions) if versions else ""}
+    values = {"comment": known["comment"], "versions": json.dumps(known["versions"]) if known["versions"] else ""}
     try:
-        inside.answer(guest.person, waiting, OPTION[given.verdict], values)
+        inside.answer(guest.person, waiting, OPTION[known["verdict"]], values)
     except AirflowSaysNo as error:
         if error.status == 409 and seats.needed(services(), seat_id=seat_id) > 1:
             return False
@@ -310,22 +311,14 @@ def _answer(guest: guests.Visitor, waiting: dict[str, Any], given: GuestVerdict,
     return True
 
 
-def _answer_later(guest: guests.Visitor, waiting: dict[str, Any], given: GuestVerdict, seat_id: str) -> None:
+def _answer_later(guest: guests.Visitor, waiting: dict[str, Any], known: dict[str, Any], seat_id: str) -> None:
     """Tell a task that was at work on somebody else's answer, once it asks again for a seat that is signed by now."""
     for _ in range(LOOKS):
         time.sleep(1)
         if seats.status(services(), seat_id=seat_id) == "open" or not inside.waits(waiting):
             return
-        if _answer(guest, waiting, given, seat_id):
+        if _answer(guest, waiting, known, seat_id):
             return
-
-
-def _settle(guest: guests.Visitor) -> None:
-    """Draw the verdict after a signature that no task heard of, and see to it that a run takes it on."""
-    if packages.verdict(services(), package_id=guest.package_id)["status"]:
-        _go_on(guest, {"key": guest.package_id, "take_over": True})
-    elif claims.owner(services(), stage=packages.STAGE, key=guest.package_id) is None:
-        _go_on(guest, {"key": guest.package_id})
 
 
 def _go_on(guest: guests.Visitor, conf: dict[str, Any]) -> None:

@@ -1167,6 +1167,11 @@ class Guest(Base):
     advice_comment: Mapped[str] = mapped_column(default="")
     advised_at: Mapped[datetime | None]
 
+    @property
+    def person(self) -> str:
+        """As whom they act, beside the usernames."""
+        return f"guest:{self.email}"
+
 
 class GuestCode(Base):
     """A one-time password that was mailed to a guest, for the browser that asked for it."""

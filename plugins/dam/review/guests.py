@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from dam import audit, limits, mail
 from dam.catalog.models import (
@@ -128,16 +128,16 @@ def invite(
         ):
             _revoke(session, before, person)
         session.flush()
-        if seat_id is not None:
-            _admit(services, session, package, seat_id, f"guest:{email}")
         guest = Guest(
             package_id=package_id, email=email, name=name, token_sha256=_sha256(token), may_comment=may_comment,
             seat_id=seat_id, invited_by=person, expires_at=expires_at,
         )  # fmt: skip
+        if seat_id is not None:
+            _admit(services, session, package, seat_id, guest.person)
         session.add(guest)
         session.flush()
         guest_id, campaign = guest.id, package.campaign.name if package.campaign else "a package"
-        told = {"guest": f"guest:{email}", "name": name, "expires_at": expires_at, "may_comment": may_comment}
+        told = {"guest": guest.person, "name": name, "expires_at": expires_at, "may_comment": may_comment}
         audit.record(
             session, actor=person, action="guest.invited", subject_id=package_id, data=told | {"seat_id": seat_id}
         )
@@ -179,13 +179,12 @@ def of_package(services: Services, *, package_id: str) -> list[dict[str, Any]]:
         if package is None:
             raise NotFound("there is no such package", where=package_id)
         rows = session.scalars(select(Guest).where(Guest.package_id == package_id).order_by(Guest.id.desc())).all()
-        seen: dict[str, datetime] = {}
-        for guest_id, moment in session.execute(
-            select(GuestSession.guest_id, GuestSession.seen_at)
+        newest = (
+            select(GuestSession.guest_id, func.max(GuestSession.seen_at))
             .where(GuestSession.guest_id.in_([row.id for row in rows]))
-            .order_by(GuestSession.seen_at)
-        ):
-            seen[guest_id] = moment
+            .group_by(GuestSession.guest_id)
+        )
+        seen = dict(session.execute(newest).tuples().all())
         roles = {seat.id: seat.role for seat in package.seats}
         signed = {decision.person: decision.verdict for seat in package.seats for decision in seat.signatures}
         return [
@@ -193,7 +192,7 @@ def of_package(services: Services, *, package_id: str) -> list[dict[str, Any]]:
                 "guest_id": row.id,
                 "email": row.email,
                 "name": row.name,
-                "person": f"guest:{row.email}",
+                "person": row.person,
                 "status": _status(package, row, seen.get(row.id)),
                 "invited_by": row.invited_by,
                 "invited_at": row.invited_at.isoformat(),
@@ -203,7 +202,7 @@ def of_package(services: Services, *, package_id: str) -> list[dict[str, Any]]:
                 "seen_at": seen[row.id].isoformat() if row.id in seen else None,
                 "advice": row.advice,
                 "advice_comment": row.advice_comment,
-                "signed": signed.get(f"guest:{row.email}"),
+                "signed": signed.get(row.person),
             }
             for row in rows
         ]
@@ -291,13 +290,13 @@ def _revoke(session: Session, guest: Guest, person: str) -> None:
     )
     seat = session.get(Seat, guest.seat_id, populate_existing=True) if guest.seat_id else None
     if seat is not None and seat.status in _UNSIGNED:
-        seat.eligible = [name for name in seat.eligible if name != f"guest:{guest.email}"]
+        seat.eligible = [name for name in seat.eligible if name != guest.person]
     audit.record(
         session,
         actor=person,
         action="guest.revoked",
         subject_id=guest.package_id,
-        data={"guest": f"guest:{guest.email}"},
+        data={"guest": guest.person},
     )
 
 
@@ -447,7 +446,7 @@ def _lives(guest: Guest, status: str) -> bool:
 def _visitor(guest: Guest) -> Visitor:
     return Visitor(
         guest_id=guest.id,
-        person=f"guest:{guest.email}",
+        person=guest.person,
         email=guest.email,
         name=guest.name,
         package_id=guest.package_id,

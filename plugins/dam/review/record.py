@@ -214,14 +214,4 @@ def _tells(event: AuditEvent, private: set[str]) -> bool:
 
 def _event(row: AuditEvent) -> dict[str, Any]:
     """Return an event with all that its hash is over."""
-    return {
-        "seq": row.seq,
-        "at": row.at.astimezone(UTC).isoformat(timespec="microseconds"),
-        "actor": row.actor,
-        "action": row.action,
-        "subject_id": row.subject_id,
-        "data": row.data,
-        "run": row.run,
-        "previous_sha256": row.previous_sha256,
-        "sha256": row.sha256,
-    }
+    return audit.hashed(row) | {"sha256": row.sha256}

@@ -12,6 +12,7 @@ import hashlib
 import io
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -28,8 +29,10 @@ from reportlab.lib.utils import ImageReader
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.platypus import BaseDocTemplate, Flowable, Frame, KeepTogether, PageTemplate, Paragraph, Spacer, Table
+from sqlalchemy import select
 
 from dam import fonts
+from dam.catalog.models import Rendition
 from dam.errors import BadInput, DamError
 from dam.review.record import PICTURE, as_bytes
 
@@ -44,14 +47,13 @@ LAYOUT = 1
 INK, SOFT, LINE, ACCENT = HexColor("#1a1f26"), HexColor("#57616d"), HexColor("#d9dee5"), HexColor("#2558c4")
 COLOUR = {"approve": "#1a7f4b", "approved": "#1a7f4b", "reject": "#b3261e", "rejected": "#b3261e"}
 MARGIN, THUMB = 20 * mm, 30 * mm
+WIDTH = A4[0] - 2 * MARGIN
+#: Between the line at the left of a card and what is on it.
+INDENT = 9
 
 
 def export(services: Services, document: dict[str, Any]) -> bytes:
     """Return a record as PDF, with its pictures where the renditions store still has them."""
-    from sqlalchemy import select
-
-    from dam.catalog.models import Rendition
-
     wanted = {sha256 for sha256 in document["record"]["pictures"].values() if sha256}
     with services.session() as session:
         uris = session.execute(
@@ -208,6 +210,14 @@ class _Tags:
         canvas._code.append("EMC")
 
 
+@contextmanager
+def _artifact(canvas: Any, kind: str = "/Artifact BMC") -> Iterator[None]:
+    """Mark what is drawn meanwhile as no content."""
+    canvas._code.append(kind)
+    yield
+    canvas._code.append("EMC")
+
+
 class _Told(Paragraph):  # type: ignore[misc]  # ReportLab is not typed
     """A paragraph that is tagged by its style's name; headings go into the outline."""
 
@@ -227,14 +237,12 @@ class _Grid(Table):  # type: ignore[misc]  # ReportLab is not typed
     """A table for layout; its lines and grounds are no content."""
 
     def _drawBkgrnd(self) -> None:  # noqa: N802 - ReportLab's name
-        self.canv._code.append("/Artifact BMC")
-        super()._drawBkgrnd()
-        self.canv._code.append("EMC")
+        with _artifact(self.canv):
+            super()._drawBkgrnd()
 
     def _drawLines(self) -> None:  # noqa: N802 - ReportLab's name
-        self.canv._code.append("/Artifact BMC")
-        super()._drawLines()
-        self.canv._code.append("EMC")
+        with _artifact(self.canv):
+            super()._drawLines()
 
 
 class _Picture(Flowable):  # type: ignore[misc]  # ReportLab is not typed
@@ -247,10 +255,9 @@ class _Picture(Flowable):  # type: ignore[misc]  # ReportLab is not typed
 
     def draw(self) -> None:
         if self.data is None:
-            self.canv._code.append("/Artifact BMC")
-            self.canv.setStrokeColor(LINE)
-            self.canv.rect(0, 0, THUMB, THUMB)
-            self.canv._code.append("EMC")
+            with _artifact(self.canv):
+                self.canv.setStrokeColor(LINE)
+                self.canv.rect(0, 0, THUMB, THUMB)
             return
         image = ImageReader(io.BytesIO(self.data))
         width, height = image.getSize()
@@ -276,17 +283,16 @@ class _Template(BaseDocTemplate):  # type: ignore[misc]  # ReportLab is not type
 
     def _begin(self, canvas: Any, _template: Any) -> None:
         canvas.tags = self.tags
-        canvas._code.append("/Artifact <</Type /Pagination>> BDC")
-        canvas.saveState()
-        canvas.setStrokeColor(LINE)
-        canvas.line(MARGIN, 17 * mm, A4[0] - MARGIN, 17 * mm)
-        canvas.setFillColor(SOFT)
-        canvas.setFont("Mono", 6.5)
-        canvas.drawString(MARGIN, 13 * mm, f"SHA-256 {self.sha256}")
-        canvas.setFont("Text", 7.5)
-        canvas.drawRightString(A4[0] - MARGIN, 13 * mm, f"Page {canvas.getPageNumber()} of {self.pages}")
-        canvas.restoreState()
-        canvas._code.append("EMC")
+        with _artifact(canvas, "/Artifact <</Type /Pagination>> BDC"):
+            canvas.saveState()
+            canvas.setStrokeColor(LINE)
+            canvas.line(MARGIN, 17 * mm, A4[0] - MARGIN, 17 * mm)
+            canvas.setFillColor(SOFT)
+            canvas.setFont("Mono", 6.5)
+            canvas.drawString(MARGIN, 13 * mm, f"SHA-256 {self.sha256}")
+            canvas.setFont("Text", 7.5)
+            canvas.drawRightString(A4[0] - MARGIN, 13 * mm, f"Page {canvas.getPageNumber()} of {self.pages}")
+            canvas.restoreState()
 
 
 def _finish(content: bytes, document: dict[str, Any], tags: _Tags) -> bytes:
@@ -406,7 +412,7 @@ def _bold(text: Any, word: str = "") -> str:
     return f"<font name='Bold'{colour}>{_seen(text)}</font>"
 
 
-def _facts(rows: list[tuple[str, Any]], *, width: float = A4[0] - 2 * MARGIN, label: float = 34 * mm) -> Flowable:
+def _facts(rows: list[tuple[str, Any]], *, width: float = WIDTH, label: float = 34 * mm) -> Flowable:
     """Return labels and values, two columns; a value is a paragraph or a plain text."""
     cells = [
         [_Told(_seen(name), LABEL), value if isinstance(value, Flowable) else _Told(_seen(value), TEXT)]
@@ -420,11 +426,17 @@ def _facts(rows: list[tuple[str, Any]], *, width: float = A4[0] - 2 * MARGIN, la
 
 def _card(parts: list[Any], *, colour: Any = LINE) -> Flowable:
     """Return flowables with a line at their left."""
-    style = [("LINEBEFORE", (0, 0), (0, -1), 1.6, colour), ("LEFTPADDING", (0, 0), (-1, -1), 9),
+    style = [("LINEBEFORE", (0, 0), (0, -1), 1.6, colour), ("LEFTPADDING", (0, 0), (-1, -1), INDENT),
              ("RIGHTPADDING", (0, 0), (-1, -1), 0), ("TOPPADDING", (0, 0), (-1, -1), 0),
              ("BOTTOMPADDING", (0, 0), (-1, -1), 0), ("VALIGN", (0, 0), (-1, -1), "TOP")]  # fmt: skip
     rows = [[part] for part in parts]
-    return _Grid(rows, colWidths=[A4[0] - 2 * MARGIN], style=style, hAlign="LEFT", spaceBefore=3, spaceAfter=7)
+    return _Grid(rows, colWidths=[WIDTH], style=style, hAlign="LEFT", spaceBefore=3, spaceAfter=7)
+
+
+def _facts_card(heading: str, rows: list[tuple[str, Any]], *, colour: Any = LINE) -> Flowable:
+    """Return facts as a card that no page break parts; its heading may be left out."""
+    told = [_Told(_seen(heading), H3)] if heading else []
+    return KeepTogether(_card([*told, _facts(rows, width=WIDTH - INDENT)], colour=colour))
 
 
 # ------------------------------------------------------------------------------------------------- pages
@@ -432,7 +444,7 @@ def _card(parts: list[Any], *, colour: Any = LINE) -> Flowable:
 
 def _story(record: dict[str, Any], document: dict[str, Any], pictures: Mapping[str, bytes]) -> list[Any]:
     story = [*_head(record, document), _Told("Signatures", H2)]
-    story += [part for decision in record["decisions"] for part in (_decision(record, decision),)]
+    story += [_decision(record, decision) for decision in record["decisions"]]
     story += list(_unsigned(record))
     if record["guests"]:
         story.append(_Told("External reviewers", H2))
@@ -494,8 +506,7 @@ def _decision(record: dict[str, Any], decision: dict[str, Any]) -> Flowable:
         told = f"{_asset(record, version_id)}: {_plainly(answer.get('verdict'))}"
         rows.append(("Single version", f"{told}. {answer['comment']}" if answer.get("comment") else told))
     rows += [("Must be fixed", fix.get("body", "")) for fix in decision["must_fixes"]]
-    heading = _Told(_seen(_plainly(decision["role"]).capitalize()), H3)
-    return KeepTogether(_card([heading, _facts(rows, width=A4[0] - 2 * MARGIN - 9)], colour=LINE if back else ACCENT))
+    return _facts_card(_plainly(decision["role"]).capitalize(), rows, colour=LINE if back else ACCENT)
 
 
 def _unsigned(record: dict[str, Any]) -> Iterator[Flowable]:
@@ -523,7 +534,7 @@ def _guest(record: dict[str, Any], guest: dict[str, Any]) -> Flowable:
         told = f"{_bold(_plainly(guest['advice']), guest['advice'])}, {_when(guest['advised_at'])}; it binds nobody"
         rows.append(("Advice", _Told(told, TEXT)))
         rows.append(("Comment", guest["advice_comment"]))
-    return KeepTogether(_card([_Told(_seen(guest["name"]), H3), _facts(rows, width=A4[0] - 2 * MARGIN - 9)]))
+    return _facts_card(guest["name"], rows)
 
 
 def _in_order(record: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -544,7 +555,7 @@ def _version(
         f"{grant['licence']} of {grant['holder']}, {'until ' + grant['ends_on'] if grant['ends_on'] else 'without end'}"
         for grant in entry["rights"]
     ]
-    width = A4[0] - 2 * MARGIN - THUMB - 5 * mm
+    width = WIDTH - THUMB - 5 * mm
     facts = _facts(
         [
             ("Verdict", _Told(_bold(_plainly(verdict), verdict), TEXT) if verdict else "none yet"),
@@ -626,7 +637,7 @@ def _earlier(record: dict[str, Any], earlier: dict[str, Any]) -> Flowable:
         )
         for row in earlier["decisions"]
     ]
-    return KeepTogether(_card([_Told(f"Round {earlier['round']}", H3), _facts(rows, width=A4[0] - 2 * MARGIN - 9)]))
+    return _facts_card(f"Round {earlier['round']}", rows)
 
 
 def _proof(record: dict[str, Any], document: dict[str, Any]) -> list[Any]:
@@ -664,7 +675,7 @@ def _proof(record: dict[str, Any], document: dict[str, Any]) -> list[Any]:
             ("Merkle root", _Told(anchor["root"], MONO)),
             ("Signature", _Told(anchor["signature"], MONO)),
         ]
-        parts.append(KeepTogether(_card([_facts(rows, width=A4[0] - 2 * MARGIN - 9)])))
+        parts.append(_facts_card("", rows))
     return [
         *parts,
         _Told("How to check it", H2),
