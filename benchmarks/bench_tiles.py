@@ -18,7 +18,6 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,8 @@ import pyvips
 
 from dam.renditions import tiles
 from dam.renditions.keeping import Kept
-from dam.storage import Storage
+from dam.services import Services
+from dam.settings import Settings
 
 #: Tiles that are read to see what one costs.
 READ = 100
@@ -49,7 +49,7 @@ def seconds(work: Callable[[], Any]) -> float:
 
 
 @contextmanager
-def storages(folder: Path) -> Iterator[dict[str, Storage]]:
+def storages(folder: Path) -> Iterator[dict[str, Services]]:
     """Give a folder and an S3 server over HTTP."""
     import boto3
     from moto.server import ThreadedMotoServer
@@ -62,18 +62,19 @@ def storages(folder: Path) -> Iterator[dict[str, Storage]]:
     options["endpoint_url"] = f"http://{host}:{port}"
     bucket = f"b-{uuid.uuid4().hex[:12]}"
     boto3.client("s3", **options).create_bucket(Bucket=bucket)
-    yield {"folder": Storage(str(folder / "stores")), "S3": Storage(f"s3://{bucket}/dam", options)}
+    stores = {"folder": Settings("", str(folder / "stores")), "S3": Settings("", f"s3://{bucket}/dam", options)}
+    yield {name: Services(settings) for name, settings in stores.items()}
     server.stop()
 
 
-def measure(name: str, storage: Storage, archive: Path, shape: tuple[int, int]) -> str:
-    store, services = storage.renditions, SimpleNamespace(storage=storage)
+def measure(name: str, services: Services, archive: Path, shape: tuple[int, int]) -> str:
+    store = services.storage.renditions
     stored = store.put("a.zip", archive)
     put = seconds(lambda: store.put("a.zip", archive))
     made = Kept(*shape, stored.uri, stored.sha256, stored.bytes)
 
     def read(number: int) -> bytes:
-        return tiles.tile(services, made=made, level=12, column=number % 8, row=number // 8 % 8)  # type: ignore[arg-type]
+        return tiles.tile(services, made=made, level=12, column=number % 8, row=number // 8 % 8)
 
     first = seconds(lambda: read(0))
     each = seconds(lambda: [read(number) for number in range(READ)]) / READ
@@ -107,8 +108,8 @@ def main() -> None:
                 f"{megapixels:g} megapixels, {source.stat().st_size / 1e6:.1f} MB: {count:,} tiles,"
                 f" {archive.stat().st_size / 1e6:.1f} MB, cut in {took:.2f} s ({megapixels / took:.0f} MP/s)\n"
             )
-            for name, storage in kept.items():
-                sys.stdout.write(measure(name, storage, archive, (told["width"], told["height"])))
+            for name, services in kept.items():
+                sys.stdout.write(measure(name, services, archive, (told["width"], told["height"])))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from dam.errors import BadInput, NotFound
 from dam.review import compare, context
 from dam_web.auth import Asking
 from dam_web.deps import services
-from dam_web.media import KEEP
+from dam_web.media import keep, unless_known
 from dam_web.pages import page_of
 
 router = APIRouter()
@@ -45,11 +45,10 @@ def pixels(to: To, older: From = "") -> dict[str, Any]:
 def picture(request: Request, to: To, older: From = "") -> Response:
     """Return the picture of the difference, as JPEG; 304 when the browser has it."""
     made = compare.picture(services(), from_version=_older(older, to), to_version=to)
-    headers = KEEP | {"ETag": f'"{made.sha256}"'}
-    if headers["ETag"] in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers=headers)
+    if known := unless_known(request, made.sha256):
+        return known
     store, key = services().storage.resolve(made.storage_uri)
-    return Response(store.read(key), media_type="image/jpeg", headers=headers)
+    return Response(store.read(key), media_type="image/jpeg", headers=keep(made.sha256))
 
 
 @router.get("/api/packages/{package_id}/versions/{version_id}/context")

@@ -21,8 +21,22 @@ from dam_web.deps import services
 
 router = APIRouter()
 STATIC = Path(__file__).parent / "static"
-#: A browser may keep a rendition, but asks each time whether it still is the newest: recipes change.
-KEEP = {"Cache-Control": "private, no-cache"}
+
+
+def keep(sha256: str) -> dict[str, str]:
+    """Return the headers by which a browser keeps what has this SHA-256 (hex).
+
+    It asks each time whether that still is the newest: recipes change.
+    """
+    return {"Cache-Control": "private, no-cache", "ETag": f'"{sha256}"'}
+
+
+def unless_known(request: Request, sha256: str) -> Response | None:
+    """Return a 304 where the browser has what has this SHA-256 (hex); None where it must be sent."""
+    headers = keep(sha256)
+    if headers["ETag"] in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return None
 
 
 @router.get("/static/{name}")
@@ -64,12 +78,12 @@ def rendition(
         )
         if found is None or recipe in ASIDE:
             raise NotFound("there is no such rendition yet", where=f"version {version_id}, {recipe}")
-        uri, media_type, size, tag = found.storage_uri, found.media_type, found.bytes, f'"{found.sha256}"'
-    headers = KEEP | {"Accept-Ranges": "bytes", "ETag": tag}
-    if tag in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers=headers)
+        uri, media_type, size, sha256 = found.storage_uri, found.media_type, found.bytes, found.sha256
+    if known := unless_known(request, sha256):
+        return known
+    headers = keep(sha256) | {"Accept-Ranges": "bytes"}
     store, key = services().storage.resolve(uri)
-    part = span(wanted, size) if wanted and unchanged in (None, tag) else None
+    part = span(wanted, size) if wanted and unchanged in (None, headers["ETag"]) else None
     if part is None:
         headers["Content-Length"] = str(size)
         return StreamingResponse(_blocks(store.open(key)), media_type=media_type, headers=headers)

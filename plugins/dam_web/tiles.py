@@ -9,7 +9,7 @@ from fastapi import Path as InPath
 
 from dam.renditions import tiles
 from dam_web.deps import services
-from dam_web.media import KEEP
+from dam_web.media import keep, unless_known
 
 router = APIRouter()
 
@@ -18,8 +18,8 @@ router = APIRouter()
 def descriptor(request: Request, version_id: str) -> Response:
     """Return what a viewer needs to know of a version's tiles, which are made now unless they are there."""
     made = tiles.make(services(), version_id=version_id)
-    return _unless_known(request, made.sha256) or Response(
-        tiles.descriptor(made), media_type="application/xml", headers=_headers(made.sha256)
+    return unless_known(request, made.sha256) or Response(
+        tiles.descriptor(made), media_type="application/xml", headers=keep(made.sha256)
     )
 
 
@@ -29,18 +29,8 @@ def tile(
 ) -> Response:
     """Return a tile, ``column_row``, of a version whose descriptor was asked for; 304 when the browser has it."""
     made = tiles.find(services(), version_id=version_id)
-    if known := _unless_known(request, made.sha256):
+    if known := unless_known(request, made.sha256):
         return known
     column, _, row = tile.partition("_")
     data = tiles.tile(services(), made=made, level=level, column=int(column), row=int(row))
-    return Response(data, media_type="image/jpeg", headers=_headers(made.sha256))
-
-
-def _headers(sha256: str) -> dict[str, str]:
-    return KEEP | {"ETag": f'"{sha256}"'}
-
-
-def _unless_known(request: Request, sha256: str) -> Response | None:
-    if f'"{sha256}"' in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers=_headers(sha256))
-    return None
+    return Response(data, media_type="image/jpeg", headers=keep(made.sha256))

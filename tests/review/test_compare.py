@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from datetime import date
 
 import numpy as np
@@ -14,7 +15,7 @@ import world
 from dam.catalog.models import Description, Grant, Rendition, Tag, Version, VersionState
 from dam.enrich import contracts
 from dam.errors import NotFound
-from dam.renditions import render
+from dam.renditions import keeping, render
 from dam.review import annotations as notes
 from dam.review import compare, difference, packages
 
@@ -229,6 +230,39 @@ def test_the_difference_is_measured_once_and_goes_with_either_version(services, 
     monkeypatch.undo()
     services.storage.renditions.delete(kept.storage_uri.partition(":")[2])
     assert compare.pixels(services, from_version=first, to_version=second) == told
+
+
+def test_two_who_ask_at_once_measure_once(services, pair, monkeypatch):
+    first, second, _ = pair
+    looked, calls, answers = threading.Semaphore(0), [], []
+    between, find = difference.between, keeping.find
+
+    def ask():
+        answers.append(compare.pixels(services, from_version=first, to_version=second))
+
+    other = threading.Thread(target=ask)
+
+    def finding(*args, **kwargs):
+        found = find(*args, **kwargs)
+        looked.release()
+        return found
+
+    def measured(*args):
+        calls.append(args)
+        if len(calls) == 1:
+            while looked.acquire(blocking=False):
+                pass
+            other.start()
+            assert looked.acquire(timeout=60)  # the other one has found nothing, and waits for this one
+        return between(*args)
+
+    monkeypatch.setattr(keeping, "find", finding)
+    monkeypatch.setattr(difference, "between", measured)
+    ask()
+    other.join()
+    assert len(calls) == 1
+    assert answers[0] == answers[1]
+    assert answers[0]["compared"]
 
 
 def test_the_difference_is_no_picture_of_the_version(services, pair):

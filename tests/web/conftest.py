@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+import threading
+from contextlib import contextmanager
 
 import pytest
 
@@ -16,6 +18,30 @@ PEOPLE = ("maya", "dario", "bea", "lena", "libby", "ada", "vic")
 def front_end():
     """The front end, built from ``web/``; a moment where nothing changed since."""
     subprocess.run(["sh", "runtime/web.sh"], check=True, cwd=PROJECT)
+
+
+@pytest.fixture(scope="session")
+def serving():
+    """Serves an app to browsers, on a port of its own: ``with serving(app) as address:``."""
+    import uvicorn
+
+    @contextmanager
+    def serve(app, *, streams=False):
+        """:param streams: it answers without an end, so that it has to be cut off when all is over."""
+        server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        while not server.started:
+            assert thread.is_alive(), "the server did not start"
+            thread.join(0.05)
+        try:
+            yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            server.force_exit = streams
+            thread.join()
+
+    return serve
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 import numpy as np
@@ -20,24 +19,16 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def address(site):
+def address(site, serving):
     """The app on a port of its own; whoever asks is bea."""
-    import uvicorn
-
     from dam_web import auth as web_auth
 
     async def bea():
         return web_auth.Visitor("bea", "")
 
     site.app.dependency_overrides[web_auth.visitor] = bea
-    server = uvicorn.Server(uvicorn.Config(site.app, host="127.0.0.1", port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.05)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with serving(site.app) as found:
+        yield found
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import io
 import re
 import shutil
 import threading
-import time
 from dataclasses import replace
 from datetime import timedelta
 
@@ -68,23 +67,15 @@ def package(services, tmp_path):
 
 
 @pytest.fixture
-def address(site, services):
+def address(site, serving, services):
     """The app on a port of its own, below /dam as the plugin puts it."""
-    import uvicorn
     from fastapi import FastAPI
 
     outer = FastAPI()
     outer.mount("/dam", site.app)
-    server = uvicorn.Server(uvicorn.Config(outer, host="127.0.0.1", port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.05)
-    found = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    services.settings = replace(services.settings, web_url=found)
-    yield found
-    server.should_exit = True
-    thread.join()
+    with serving(outer) as found:
+        services.settings = replace(services.settings, web_url=found)
+        yield found
 
 
 @pytest.fixture

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import socket
-import threading
 from pathlib import Path
 
 import pytest
@@ -133,22 +130,10 @@ def test_terms_are_told_with_their_words_in_all_languages(site):
 
 
 @pytest.fixture
-def served(site):
+def served(site, serving):
     """Address of the app, served to browsers."""
-    import uvicorn
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(site.app, host="127.0.0.1", port=port, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    with contextlib.suppress(KeyboardInterrupt):
-        while not server.started:
-            thread.join(0.05)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
+    with serving(site.app) as found:
+        yield found
 
 
 def is_bad(message):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import threading
-import time
 from pathlib import Path
 
 import httpx
@@ -26,10 +24,8 @@ AXE = PROJECT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 @pytest.fixture
-def address(site, services, monkeypatch):
+def address(site, serving, services, monkeypatch):
     """The app on a port of its own; whoever asks is who the header says. Airflow takes every run that is started."""
-    import uvicorn
-
     from dam_web import auth as web_auth
 
     async def visitor(request: Request):
@@ -40,15 +36,8 @@ def address(site, services, monkeypatch):
 
     monkeypatch.setattr(httpx, "request", httpx.Client(transport=httpx.MockTransport(airflow)).request)
     site.app.dependency_overrides[web_auth.visitor] = visitor
-    server = uvicorn.Server(uvicorn.Config(site.app, host="127.0.0.1", port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.05)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    server.force_exit = True  # streams of events would go on for minutes
-    thread.join()
+    with serving(site.app, streams=True) as found:  # streams of events would go on for minutes
+        yield found
     services.live.close()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import threading
-import time
 
 import pytest
 
@@ -15,10 +14,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def address(site, monkeypatch):
+def address(site, serving, monkeypatch):
     """The app on a port of its own; whoever asks is dario. Parts are small, so that a few bytes are several."""
-    import uvicorn
-
     from dam_web import auth as web_auth
 
     async def dario():
@@ -26,14 +23,8 @@ def address(site, monkeypatch):
 
     site.app.dependency_overrides[web_auth.visitor] = dario
     monkeypatch.setattr(uploads, "PART", 1000)
-    server = uvicorn.Server(uvicorn.Config(site.app, host="127.0.0.1", port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.05)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with serving(site.app) as found:
+        yield found
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from dam.catalog.models import Rendition, Tier, Version
 from dam.errors import BadInput, NotFound
 from dam.renditions import imaging, render
 from dam.storage import Stored
-from dam.storage.store import CHUNK, reading
+from dam.storage.store import CHUNK, content_key, reading
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -72,7 +72,7 @@ def keep(
     :param key: what names it; see :func:`dam.renditions.imaging.rendition_key`. :param size: width and height.
     :raises BadInput: a version's bytes may not be used: it is in quarantine, or was destroyed meanwhile.
     """
-    place = f"{key[:2]}/{key[2:4]}/{key}{suffix}"
+    place = content_key(key) + suffix
     with reading(source) as stream:
         digest = hashlib.sha256()
         while chunk := stream.read(CHUNK):

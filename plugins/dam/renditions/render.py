@@ -20,6 +20,7 @@ from dam.errors import BadInput, NotFound
 from dam.renditions import imaging
 from dam.renditions.recipes import Recipe, load
 from dam.services import Services
+from dam.storage.store import content_key
 
 if TYPE_CHECKING:
     from dam.ingest.inspection import Proof
@@ -140,7 +141,7 @@ def keep_proofs(services: Services, session: Session, version: Version, proofs: 
         key = imaging.rendition_key(version.sha256, proof.recipe or {"proof": proof.name})
         suffix = mimetypes.guess_extension(proof.media_type) or ""
         stored = services.storage.renditions.put(
-            f"{key[:2]}/{key[2:4]}/{key}{suffix}", folder / proof.file, media_type=proof.media_type
+            content_key(key) + suffix, folder / proof.file, media_type=proof.media_type
         )
         values.append(row_of(version, proof.name, key, proof, stored))
     if values:  # the version is new, so nobody else has made any
@@ -167,7 +168,7 @@ def _keep(
     values = []
     for name, one in made.items():
         key = keys[name]
-        place = f"{key[:2]}/{key[2:4]}/{key}{known[name].suffix}"
+        place = content_key(key) + known[name].suffix
         stored = services.storage.renditions.put(place, one.data, media_type=one.media_type)
         values.append(row_of(version, name, key, one, stored))
     with services.session() as session:

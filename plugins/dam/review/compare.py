@@ -297,7 +297,7 @@ def pixels(services: Services, *, from_version: str, to_version: str) -> dict[st
     :raises NotFound: there is no such version.
     """
     try:
-        kept = _difference(services, from_version, to_version)
+        kept = picture(services, from_version=from_version, to_version=to_version)
     except BadInput as error:
         return {"compared": False, "said": [error.what]}
     store, key = services.storage.resolve(kept.storage_uri)
@@ -312,20 +312,17 @@ def picture(services: Services, *, from_version: str, to_version: str) -> keepin
 
     :raises NotFound: there is no such version. :raises BadInput: they can't be compared as pictures; says why.
     """
-    return _difference(services, from_version, to_version)
-
-
-def _difference(services: Services, from_version: str, to_version: str) -> keeping.Kept:
     from dam.review import difference
 
     with services.session() as session:
         older, newer = (_version(session, version_id) for version_id in (from_version, to_version))
         key = imaging.rendition_key(newer.sha256, {"difference": difference.EDITION, "from": older.sha256})
-        known = keeping.find(session, newer.id, recipe="difference", key=key)
         uris = [_preview(session, version) for version in (older, newer)]
-    if known is not None and keeping.is_stored(services, known):
+    if known := _known(services, to_version, key):
         return known
     with _one_at_a_time:
+        if known := _known(services, to_version, key):  # who waited here takes what was made meanwhile
+            return known
         one, other = (_read(services, uri) for uri in uris)
         told, drawn = difference.between(one, other)
         figures = json.dumps(told.as_dict() | {"cropped": told.cropped}).encode()
@@ -333,8 +330,14 @@ def _difference(services: Services, from_version: str, to_version: str) -> keepi
         data = drawn[:2] + b"\xff\xfe" + (len(figures) + 2).to_bytes(2, "big") + figures + drawn[2:]
         return keeping.keep(
             services, version_ids=[from_version, to_version], recipe="difference", key=key, suffix=".jpg", source=data,
-            media_type="image/jpeg", size=difference.size_of(other),
+            media_type="image/jpeg", size=difference.size_of(drawn),
         )  # fmt: skip
+
+
+def _known(services: Services, version_id: str, key: str) -> keeping.Kept | None:
+    with services.session() as session:
+        kept = keeping.find(session, version_id, recipe="difference", key=key)
+    return kept if kept is not None and keeping.is_stored(services, kept) else None
 
 
 def _preview(session: Session, version: Version) -> str:
