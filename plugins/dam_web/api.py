@@ -58,6 +58,7 @@ class Away(BaseModel):
 
     person: str | None = Field(None, max_length=100)
     deputy: str | None = Field(None, max_length=100)
+    reason: str = Field("", max_length=seats.REASON)
     start: AwareDatetime = Field(alias="from")
     until: AwareDatetime
 
@@ -315,9 +316,10 @@ def _look_again(person: Visitor, waiting: dict[str, Any], seat_id: str) -> None:
 
 
 @router.post("/seats/{seat_id}/undo")
-def undo(seat_id: str, person: Asking) -> dict[str, Any]:
+def undo(seat_id: str, person: Asking, request: Request) -> dict[str, Any]:
     """Take my signature back; Airflow's task, which has ended, asks again."""
-    told = seats.undo(services(), seat_id=seat_id, person=person.username)
+    address = request.client.host if request.client else None
+    told = seats.undo(services(), seat_id=seat_id, person=person.username, address=address)
     place = seats.hitl_of(services(), seat_id=seat_id)
     try:
         if place and airflow_api.state(person, place) in airflow_api.OVER:
@@ -346,9 +348,9 @@ def condition_met(decision_id: str, given: Met, person: Asking) -> dict[str, str
 
 
 @router.get("/absences")
-def absences() -> list[dict[str, Any]]:
-    """Return who is or will be away, and who stands in."""
-    return seats.absences(services())
+def absences(person: Asking) -> list[dict[str, Any]]:
+    """Return who is or will be away, and who stands in; why, only to whom it may concern."""
+    return seats.absences(services(), person=person.username)
 
 
 @router.post("/absences")
@@ -360,6 +362,7 @@ def away(given: Away, person: Asking) -> dict[str, str]:
         deputy=given.deputy,
         start=given.start,
         until=given.until,
+        reason=given.reason,
         by=person.username,
     )
     return {"absence_id": made}

@@ -12,12 +12,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from dam.catalog.models import utcnow
 from dam.enrich import results, retag
 from dam.errors import DamError
 from dam.ingest import batches, drops, duplicates, suppliers, uploads
 from dam.ingest.media import clock
 from dam.ingest.merges import MERGERS
-from dam.review import queries
+from dam.review import queries, seats
 from dam.review.packages import REOPENERS, RETURNING
 from dam.rights.terms import DEEDS, OWED, RELEASES
 from dam.taxonomy.contracts import label
@@ -133,8 +134,28 @@ def approvals(request: Request, person: Asking) -> Response:
         asked = airflow_api.questions(person)
     except DamError as error:  # the seats are shown all the same
         problem = str(error)
-    seats = queries.my_open_seats(services(), person=person.username)
-    return page_of(request, person, "approvals.html.j2", seats=seats, questions=asked, problem=problem)
+    waiting = queries.my_open_seats(services(), person=person.username)
+    return page_of(request, person, "approvals.html.j2", seats=waiting, questions=asked, problem=problem)
+
+
+@router.get("/absences")
+def absences(request: Request, person: Asking) -> Response:
+    """When I am away and who takes my seats; who else is, and for those who may, a form for them too."""
+    workflow = services().workflow
+    return page_of(
+        request,
+        person,
+        "absences.html.j2",
+        absences=seats.absences(services(), person=person.username),
+        people=workflow.people,
+        deputies=seats.deputies(services()),
+        for_others=seats.may_enter_for_others(services(), person.username),
+        seated=person.username in workflow.people,
+        told=lambda text: workflow.calendar().told(datetime.fromisoformat(text)),
+        now=utcnow().isoformat(),
+        minders=seats.minders(services()),
+        longest=seats.REASON,
+    )
 
 
 @router.get("/packages/{package_id}")

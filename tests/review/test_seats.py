@@ -628,6 +628,8 @@ def test_absences_are_ones_own_and_in_order(team):
         seats.away(services, person="lena", start=naive, until=naive + timedelta(days=1))
     [told] = seats.absences(services)
     assert (told["person"], told["deputy"], told["entered_by"]) == ("lena", None, "ada")
+    with pytest.raises(BadInput, match="300 characters at most"):
+        seats.away(services, person="bea", start=utcnow(), until=utcnow() + timedelta(days=1), reason="x" * 301)
     with pytest.raises(Refused, match="bea may not"):
         seats.back(services, absence_id=told["absence_id"], by="bea")
     seats.back(services, absence_id=told["absence_id"], by="lena")

@@ -1026,6 +1026,7 @@ class Absence(Base):
     id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("abs"))
     person: Mapped[str]
     deputy: Mapped[str | None]
+    reason: Mapped[str] = mapped_column(default="")  # for who may enter it; nobody else is shown it
     starts_at: Mapped[datetime]
     ends_at: Mapped[datetime]
     entered_by: Mapped[str]
@@ -1160,6 +1161,7 @@ class Guest(Base):
     seat_id: Mapped[str | None] = mapped_column(ForeignKey("seats.id"))  # the seat they may sign
     invited_by: Mapped[str]
     invited_at: Mapped[datetime] = mapped_column(default=utcnow)
+    linked_at: Mapped[datetime] = mapped_column(default=utcnow)  # when the link that is valid was made
     expires_at: Mapped[datetime]
     revoked_by: Mapped[str | None]
     revoked_at: Mapped[datetime | None]

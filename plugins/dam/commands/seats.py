@@ -116,12 +116,18 @@ def away(
     start: Annotated[datetime, typer.Option("--from", help="First moment, in this machine's time.")],
     until: Annotated[datetime, typer.Option(help="The moment they are back.")],
     deputy: Annotated[str | None, typer.Option(help="Who takes their seats meanwhile.")] = None,
+    reason: Annotated[str, typer.Option(help="Told only to them and to who may enter it.")] = "",
 ) -> None:
     """Enter that somebody is away."""
     from dam.review import seats
 
     made = seats.away(
-        Services.from_env(), person=person, deputy=deputy, start=start.astimezone(), until=until.astimezone()
+        Services.from_env(),
+        person=person,
+        deputy=deputy,
+        start=start.astimezone(),
+        until=until.astimezone(),
+        reason=reason,
     )
     typer.echo(made)
 

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from dam.services import Services
 
 
+#: Most characters of why somebody is away.
+REASON = 300
+
+
 class SeatRefused(Refused):
     """A rule forbids the person to sign the seat now."""
 
@@ -183,28 +187,24 @@ def _record(session: Session, decision: Decision, seat: Seat, run: str | None) -
     )
 
 
-def undo(services: Services, *, seat_id: str, person: str, via: str = "room", run: str | None = None) -> dict[str, Any]:
+def undo(
+    services: Services,
+    *,
+    seat_id: str,
+    person: str,
+    via: str = "room",
+    address: str | None = None,
+    run: str | None = None,
+) -> dict[str, Any]:
     """Take one's own signature back, until the seat is closed: a later stage is open, or the package has its verdict.
 
+    :param address: network address it came from, where one is known.
     :returns: ``{"seat_id", "package_id", "decision_id", "verdict", "seat_status"}`` of what was taken back.
     :raises SeatRefused: there is no signature of the person's on it, or the seat is closed.
     """
     with services.session() as session:
         seat, package = _seat(session, seat_id)
-        decision = _signed_by(seat, person)
-        where = f"seat {seat.id}"
-        if decision is None:
-            raise SeatRefused(f"{person} has not signed this seat", where=where)
-        if package.status != PackageStatus.IN_REVIEW:
-            raise PackageClosed(
-                f"the review is over: {package.status}", where=f"package {package.id}", remedy="Ask a marketing lead."
-            )
-        if any(other.stage > seat.stage and other.opens_at is not None for other in package.seats):
-            raise SeatRefused(
-                "the seat is closed: those after it decide by its signatures already",
-                where=where,
-                remedy="Tell them, or ask for changes at the next round.",
-            )
+        decision = _to_take_back(seat, package, person)
         session.add(Withdrawal(decision_id=decision.id, person=person, via=via))
         if seat.status == SeatStatus.SIGNED:
             seat.status = SeatStatus.OPEN
@@ -214,7 +214,7 @@ def undo(services: Services, *, seat_id: str, person: str, via: str = "room", ru
             action="seat.withdrawn",
             subject_id=package.id,
             data={"decision_id": decision.id, "seat_id": seat.id, "role": seat.role, "verdict": decision.verdict,
-                  "manifest_sha256": decision.manifest_sha256, "via": via},
+                  "manifest_sha256": decision.manifest_sha256, "via": via, "address": address},
             run=run,
         )  # fmt: skip
         return {
@@ -224,6 +224,36 @@ def undo(services: Services, *, seat_id: str, person: str, via: str = "room", ru
             "verdict": decision.verdict,
             "seat_status": str(seat.status),
         }
+
+
+def may_undo(services: Services, *, seat_id: str, person: str) -> bool:
+    """Return whether a person could take a signature on a seat back now."""
+    with services.session() as session:
+        seat = _known(session, seat_id)
+        try:
+            _to_take_back(seat, seat.package, person)
+        except SeatRefused:
+            return False
+        return True
+
+
+def _to_take_back(seat: Seat, package: Package, person: str) -> Decision:
+    """Return the signature that a person may take back. :raises SeatRefused: there is none, or the seat is closed."""
+    decision = _signed_by(seat, person)
+    where = f"seat {seat.id}"
+    if decision is None:
+        raise SeatRefused(f"{person} has not signed this seat", where=where)
+    if package.status != PackageStatus.IN_REVIEW:
+        raise PackageClosed(
+            f"the review is over: {package.status}", where=f"package {package.id}", remedy="Ask a marketing lead."
+        )
+    if any(other.stage > seat.stage and other.opens_at is not None for other in package.seats):
+        raise SeatRefused(
+            "the seat is closed: those after it decide by its signatures already",
+            where=where,
+            remedy="Tell them, or ask for changes at the next round.",
+        )
+    return decision
 
 
 def condition_met(services: Services, *, decision_id: str, person: str, note: str = "") -> None:
@@ -314,12 +344,14 @@ def away(
     start: datetime,
     until: datetime,
     deputy: str | None = None,
+    reason: str = "",
     by: str | None = None,
 ) -> str:
     """Enter that somebody is away, and who takes their seats meanwhile; return the absence's id.
 
     :param start: first moment, aware. :param until: the moment they are back. :param by: who enters it; the person.
-    :raises BadInput: the times are the wrong way round or in the past, or nobody has that name.
+    :param reason: told to nobody but the person and those who may enter it, and so not in the audit trail.
+    :raises BadInput: the times are the wrong way round or in the past, the reason is too long, or nobody has that name.
     :raises Refused: it is entered for somebody else by somebody who is neither DAM admin nor told when nobody signs
         (``reminders.escalate`` of the workflow), or who names themselves as the deputy.
     """
@@ -339,9 +371,17 @@ def away(
         raise BadInput("a time needs its zone", where="from, until", remedy="Write it like 2027-03-01T00:00:00+01:00.")
     if until <= start or until <= utcnow():
         raise BadInput("an absence ends after it begins, and not in the past", where="until")
+    if len(reason) > REASON:
+        raise BadInput(f"a reason has {REASON} characters at most", where="reason", remedy="Say it in a sentence.")
     with services.session() as session:
         made = Absence(
-            id=new_id("abs"), person=person, deputy=deputy, starts_at=start, ends_at=until, entered_by=entered_by
+            id=new_id("abs"),
+            person=person,
+            deputy=deputy,
+            reason=reason.strip(),
+            starts_at=start,
+            ends_at=until,
+            entered_by=entered_by,
         )
         session.add(made)
         data = {"person": person, "deputy": deputy, "from": start.isoformat(), "until": until.isoformat()}
@@ -364,12 +404,14 @@ def back(services: Services, *, absence_id: str, by: str) -> None:
             audit.record(session, actor=by, action="absence.ended", subject_id=absence_id)
 
 
-def absences(services: Services, *, at: datetime | None = None) -> list[dict[str, Any]]:
+def absences(services: Services, *, person: str | None = None, at: datetime | None = None) -> list[dict[str, Any]]:
     """Return who is or will be away, the first to leave first.
 
-    :returns: rows of ``{"absence_id", "person", "deputy", "from", "until", "entered_by"}``.
+    :param person: who asks. :returns: rows of ``{"absence_id", "person", "deputy", "from", "until", "entered_by",
+        "reason", "may_end"}``; ``reason`` is empty for who may not read it, ``may_end`` whether they may call it off.
     """
     now = at or utcnow()
+    all_of_them = person is not None and may_enter_for_others(services, person)
     with services.session() as session:
         rows = session.scalars(
             select(Absence)
@@ -384,9 +426,31 @@ def absences(services: Services, *, at: datetime | None = None) -> list[dict[str
                 "from": row.starts_at.isoformat(),
                 "until": row.ends_at.isoformat(),
                 "entered_by": row.entered_by,
+                "reason": row.reason if all_of_them or row.person == person else "",
+                "may_end": all_of_them or row.person == person,
             }
             for row in rows
         ]
+
+
+def minders(services: Services) -> list[str]:
+    """Return the roles that may enter and call off others' absences: DAM admins, and who is told of silence."""
+    escalate = services.workflow.reminders.escalate
+    return list(dict.fromkeys(["dam_admin", *([escalate.to] if escalate else [])]))
+
+
+def may_enter_for_others(services: Services, person: str) -> bool:
+    """Return whether a person may enter and call off others' absences."""
+    return any(services.workflow.has_role(person, role) for role in minders(services))
+
+
+def deputies(services: Services) -> list[str]:
+    """Return who can be named as a deputy: everybody who does more than read, by name.
+
+    Whether they may then stand in for a seat of a package is another matter: see :func:`dam.review.seating.deputies`.
+    """
+    people = services.workflow.people.values()
+    return [one.username for one in sorted(people, key=lambda one: one.name) if set(one.roles) != {"viewer"}]
 
 
 def _check_known(services: Services, name: str) -> None:
@@ -396,9 +460,7 @@ def _check_known(services: Services, name: str) -> None:
 
 
 def _check_own(services: Services, by: str, person: str) -> None:
-    escalate = services.workflow.reminders.escalate
-    minders = ["dam_admin", *([escalate.to] if escalate else [])]
-    if by != person and not any(services.workflow.has_role(by, role) for role in minders):
+    if by != person and not may_enter_for_others(services, by):
         raise Refused(f"{by} may not enter when {person} is away", where="absence", remedy=f"Ask {person}.")
 
 
