@@ -141,6 +141,21 @@ CALENDARS = st.builds(
     days=st.lists(st.sampled_from(WEEK), min_size=1, max_size=7, unique=True),
     country=st.sampled_from([None, "DE", "US", "JP"]),
 )
+
+
+@pytest.mark.parametrize(
+    ("zone", "words"),
+    [
+        ("Europe/Berlin", "Wednesday, 30 June 2027, 14:00 CEST (Europe/Berlin)"),
+        ("America/New_York", "Wednesday, 30 June 2027, 08:00 EDT (America/New_York)"),
+        ("America/Sao_Paulo", "Wednesday, 30 June 2027, 09:00 America/Sao_Paulo"),  # it has no abbreviation
+        ("UTC", "Wednesday, 30 June 2027, 12:00 UTC"),
+    ],
+)
+def test_a_moment_is_told_on_the_clock_there(zone, words):
+    assert Calendar(time_zone=zone).told(datetime(2027, 6, 30, 12, tzinfo=UTC)) == words
+
+
 MOMENTS = st.datetimes(datetime(2026, 1, 1), datetime(2028, 12, 31), timezones=st.just(UTC))
 DAYS = st.floats(0.01, 15)
 NEAR = timedelta(milliseconds=5)

@@ -21,7 +21,6 @@ from dam.services import Services
 
 CONTEXTS: dict[str, dict[str, Any]] = {
     "brief_to_sign": {"subject": "Spring 2027", "body": "# Spring\n<b>goals</b>", "due_hours": 48},
-    "seat_open": {"subject": "Spring 2027, round 1", "body": "six photographs", "due_hours": 24},
     "mentioned": {
         "author": "Bea Okafor",
         "asset": "HERO-A_ACME v2",
@@ -44,8 +43,9 @@ CONTEXTS: dict[str, dict[str, Any]] = {
             "may_reopen": True,
             "proofs": [{"title": "HERO-A v1: A <red> cup", "link": "http://dam.example/dam/packages/p#v"}],
             "more": 0,
+            "way": "",
         }
-        for name in ("seat_reminder", "seat_escalated", "seat_closed")
+        for name in ("seat_open", "seat_reminder", "seat_escalated", "seat_closed")
     },
     "risks_to_clear": {"subject": "Clear the risks of 2 publications", "body": "ends soon", "due_hours": 24},
     "destruction_to_sign": {"subject": "Sign the destruction list", "body": "List `ab12`", "due_hours": 336},
@@ -72,6 +72,7 @@ CONTEXTS: dict[str, dict[str, Any]] = {
         "invited_by": "Maya Lindqvist",
         "until": "3 March 2027",
         "seat": True,
+        "due": "Tuesday, 2 March 2027, 17:00 CET (Europe/Berlin)",
     },
     "guest_code": {"name": "Eva <Stein>", "code": "1234 5678", "minutes": 10},
     "report_ready": {
@@ -166,7 +167,7 @@ def test_a_person_is_a_username(services: Services, inbox: tuple[Inbox, str]):
 def test_without_a_server_it_is_logged(services: Services, caplog: pytest.LogCaptureFixture):
     with caplog.at_level("INFO", logger="dam.mail"):
         assert not mail.send(services, to=["a@example.org"], template="seat_open", context=CONTEXTS["seat_open"])
-    assert "not sent to a@example.org: Your review is needed: Spring 2027, round 1" in caplog.text
+    assert "not sent to a@example.org: Your review is needed: Spring 2027: 2 versions" in caplog.text
 
 
 def test_with_nobody_to_tell_it_is_logged(services: Services, caplog: pytest.LogCaptureFixture):
@@ -242,7 +243,7 @@ def test_an_invitation_is_shown_and_attached(services: Services, inbox: tuple[In
     )
     [(_, message)] = handler.mails
     assert message["Message-ID"] == "<rem_1@dam>"
-    assert _parts(message)[0].startswith("A package is waiting")
+    assert _parts(message)[0].startswith("A package waits for your signature")
     shown = next(part for part in message.walk() if part.get_content_type() == "text/calendar")
     assert shown.get_param("method") == "REQUEST"
     [attached] = message.iter_attachments()
@@ -255,7 +256,7 @@ def test_an_invitation_is_shown_and_attached(services: Services, inbox: tuple[In
 def test_faults_name_the_template(services: Services, tmp_path: Path):
     with pytest.raises(BadInput, match=r"no mail template nothing\.txt\.j2"):
         mail.render(services, template="nothing", context={})
-    with pytest.raises(BadInput, match=r"templates/emails/seat_open.*'body' is undefined"):
+    with pytest.raises(BadInput, match=r"templates/emails/seat_open.*'instead_of' is undefined"):
         mail.render(services, template="seat_open", context={"subject": "x"})
     shutil.copytree(services.settings.include / "templates" / "emails", tmp_path / "templates" / "emails")
     (tmp_path / "templates" / "emails" / "seat_open.html.j2").unlink()

@@ -28,6 +28,8 @@ WEEK: tuple[WeekDay, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _HOURS = re.compile(r"(\d\d):(\d\d)-(\d\d):(\d\d)")
 #: Days without work that are looked over at most: a calendar that never works has no deadline.
 IDLE = 1000
+#: Names of the one zone whose abbreviation says all.
+_UTC = ("UTC", "Etc/UTC")
 
 
 class Calendar(BaseModel):
@@ -82,6 +84,13 @@ class Calendar(BaseModel):
     def _span(self) -> tuple[int, int]:
         numbers = [int(part) for part in re.findall(r"\d+", self.hours)]
         return _minutes(numbers[:2]), _minutes(numbers[2:])
+
+    def told(self, moment: datetime) -> str:
+        """Return a moment as people there read it: on their wall clock, with the zone's abbreviation and name."""
+        local = moment.astimezone(self.zone)
+        short = local.tzname() or ""
+        zone = "UTC" if self.time_zone in _UTC else f"{short} ({self.time_zone})" if short.isalpha() else self.time_zone
+        return f"{local:%A, %-d %B %Y, %H:%M} {zone}"
 
     def works_on(self, day: date) -> bool:
         """Return whether a day is a working day."""

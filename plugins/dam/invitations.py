@@ -20,6 +20,7 @@ class Deadline:
 
     :param uid: the same for as long as the thing is the same, whatever its deadline.
     :param at: the deadline, aware. :param alarm: how long before it the calendar rings.
+    :param link: the page to open; empty where there is none for everybody who reads the calendar.
     :param organiser: address that the mail comes from. :param person: address of who is invited.
     """
 
@@ -50,8 +51,9 @@ def calendar_file(deadline: Deadline, *, method: Method, sequence: int, stamp: d
     event.add("dtstamp", stamp.astimezone(UTC).replace(microsecond=0))
     event.add("dtstart", deadline.at.astimezone(UTC).replace(microsecond=0))  # a moment: it has no duration
     event.add("summary", deadline.title)
-    event.add("description", f"{deadline.text}\n\n{deadline.link}")
-    event.add("url", deadline.link)
+    event.add("description", "\n\n".join(filter(None, [deadline.text, deadline.link])))
+    if deadline.link:
+        event.add("url", deadline.link)
     event.add("status", "CANCELLED" if method == "CANCEL" else "CONFIRMED")
     event.add("transp", "TRANSPARENT")  # nobody is busy because of it
     event.add("organizer", vCalAddress(f"mailto:{deadline.organiser}"))

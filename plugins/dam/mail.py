@@ -5,18 +5,19 @@ What each is given:
 
 ====================  ============================================================================
 brief_to_sign,        ``subject, body`` (text)
-seat_open,            and, where there is one, ``due_hours``
-risks_to_clear,
+risks_to_clear,       and, where there is one, ``due_hours``
 librarian_needed,
 destruction_to_sign
 mentioned             ``author, asset, campaign, kind, where, body, private``; see
                       :func:`dam.review.annotations.mail_mentions`
 licence_alert         ``days, reference, holder, asset, ends_on`` and ``live_urls`` (a list)
 takedown              ``asset`` and the receipt of :func:`dam.channels.publish.withdraw`
-guest_invited         ``name, campaign, invited_by, until, seat`` (whether they may sign)
+guest_invited         ``name, campaign, invited_by, until, seat`` (whether they may sign), ``due`` (empty while
+                      the seat waits for others)
 guest_code            ``name, code, minutes``
 report_ready          ``period, kpis`` (each ``name, number, unit``)
-seat_reminder,        what :func:`dam.review.messages.context` gives
+seat_open,            what :func:`dam.review.messages.context` gives
+seat_reminder,
 seat_escalated,
 seat_closed
 ====================  ============================================================================

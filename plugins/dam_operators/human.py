@@ -262,7 +262,6 @@ class SeatOperator(PersonOperator):
         does).
     """
 
-    mail_template = "seat_open"
     template_fields: Sequence[str] = (*HITLOperator.template_fields, "seat_id")
     form = {  # noqa: RUF012
         "comment": COMMENT,
@@ -315,6 +314,12 @@ class SeatOperator(PersonOperator):
     def people(self) -> list[str]:
         """Return who may still sign the seat, deputies among them."""
         return list(self.seat["may_sign"])
+
+    def _tell(self, context: Context) -> None:
+        """Mail the seat's people; the library tells each once, however often this asks."""
+        from dam.review import reminders
+
+        reminders.tell_opened(self.services, seat_id=self.seat_id, run=run_name(context))
 
     def show(self) -> str:
         """Return what the package holds, how many signatures are there, and the link to the review room."""

@@ -159,6 +159,23 @@ class TestSeat:
         assert "Manifest `" in asked[0]["body"]
         assert asked[0]["defaults"] is None
 
+    def test_it_mails_whom_it_asks_once_with_the_deadline(self, run, asked, services, seat):
+        from catchers import mail_server
+
+        with mail_server() as (inbox, url):
+            services.settings = replace(services.settings, smtp_url=url)
+            for _ in range(2):  # as for a second signature
+                self.ask(seat[0], run())
+        [(people, message)] = inbox.mails
+        assert people == ["bea@acme.example"]
+        assert f"/dam/packages/{seat[1]}#" in message.get_body(("plain",)).get_content()
+        assert [part.get_filename() for part in message.iter_attachments()] == ["deadline.ics"]
+
+    def test_a_mail_server_that_is_down_keeps_no_question_back(self, run, asked, services, seat):
+        services.settings = replace(services.settings, smtp_url="smtp://127.0.0.1:9")
+        self.ask(seat[0], run())
+        assert asked
+
     def test_an_answer_is_recorded_under_the_persons_name(self, run, asked, services, seat):
         operator = self.ask(seat[0], run())
         assert operator.execute_complete(run(), self.event("bea", "Approve", "Good.")) == "approve"

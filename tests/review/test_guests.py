@@ -527,3 +527,90 @@ def test_a_package_that_changed_is_not_signed_by_a_guest_either(open_services, p
     with open_services.session() as session:
         eligible = session.scalars(select(Seat.eligible).where(Seat.package_id == void.value.next_package_id)).all()
     assert not any(person.startswith("guest:") for people in eligible for person in people)
+
+
+def test_a_guest_signs_on_a_condition_which_others_see_and_tick_off(open_services, package_id, box):
+    legal = seat_of(open_services, package_id, "legal_reviewer")
+    invite(open_services, package_id, seat_id=legal["seat_id"])
+    _, _, visitor = enter(open_services, box)
+    with pytest.raises(BadInput, match="only an approval has conditions"):
+        guests.sign(
+            open_services, visitor, verdict="reject", comment="No.", conditions="Name the photographer.", address=None
+        )
+    guests.sign(open_services, visitor, verdict="approve", conditions=" Name the photographer. ", address=None)
+    [signed] = seat_of(open_services, package_id, "legal_reviewer")["signatures"]
+    assert (signed["verdict"], signed["conditions"], signed["condition_met"]) == (
+        "approve", "Name the photographer.", None,
+    )  # fmt: skip
+    seats.condition_met(open_services, decision_id=signed["decision_id"], person="lena", note="In the caption.")
+    own = guests.room(open_services, visitor, address=None)["seat"]["signatures"][0]
+    assert own["condition_met"]["person"] == "lena"
+
+
+def test_advice_has_no_conditions(open_services, package_id, box):
+    invite(open_services, package_id)
+    _, _, visitor = enter(open_services, box)
+    with pytest.raises(BadInput, match="has no conditions"):
+        guests.advise(open_services, visitor, verdict="approve", conditions="Warmer.", address=None)
+
+
+def test_a_guest_takes_a_signature_back_and_signs_again_until_the_seat_is_closed(open_services, package_id, box):
+    legal = seat_of(open_services, package_id, "legal_reviewer")
+    invite(open_services, package_id, seat_id=legal["seat_id"])
+    _, _, visitor = enter(open_services, box)
+    with pytest.raises(seats.SeatRefused, match="has not signed"):
+        guests.undo(open_services, visitor, address=None)
+    assert not guests.room(open_services, visitor, address=None)["may_undo"]
+    guests.sign(open_services, visitor, verdict="request_changes", address=None)
+    assert guests.room(open_services, visitor, address=None)["may_undo"]
+    told = guests.undo(open_services, visitor, address="203.0.113.9")
+    assert (told["verdict"], told["seat_status"]) == ("request_changes", "open")
+    guests.sign(open_services, visitor, verdict="approve", address=None)
+    found = seat_of(open_services, package_id, "legal_reviewer")
+    assert [row["verdict"] for row in found["signatures"]] == ["approve"]
+    assert [row["verdict"] for row in found["withdrawn"]] == ["request_changes"]
+    with open_services.session() as session:
+        [back] = session.scalars(select(AuditEvent).where(AuditEvent.action == "seat.withdrawn"))
+    assert (back.actor, back.data["via"], back.data["address"]) == (visitor.person, "guest", "203.0.113.9")
+    brand = seat_of(open_services, package_id, "brand_reviewer")
+    seats.decide(open_services, seat_id=brand["seat_id"], person="bea", verdict="approve")
+    packages.verdict(open_services, package_id=package_id)
+    with pytest.raises(seats.PackageClosed):
+        guests.undo(open_services, visitor, address=None)
+    assert audit.verify(open_services).ok
+
+
+def test_a_guest_takes_no_signature_back_by_which_others_decide_already(open_services, package_id, box):
+    legal = seat_of(open_services, package_id, "legal_reviewer")
+    invite(open_services, package_id, seat_id=legal["seat_id"])
+    _, _, visitor = enter(open_services, box)
+    guests.sign(open_services, visitor, verdict="approve", address=None)
+    with open_services.session() as session:
+        session.execute(update(Seat).where(Seat.role == "brand_reviewer").values(stage=2))
+    assert not guests.room(open_services, visitor, address=None)["may_undo"]
+    with pytest.raises(seats.SeatRefused, match="the seat is closed"):
+        guests.undo(open_services, visitor, address=None)
+
+
+def test_a_guest_without_a_seat_has_nothing_to_take_back(open_services, package_id, box):
+    invite(open_services, package_id)
+    _, _, visitor = enter(open_services, box)
+    with pytest.raises(Refused, match="not asked to sign"):
+        guests.undo(open_services, visitor, address=None)
+
+
+def test_a_guest_replies_to_what_they_may_read_and_to_nothing_else(open_services, shown, box):
+    package_id, version_id = shown
+    known = {"package_id": package_id, "version_id": version_id}
+    theirs = annotations.add(open_services, **known, person="bea", body="Too dark?")
+    private = annotations.add(open_services, **known, person="lena", body="Sue them.", audience="legal_reviewer")
+    invite(open_services, package_id)
+    _, _, visitor = enter(open_services, box)
+    made = guests.comment(
+        open_services, visitor, version_id=version_id, body="It is at dusk.", reply_to=theirs["annotation_id"]
+    )
+    assert (made["reply_to"], made["author"], made["kind"]) == (theirs["annotation_id"], visitor.person, "note")
+    with pytest.raises((NotFound, BadInput)):
+        guests.comment(open_services, visitor, version_id=version_id, body="?", reply_to=private["annotation_id"])
+    shown_to = guests.room(open_services, visitor, address=None)["notes"]
+    assert [row["body"] for row in shown_to] == ["Too dark?", "It is at dusk."]

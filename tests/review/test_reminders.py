@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -18,9 +20,10 @@ from sqlalchemy import delete, event, select, text
 from catchers import ChatRoom, Inbox, chat_server, mail_server
 from dam import mail
 from dam.audit import history, verify
-from dam.catalog.models import Campaign, DeadlineInvitation, Description, Package, Reminder, utcnow
+from dam.calendars import Calendar as WorkingCalendar
+from dam.catalog.models import Campaign, DeadlineInvitation, Description, Guest, Package, Reminder, utcnow
 from dam.errors import Refused
-from dam.review import packages, reminders, seats
+from dam.review import guests, packages, reminders, seats
 from dam.review.reminder_policy import Reminders
 from dam.services import Services
 
@@ -134,7 +137,7 @@ def test_the_mail_leads_to_the_very_package_and_proofs(desk):
         assert f"{page}#{version_id}" in told
         assert f'href="{page}#{version_id}"' in html
     assert f'href="{page}"' in html
-    assert "until Monday, 5 March 2035, 17:00 UTC" in told
+    assert "until Monday, 5 March 2035, 18:00 CET (Europe/Berlin)" in told
     assert "silence never approves" in told
 
 
@@ -213,6 +216,243 @@ def test_a_package_that_became_void_is_left_alone(desk):
     for hours in (-4, 0, 30):
         desk.tick(hours * HOUR)
     assert desk.told() == []
+
+
+# ---------------------------------------------------------------------------------------- it is theirs now
+
+
+def opened(desk: Desk, role: str = "brand_reviewer", **more: Any) -> dict[str, int]:
+    """Let the seat be asked for, an hour after it opened."""
+    return reminders.tell_opened(desk.services, seat_id=desk.seat(role), now=desk.due - 71 * HOUR, **more)
+
+
+def test_who_is_asked_is_told_once_with_the_deadline_for_the_calendar(desk):
+    assert opened(desk, run="review_package/1")["sent"] == 1
+    [(people, message)] = desk.inbox.mails
+    assert people == [BEA]
+    assert [part.get_filename() for part in message.iter_attachments()] == ["deadline.ics"]
+    assert subject(message) == "Your review is needed: Spring 2027: 2 versions for the brand reviewer, round 1"
+    told = message.get_body(("plain",)).get_content()
+    assert "until Monday, 5 March 2035, 18:00 CET (Europe/Berlin)." in told
+    page = f"https://dam.test/dam/packages/{desk.package_id}"
+    for version_id in packages.versions(desk.services, package_id=desk.package_id):
+        assert f"{page}#{version_id}" in told
+    assert told.rstrip().endswith(page)
+    assert entries(desk) == [(BEA, "REQUEST", f"{desk.seat()}@airflow-dam", 0, desk.due)]
+    assert opened(desk)["sent"] == 0  # a retry, a clear, a second signature that is asked for
+    desk.tick(-48 * HOUR)
+    assert entries(desk)[0][:4] == (BEA, "REQUEST", f"{desk.seat()}@airflow-dam", 0)
+    desk.sign()
+    desk.tick(-47 * HOUR)
+    assert [entry[:2] for entry in entries(desk)] == [(BEA, "CANCEL")]
+    with desk.services.session() as session:
+        told = [(made.action, made.run) for made in history(session, desk.package_id) if made.action == "seat.told"]
+    assert told == [("seat.told", "review_package/1")]
+
+
+def test_a_deputy_who_is_named_later_is_told_when_it_is_asked_again(desk):
+    opened(desk, "legal_reviewer")
+    seats.away(desk.services, person="lena", start=utcnow() - HOUR, until=utcnow() + timedelta(days=9), deputy="ada")
+    opened(desk, "legal_reviewer")
+    assert [to for to, _ in desk.mails()] == [LENA, "ada@acme.example"]
+
+
+def test_a_seat_that_nobody_may_sign_yet_tells_nobody(desk):
+    with desk.services.session() as session:
+        session.execute(text("UPDATE seats SET status = 'waiting', opens_at = NULL"))
+    assert opened(desk)["sent"] == 0
+    assert (desk.told(), desk.rows()) == ([], [])
+
+
+def test_a_server_that_is_down_when_a_seat_opens_keeps_no_question_back(desk):
+    desk.inbox.full = True
+    assert opened(desk)["failed"] == 1
+    assert entries(desk) == []
+    with desk.services.session() as session:
+        assert session.scalars(select(DeadlineInvitation)).all() == []
+    desk.inbox.full = False
+    desk.tick(-70 * HOUR)
+    assert desk.told() == [BEA]
+
+
+def test_what_could_not_be_told_gives_way_to_the_first_reminder(desk):
+    desk.inbox.full = True
+    opened(desk)
+    desk.inbox.full = False
+    desk.tick(-48 * HOUR)
+    assert sorted(told.split(":")[0] for _, told in desk.mails()) == ["2 days left"] * 2
+    [row] = [row for row in desk.rows() if row.kind == reminders.OPENED]
+    assert (row.outcome, row.problem) == ("dropped", "a later reminder takes its place")
+
+
+def test_the_chat_room_is_not_told_of_each_seat_that_opens(chatting):
+    assert opened(chatting)["sent"] == 1
+    assert chatting.room.texts == []
+
+
+@pytest.mark.parametrize(
+    ("due", "words"),
+    [
+        ({"days": 3, "calendar": "new_york"}, "Monday, 5 March 2035, 12:00 EST (America/New_York)"),
+        ({"days": 3, "calendar": None}, "Monday, 5 March 2035, 18:00 CET (Europe/Berlin)"),
+        ({"hours": 72}, "Monday, 5 March 2035, 18:00 CET (Europe/Berlin)"),
+    ],
+)
+def test_a_deadline_is_told_on_the_clock_of_its_calendar(desk, due, words):
+    workflow = desk.services.workflow
+    known = workflow.calendars | {"new_york": WorkingCalendar(time_zone="America/New_York")}
+    desk.services.__dict__["workflow"] = workflow.model_copy(update={"calendars": known})
+    with desk.services.session() as session:
+        session.execute(text("UPDATE seats SET due = :due"), {"due": json.dumps(due)})
+    opened(desk)
+    desk.tick(-24 * HOUR)
+    desk.expire()
+    desk.tick(4 * HOUR)
+    told = [message.get_body((kind,)).get_content() for _, message in desk.inbox.mails for kind in ("plain", "html")]
+    assert len(told) == 2 * 7  # opened; a day before, and at the deadline, each twice; escalated twice
+    assert all(words in mailed.replace("\r\n", " ") for mailed in told)
+    assert not any("UTC" in mailed for mailed in told)
+
+
+# ------------------------------------------------------------------------------------------------- guests
+
+
+@pytest.fixture
+def guest(desk):
+    """Eva, from outside, who may sign as legal reviewer; told of that by the newest mail."""
+    workflow = desk.services.workflow
+    rules = [rule.model_copy(update={"external": True}) for rule in workflow.seats]
+    desk.services.__dict__["workflow"] = workflow.model_copy(update={"seats": rules})
+    guests.invite(
+        desk.services, package_id=desk.package_id, email="eva@studio.example", name="Eva Stein", person="maya",
+        expires_at=utcnow() + timedelta(days=7), seat_id=desk.seat("legal_reviewer"),
+    )  # fmt: skip
+    with desk.services.session() as session:
+        session.execute(text("UPDATE guests SET expires_at = :at"), {"at": desk.due + timedelta(days=2)})
+    return "eva@studio.example"
+
+
+def mail_to(desk: Desk, address: str) -> EmailMessage:
+    [message] = [message for people, message in desk.inbox.mails if people == [address]]
+    desk.inbox.mails.clear()
+    return message
+
+
+def token_in(message: EmailMessage) -> str | None:
+    found = re.search(r"https://dam.test/dam/guest/([\w-]+)", message.get_body(("plain",)).get_content())
+    return found[1] if found else None
+
+
+def let_in(desk: Desk, token: str) -> str:
+    """Give the one-time password and return the session's secret."""
+    device = guests.send_code(desk.services, token=token, address=None)
+    told = desk.inbox.mails.pop()[1].get_body(("plain",)).get_content()
+    code = re.search(r"\d{4} \d{4}", told)[0]
+    return guests.enter(desk.services, token=token, device=device, code=code)
+
+
+def test_the_invitation_to_sign_has_the_deadline_and_a_calendar_file_that_tells_no_secret(desk, guest):
+    message = mail_to(desk, guest)
+    told = message.get_body(("plain",)).get_content()
+    assert "and to sign, until Monday, 5 March 2035, 18:00 CET (Europe/Berlin)." in told
+    [calendar] = calendars(message)
+    [entry] = calendar.walk("VEVENT")
+    assert entry["dtstart"].dt == desk.due
+    assert "url" not in entry
+    assert token_in(message) not in calendar.to_ical().decode()
+    with desk.services.session() as session:
+        session.execute(text("UPDATE guests SET invited_at = :at"), {"at": desk.due - 71.5 * HOUR})
+    assert opened(desk, "legal_reviewer")["sent"] == 1  # Eva was told by her invitation
+    assert desk.told() == [LENA]
+
+
+def test_a_guest_of_a_later_stage_is_told_when_it_opens_by_a_link_that_works(desk, guest):
+    first = token_in(mail_to(desk, guest))
+    opened(desk, "legal_reviewer")
+    message = mail_to(desk, guest)
+    assert subject(message).startswith("Your review is needed")
+    assert token_in(message) != first
+    assert guests.knock(desk.services, token=token_in(message), address=None).person == f"guest:{guest}"
+
+
+def test_a_reminder_leads_a_guest_in_by_a_new_link_and_the_old_one_ends(desk, guest):
+    first = token_in(mail_to(desk, guest))
+    desk.tick(-24 * HOUR)
+    message = mail_to(desk, guest)
+    second = token_in(message)
+    told = message.get_body(("plain",)).get_content()
+    assert second != first
+    assert "no longer works" in told
+    assert "/dam/packages/" not in told
+    for version_id in packages.versions(desk.services, package_id=desk.package_id):
+        assert f"https://dam.test/dam/guest/{second}#{version_id}" in told
+        assert f"/dam/guest/{second}#{version_id}" in message.get_body(("html",)).get_content()
+    with pytest.raises(guests.NoSuchLink):
+        guests.knock(desk.services, token=first, address=None)
+    assert let_in(desk, second)
+    assert second not in calendars(message)[0].to_ical().decode()
+    with desk.services.session() as session:
+        told = [made.data for made in history(session, desk.package_id) if made.action == "guest.link_renewed"]
+        kept = repr([vars(row) for row in session.scalars(select(Guest))]) + repr(told)
+    assert [row["guest"] for row in told] == [f"guest:{guest}"]
+    assert second not in kept
+    assert verify(desk.services).ok
+
+
+def test_who_is_at_work_in_the_room_keeps_the_link(desk, guest):
+    token = token_in(mail_to(desk, guest))
+    secret = let_in(desk, token)
+    with desk.services.session() as session:
+        session.execute(text("UPDATE guest_sessions SET seen_at = :at"), {"at": desk.due - 24.5 * HOUR})
+        session.execute(text("UPDATE guests SET linked_at = '2035-03-01 08:00+00'"))
+    desk.tick(-24 * HOUR)
+    message = mail_to(desk, guest)
+    told = message.get_body(("plain",)).get_content()
+    assert "use the link that you were sent on Thursday, 1 March 2035, 09:00 CET (Europe/Berlin)" in told
+    assert "https://" not in told
+    assert guests.session_of(desk.services, token=token, secret=secret)
+    desk.tick(-4 * HOUR)  # hours later they have gone: the browser that was let in has to ask again
+    renewed = token_in(mail_to(desk, guest))
+    with pytest.raises(guests.NoSuchLink):
+        guests.session_of(desk.services, token=token, secret=secret)
+    assert guests.session_of(desk.services, token=renewed, secret=secret) is None
+
+
+def test_a_mail_that_fails_leaves_the_guests_link_as_it_was(desk, guest):
+    token = token_in(mail_to(desk, guest))
+    desk.inbox.full = True
+    with pytest.raises(mail.MailFailed):
+        desk.tick(-24 * HOUR)
+    desk.inbox.full = False
+    assert guests.knock(desk.services, token=token, address=None)
+    with desk.services.session() as session:
+        assert not [made for made in history(session, desk.package_id) if made.action == "guest.link_renewed"]
+    desk.tick(-23 * HOUR)
+    assert guests.knock(desk.services, token=token_in(mail_to(desk, guest)), address=None)
+
+
+@pytest.mark.parametrize("ended", ["expires_at = '2035-03-01'", "revoked_at = now(), revoked_by = 'maya'"])
+def test_a_link_that_has_ended_is_not_brought_back(desk, guest, ended):
+    mail_to(desk, guest)
+    with desk.services.session() as session:
+        session.execute(text(f"UPDATE guests SET {ended}"))
+        before = session.scalars(select(Guest.token_sha256)).all()
+    desk.tick(-24 * HOUR)
+    message = mail_to(desk, guest)
+    assert token_in(message) is None
+    assert "Your link has ended. Ask " in message.get_body(("plain",)).get_content()
+    with desk.services.session() as session:
+        assert session.scalars(select(Guest.token_sha256)).all() == before
+
+
+def test_after_the_deadline_a_guest_gets_no_new_link(desk, guest):
+    token = token_in(mail_to(desk, guest))
+    desk.expire()
+    desk.tick(HOUR)
+    message = mail_to(desk, guest)
+    assert "https://" not in message.get_body(("plain",)).get_content()
+    assert "It can't be signed any more" in message.get_body(("plain",)).get_content()
+    assert guests.knock(desk.services, token=token, address=None)  # they may still look
 
 
 # -------------------------------------------------------------------------------------------- escalation

@@ -1,7 +1,8 @@
 """External reviewers: a link to one package, a one-time password in each new browser, and nothing beyond.
 
 What leaves this module is for one guest and one package. Secrets (the link's, a browser's, a session's) are 256
-random bits of which only hashes are kept. A one-time password is hashed together with the secret of the browser
+random bits of which only hashes are kept: a link can't be told twice, so who is reminded of a seat gets a new one
+(:func:`way_in`). A one-time password is hashed together with the secret of the browser
 that asked for it, so that neither the database nor another browser can be used to guess it. The link ends when it
 expires, is revoked, or the package is decided. Every visit and act is an audit event of the package, by
 ``guest:<email>``.
@@ -37,10 +38,10 @@ from dam.catalog.models import (
 from dam.errors import BadInput, DamError, NotFound, Refused
 from dam.renditions import watermark
 from dam.review import annotations as notes
-from dam.review import packages, seats
+from dam.review import deadlines, messages, packages, seats
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from sqlalchemy.orm import Session
 
@@ -57,6 +58,8 @@ HOUR = timedelta(hours=1)
 CODES, TRIES, BAD_LINKS = 6, 20, 30
 #: Pictures, visits, and notes or verdicts, of a guest in ten minutes.
 PICTURES, VISITS, ACTS = 600, 100, 60
+#: Who was in the room so short a time ago is at work there, and keeps their link.
+AT_WORK = timedelta(hours=1)
 #: Proofs a guest may look at, each with their name burnt into it.
 PROOF = re.compile(r"preview|thumbnail|poster|page-[1-9]\d{0,3}")
 #: The rendition that frames of films are taken of.
@@ -70,7 +73,8 @@ class NoSuchLink(NotFound):
 
     def __init__(self) -> None:
         super().__init__(
-            "this link does not lead anywhere, or not any more", remedy="Ask the person who sent it for a new one."
+            "this link does not lead anywhere, or not any more",
+            remedy="Open the newest that you were mailed. Ask the person who sent it if there is none.",
         )
 
 
@@ -136,21 +140,90 @@ def invite(
             _admit(services, session, package, seat_id, guest.person)
         session.add(guest)
         session.flush()
-        guest_id, campaign = guest.id, package.campaign.name if package.campaign else "a package"
+        guest_id = guest.id
         told = {"guest": guest.person, "name": name, "expires_at": expires_at, "may_comment": may_comment}
         audit.record(
             session, actor=person, action="guest.invited", subject_id=package_id, data=told | {"seat_id": seat_id}
         )
     try:
-        _mail(
-            services, email, "guest_invited", name=name, campaign=campaign, invited_by=notes.name_of(services, person),
-            until=f"{expires_at:%-d %B %Y, %H:%M} UTC", seat=bool(seat_id),
-            link=f"{services.settings.web_url.rstrip('/')}/dam/guest/{token}",
-        )  # fmt: skip
+        _mail_link(services, package_id, guest_id, token)
     except DamError:
         revoke(services, guest_id=guest_id, person=person)  # a link that nobody has is of no use
         raise
     return guest_id
+
+
+def _mail_link(services: Services, package_id: str, guest_id: str, token: str) -> None:
+    """Mail a guest their first link; to who may sign an open seat, with its deadline for their calendar."""
+    room, now = messages.look(services, package_id), utcnow()
+    with services.session() as session:
+        guest = session.get_one(Guest, guest_id)
+        seat = room.seats.get(guest.seat_id or "")
+        calendar = room.calendar(services, seat)
+        asked = seat is not None and seat["status"] == SeatStatus.OPEN
+        _mail(
+            services, guest.email, "guest_invited", name=guest.name, campaign=room.campaign or "a package",
+            invited_by=notes.name_of(services, guest.invited_by), until=calendar.told(guest.expires_at),
+            seat=seat is not None, due=calendar.told(datetime.fromisoformat(seat["due_at"])) if seat and asked else "",
+            link=_address(services, token),
+            invitation=deadlines.put(services, session, room, seat, guest.person, now) if seat and asked else None,
+        )  # fmt: skip
+
+
+def way_in(
+    services: Services,
+    session: Session,
+    room: messages.Room,
+    seat: Mapping[str, Any],
+    person: str,
+    moment: datetime,
+) -> messages.Way | None:
+    """Return how somebody who is told of a seat comes to the package; None for who has a log-in: by its page.
+
+    A guest is mailed a new link, and the old one ends, with the browsers that were let in by it. The alternative,
+    to point at the mail of days ago, loses who deleted it; and a link that could be told again would have to be kept
+    where it can be read. Nothing gets weaker: there is one link at any time, known by its hash alone; it goes to the
+    address that the one-time password goes to, too, ends when the old one would have, and opens no more. Two things
+    are left alone: who was in the room within :data:`AT_WORK` keeps the link, since a page at work would lose what
+    is not sent yet; and where there is nothing to sign any more, or the link is over, no new one is made.
+
+    :param session: the new link is valid when its transaction is committed, which is for who sends the mail to see to.
+    """
+    if not notes.is_guest(person):
+        return None
+    if seat["status"] != SeatStatus.OPEN or datetime.fromisoformat(seat["due_at"]) <= moment:
+        return messages.Way("")
+    guest = session.scalar(
+        select(Guest)
+        .where(Guest.package_id == room.package_id, Guest.email == person.removeprefix(notes.GUEST))
+        .where(Guest.revoked_at.is_(None))
+        .with_for_update()
+    )
+    if guest is None or guest.expires_at <= moment or room.status != PackageStatus.IN_REVIEW:
+        ask = notes.name_of(services, guest.invited_by) if guest else "the person who invited you"
+        return messages.Way("", f"Your link has ended. Ask {ask} for a new one.")
+    calendar = room.calendar(services, seat)
+    before = calendar.told(guest.linked_at)
+    if session.scalar(
+        select(GuestSession.guest_id)
+        .where(GuestSession.guest_id == guest.id, GuestSession.ended_at.is_(None))
+        .where(GuestSession.seen_at > moment - AT_WORK)
+        .limit(1)
+    ):
+        return messages.Way("", f"You are in the review already: use the link that you were sent on {before}.")
+    token = secrets.token_urlsafe(32)
+    guest.token_sha256, guest.linked_at = _sha256(token), moment
+    _end_sessions(session, guest, moment)
+    return messages.Way(
+        _address(services, token),
+        f"This link is new, for you alone and good until {calendar.told(guest.expires_at)}; the one that you were sent "
+        f"on {before} no longer works. When you open it, we mail you a one-time password.",
+        renewed=True,
+    )
+
+
+def _address(services: Services, token: str) -> str:
+    return f"{services.settings.web_url.rstrip('/')}/dam/guest/{token}"
 
 
 def revoke(services: Services, *, guest_id: str, person: str) -> None:
@@ -283,11 +356,7 @@ def _revoke(session: Session, guest: Guest, person: str) -> None:
     if guest.revoked_at is not None:
         return
     guest.revoked_at, guest.revoked_by = utcnow(), person
-    session.execute(
-        update(GuestSession)
-        .where(GuestSession.guest_id == guest.id, GuestSession.ended_at.is_(None))
-        .values(ended_at=utcnow())
-    )
+    _end_sessions(session, guest, guest.revoked_at)
     seat = session.get(Seat, guest.seat_id, populate_existing=True) if guest.seat_id else None
     if seat is not None and seat.status in _UNSIGNED:
         seat.eligible = [name for name in seat.eligible if name != guest.person]
@@ -297,6 +366,14 @@ def _revoke(session: Session, guest: Guest, person: str) -> None:
         action="guest.revoked",
         subject_id=guest.package_id,
         data={"guest": guest.person},
+    )
+
+
+def _end_sessions(session: Session, guest: Guest, moment: datetime) -> None:
+    session.execute(
+        update(GuestSession)
+        .where(GuestSession.guest_id == guest.id, GuestSession.ended_at.is_(None))
+        .values(ended_at=moment)
     )
 
 
@@ -310,8 +387,10 @@ def _status(package: Package, guest: Guest, seen: datetime | None) -> str:
     return "visited" if seen else "invited"
 
 
-def _mail(services: Services, email: str, template: str, **context: Any) -> None:
-    if not mail.send(services, to=[email], template=template, context=context):
+def _mail(
+    services: Services, email: str, template: str, *, invitation: mail.Invitation | None = None, **context: Any
+) -> None:
+    if not mail.send(services, to=[email], template=template, context=context, invitation=invitation):
         raise DamError("no mail could be sent", where="DAM_SMTP_URL", remedy="Name a mail server.")
 
 
@@ -462,7 +541,8 @@ def _visitor(guest: Guest) -> Visitor:
 def room(services: Services, visitor: Visitor, *, address: str | None) -> dict[str, Any]:
     """Return what a guest sees of their package, and note the visit.
 
-    :returns: ``{"campaign", "round", "manifest_sha256", "versions", "notes", "seat", "advice"}``; versions are
+    :returns: ``{"campaign", "round", "manifest_sha256", "versions", "notes", "seat", "may_undo", "due", "advice"}``;
+        ``due`` is the seat's deadline in words, ``may_undo`` whether they may take their signature back; versions are
         ``{"version_id", "asset", "number", "title", "alt_text", "description", "media_type", "sha256", "proofs",
         "leaves", "seconds"}``, ``seconds`` of a film whose moments can be looked at; ``seat`` is the one they may sign,
         as :func:`dam.review.packages.seats` tells it, or None.
@@ -494,6 +574,8 @@ def room(services: Services, visitor: Visitor, *, address: str | None) -> dict[s
             for version_id, entry in package.manifest["versions"].items()
         ]
         guest = session.get_one(Guest, visitor.guest_id)
+        due = session.scalar(select(Seat.due).where(Seat.id == visitor.seat_id)) or {}
+        calendar = services.workflow.calendar(due.get("calendar"))
         told: dict[str, Any] = {
             "campaign": package.campaign.name if package.campaign else "Package",
             "round": package.round,
@@ -506,7 +588,9 @@ def room(services: Services, visitor: Visitor, *, address: str | None) -> dict[s
             data={"address": address},
         )  # fmt: skip
     seat_rows = packages.seats(services, package_id=visitor.package_id)
-    told["seat"] = next((row for row in seat_rows if row["seat_id"] == visitor.seat_id), None)
+    seat = told["seat"] = next((row for row in seat_rows if row["seat_id"] == visitor.seat_id), None)
+    told["may_undo"] = seat is not None and seats.may_undo(services, seat_id=seat["seat_id"], person=visitor.person)
+    told["due"] = calendar.told(datetime.fromisoformat(seat["due_at"])) if seat else ""
     told["notes"] = notes.of_package(services, package_id=visitor.package_id, person=visitor.person)
     return told
 
@@ -620,12 +704,25 @@ def take_back(services: Services, visitor: Visitor, *, annotation_id: str) -> No
     notes.withdraw(services, annotation_id=annotation_id, person=visitor.person)
 
 
-def advise(services: Services, visitor: Visitor, *, verdict: str, comment: str = "", address: str | None) -> None:
+def advise(
+    services: Services,
+    visitor: Visitor,
+    *,
+    verdict: str,
+    comment: str = "",
+    conditions: str = "",
+    address: str | None,
+) -> None:
     """Note a guest's verdict that binds nobody; the newest counts.
 
-    :raises BadInput: the verdict is none. :raises TooOften: they change their mind too often.
+    :raises BadInput: the verdict is none, or has conditions, which only a signature can be tied to.
+    :raises TooOften: they change their mind too often.
     """
     _count_act(services, visitor)
+    if conditions.strip():
+        raise BadInput(
+            "advice binds nobody, and so has no conditions", where="conditions", remedy="Write it as a comment."
+        )
     if verdict not in set(Verdict):
         raise BadInput(f"{verdict!r} is no verdict", where="verdict", remedy=f"Use: {', '.join(Verdict)}.")
     with services.session() as session:
@@ -644,6 +741,7 @@ def sign(
     *,
     verdict: str,
     comment: str = "",
+    conditions: str = "",
     versions: dict[str, Any] | None = None,
     address: str | None,
 ) -> dict[str, Any]:
@@ -653,9 +751,18 @@ def sign(
     """
     seat_id = seat_of(services, visitor)
     return seats.decide(
-        services, seat_id=seat_id, person=visitor.person, verdict=verdict, comment=comment, versions=versions,
-        via="guest", address=address,
+        services, seat_id=seat_id, person=visitor.person, verdict=verdict, comment=comment, conditions=conditions,
+        versions=versions, via="guest", address=address,
     )  # fmt: skip
+
+
+def undo(services: Services, visitor: Visitor, *, address: str | None) -> dict[str, Any]:
+    """Take the guest's signature back until the seat is closed; see :func:`dam.review.seats.undo`.
+
+    :raises Refused: they were given no seat, have not signed it, or it is closed.
+    """
+    _count_act(services, visitor)
+    return seats.undo(services, seat_id=_given_seat(visitor), person=visitor.person, via="guest", address=address)
 
 
 def seat_of(services: Services, visitor: Visitor) -> str:
@@ -665,14 +772,19 @@ def seat_of(services: Services, visitor: Visitor) -> str:
     :raises TooOften: they tried too often.
     """
     _count_act(services, visitor)
+    seat_id = _given_seat(visitor)
+    with services.session() as session:
+        role = session.scalar(select(Seat.role).where(Seat.id == seat_id))
+    if known := _insider(services, visitor.email):
+        raise seats.SeatRefused(f"{known} has a log-in: nobody acts in two names", where=f"seat {seat_id}")
+    if role is None or not services.workflow.seat_rule(role).external:
+        raise seats.SeatRefused("the seat is for people with a log-in", where=f"seat {seat_id}")
+    return seat_id
+
+
+def _given_seat(visitor: Visitor) -> str:
     if visitor.seat_id is None:
         raise Refused("you were not asked to sign", where="signature", remedy="Leave your advice instead.")
-    with services.session() as session:
-        role = session.scalar(select(Seat.role).where(Seat.id == visitor.seat_id))
-    if known := _insider(services, visitor.email):
-        raise seats.SeatRefused(f"{known} has a log-in: nobody acts in two names", where=f"seat {visitor.seat_id}")
-    if role is None or not services.workflow.seat_rule(role).external:
-        raise seats.SeatRefused("the seat is for people with a log-in", where=f"seat {visitor.seat_id}")
     return visitor.seat_id
 
 

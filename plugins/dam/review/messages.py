@@ -1,22 +1,23 @@
-"""What the reminders say: the words of mails, calendar entries and chat messages about a package's seats."""
+"""What people are told of a package's seats: the words of mails, calendar entries and chat messages."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from email.utils import parseaddr
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import exists, select
 
 from dam import mail
-from dam.catalog.models import Package
+from dam.catalog.models import Package, Seat
 from dam.invitations import Deadline, Method, calendar_file
 from dam.review import packages
-from dam.review.annotations import name_of
+from dam.review.annotations import is_guest, name_of
 
 if TYPE_CHECKING:
+    from dam.calendars import Calendar
     from dam.services import Services
 
 #: Proofs that a mail names; the room shows all.
@@ -25,7 +26,11 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class Room:
-    """A package as the reminders tell it. ``followed``: its next round is there. ``proofs``: id, asset and title."""
+    """A package as its mails tell it.
+
+    ``followed``: its next round is there. ``calendars``: the name of each seat's, None for the house calendar.
+    ``proofs``: id, asset and title.
+    """
 
     package_id: str
     campaign: str
@@ -33,7 +38,24 @@ class Room:
     status: str
     followed: bool
     seats: Mapping[str, dict[str, Any]]
+    calendars: Mapping[str, str | None]
     proofs: list[tuple[str, str, str]]
+
+    def calendar(self, services: Services, seat: Mapping[str, Any] | None) -> Calendar:
+        """Return the calendar that times are told in: a seat's own; of one due in hours or no seat, the house's."""
+        return services.workflow.calendar(self.calendars.get(seat["seat_id"]) if seat else None)
+
+
+@dataclass(frozen=True)
+class Way:
+    """How the reader of a mail comes to the package: a page to open (empty: none), and what is to be said of it.
+
+    ``renewed``: the page's address is new, and an older one no longer works.
+    """
+
+    link: str
+    words: str = ""
+    renewed: bool = False
 
 
 def look(services: Services, package_id: str) -> Room:
@@ -48,6 +70,10 @@ def look(services: Services, package_id: str) -> Room:
             status=package.status,
             followed=bool(session.scalar(select(exists().where(Package.follows_id == package_id)))),
             seats={seat["seat_id"]: seat for seat in seats},
+            calendars={
+                seat_id: due.get("calendar")
+                for seat_id, due in session.execute(select(Seat.id, Seat.due).where(Seat.package_id == package_id))
+            },
             proofs=[
                 (version_id, f"{entry['asset']} v{entry['number']}", entry["metadata"].get("title") or "")
                 for version_id, entry in package.manifest.get("versions", {}).items()
@@ -55,20 +81,30 @@ def look(services: Services, package_id: str) -> Room:
         )
 
 
-def context(services: Services, room: Room, seat: Mapping[str, Any], person: str, moment: datetime) -> dict[str, Any]:
-    """Return what the templates ``seat_reminder``, ``seat_escalated`` and ``seat_closed`` are given.
+def context(
+    services: Services,
+    room: Room,
+    seat: Mapping[str, Any],
+    person: str,
+    moment: datetime,
+    way: Way | None = None,
+) -> dict[str, Any]:
+    """Return what the templates ``seat_open``, ``seat_reminder``, ``seat_escalated`` and ``seat_closed`` are given.
 
-    ``subject``; ``role``; ``due`` (words); ``left`` (words; empty once it is over); ``ago`` (words; empty until then);
-    ``signers`` and ``asked`` (names); ``instead_of`` (whom the reader stands in for); ``may_reopen`` (whether the
-    reader may ask again); ``proofs`` (each ``title, link``); ``more`` (how many more there are); ``link``.
+    ``subject``; ``role``; ``due`` (words, on the clock of the seat's calendar); ``left`` (words; empty once it is
+    over); ``ago`` (words; empty until then); ``signers`` and ``asked`` (names); ``instead_of`` (whom the reader stands
+    in for); ``may_reopen`` (whether the reader may ask again); ``proofs`` (each ``title, link``); ``more`` (how many
+    more there are); ``link`` and ``way`` (words about it).
+
+    :param way: how the reader gets in; the review room for who has a log-in, and no way for a guest, when left out.
     """
-    page = _page(services, room)
+    way = way or Way("" if is_guest(person) else _page(services, room))
     due = datetime.fromisoformat(seat["due_at"])
     absent = seat["deputies"].get(person)
     return {
         "subject": title(room, seat),
         "role": _words(seat["role"]),
-        "due": told(due),
+        "due": room.calendar(services, seat).told(due),
         "left": span(due - moment) if due > moment else "",
         "ago": span(moment - due) if due <= moment else "",
         "signers": [name_of(services, row["person"]) for row in seat["signatures"]],
@@ -76,11 +112,15 @@ def context(services: Services, room: Room, seat: Mapping[str, Any], person: str
         "instead_of": name_of(services, absent) if absent else "",
         "may_reopen": any(services.workflow.has_role(person, role) for role in packages.REOPENERS),
         "proofs": [
-            {"title": f"{name}: {title}" if title else name, "link": f"{page}#{version_id}"}
+            {
+                "title": f"{name}: {title}" if title else name,
+                "link": f"{way.link}#{version_id}" if way.link else "",
+            }
             for version_id, name, title in room.proofs[:SHOWN]
         ],
         "more": max(len(room.proofs) - SHOWN, 0),
-        "link": page,
+        "link": way.link,
+        "way": way.words,
     }
 
 
@@ -106,13 +146,16 @@ def invitation(
     sequence: int,
     moment: datetime,
 ) -> mail.Invitation:
-    """Return the calendar file of a seat's deadline for one person; its UID is the seat's own."""
+    """Return the calendar file of a seat's deadline for one person; its UID is the seat's own.
+
+    A guest's has no link: calendars are open to colleagues and services, and theirs is a secret.
+    """
     entry = Deadline(
         uid=f"{seat['seat_id']}@airflow-dam",
         at=datetime.fromisoformat(seat["due_at"]),
         title=f"Deadline: {title(room, seat)}",
         text="By this moment the seat must be signed in the review room. Silence never approves.",
-        link=_page(services, room),
+        link="" if is_guest(person) else _page(services, room),
         organiser=parseaddr(services.settings.mail_from)[1],
         person=mail.address(services, person),
         name=name_of(services, person),
@@ -126,11 +169,6 @@ def title(room: Room, seat: Mapping[str, Any]) -> str:
     count = len(room.proofs)
     versions = "1 version" if count == 1 else f"{count} versions"
     return f"{room.campaign or 'No campaign'}: {versions} for the {_words(seat['role'])}, round {room.round}"
-
-
-def told(moment: datetime) -> str:
-    """Return a moment as people read it, in UTC."""
-    return f"{moment.astimezone(UTC):%A, %-d %B %Y, %H:%M} UTC"
 
 
 def span(length: timedelta) -> str:

@@ -1,6 +1,7 @@
-"""Reminders before, at and after the deadline of a seat that is not signed, and the escalation after it.
+"""What the people of a seat are mailed: that it is theirs to sign, reminders around its deadline, the escalation.
 
-A tick (:func:`remind`, every quarter of an hour) does three things:
+Who asks for a seat's signatures calls :func:`tell_opened` for it. A tick (:func:`remind`, every quarter of an hour)
+does three things:
 
 1. It *claims*: for each seat the one mark of the policy that is due now becomes a row for each person, in one
    transaction. A mark that was missed is not made up for; after an outage people hear of the latest only.
@@ -30,6 +31,7 @@ from dam import audit, chat, mail
 from dam.catalog.models import (
     DeadlineInvitation,
     Decision,
+    Guest,
     Package,
     PackageStatus,
     Reminder,
@@ -39,12 +41,13 @@ from dam.catalog.models import (
     utcnow,
 )
 from dam.errors import BadInput
-from dam.review import messages, packages
+from dam.review import deadlines, guests, messages, packages
+from dam.review.reminder_policy import Mark
 
 if TYPE_CHECKING:
     from sqlalchemy import Select
+    from sqlalchemy.orm import Session
 
-    from dam.review.reminder_policy import Mark
     from dam.services import Services
 
 log = logging.getLogger(__name__)
@@ -53,6 +56,8 @@ log = logging.getLogger(__name__)
 CHAT = "#chat"
 #: Who was asked so short a time ago needs no reminder yet.
 JUST_ASKED = timedelta(hours=1)
+#: The first message of a seat, in the record.
+OPENED = "opened"
 #: Mails that fail one after the other before a tick lets the server be.
 ENOUGH = 3
 
@@ -93,6 +98,40 @@ def remind(services: Services, *, now: datetime | None = None, run: str | None =
             remedy="When the mail server is up, the next run sends just these.",
         )
     return counts
+
+
+def tell_opened(
+    services: Services, *, seat_id: str, now: datetime | None = None, run: str | None = None
+) -> dict[str, int]:
+    """Tell the people of an open seat that it is theirs to sign, each once, however often it is asked for.
+
+    A mail that fails is sent by the next tick, unless a reminder takes its place by then. A guest who was invited to
+    a seat that was open already was told by the invitation.
+
+    :returns: counts as of :func:`remind`; all nought for a seat that is not open.
+    """
+    moment = now or utcnow()
+    told = Told()
+    with services.session() as session:
+        seat = session.get_one(Seat, seat_id)
+        if seat.status != SeatStatus.OPEN or seat.opens_at is None:
+            return told.as_dict()
+        invited = session.scalars(
+            select(Guest).where(Guest.package_id == seat.package_id, Guest.invited_at >= seat.opens_at)
+        )
+        knowing = [guest.person for guest in invited]
+    # the whole minute before it: no mark is sent ahead of its time
+    mark = _opening(services, (seat.due_at - seat.opens_at) // timedelta(minutes=-1))
+    _claim_package(services, seat.package_id, [seat], mark, moment, run, but=knowing)
+    _send_all(services, moment, told, run, opening=seat_id)
+    return told.as_dict()
+
+
+def _opening(services: Services, minutes: int) -> Mark:
+    """Return the mark of a seat's opening, so many minutes from its deadline; the first reminder takes its place."""
+    offset = timedelta(minutes=minutes)
+    later = [mark.offset for mark in services.workflow.reminders.marks() if mark.offset >= offset + JUST_ASKED]
+    return Mark(OPENED, offset, min([*later, timedelta()]), "seat")
 
 
 def people_to_tell(seat: Mapping[str, Any], taken: Collection[str] = ()) -> list[str]:
@@ -155,9 +194,15 @@ def _minutes(mark: Mark) -> int:
 
 
 def _claim_package(
-    services: Services, package_id: str, rows: list[Any], mark: Mark, moment: datetime, run: str | None
+    services: Services,
+    package_id: str,
+    rows: list[Any],
+    mark: Mark,
+    moment: datetime,
+    run: str | None,
+    but: Collection[str] = (),
 ) -> None:
-    """Claim a mark for the seats of one package for which it is due, a row for each person."""
+    """Claim a mark for the seats of one package for which it is due, a row for each person, but for some."""
     seats = packages.seats(services, package_id=package_id)
     by_id = {seat["seat_id"]: seat for seat in seats}
     taken = taken_of(seats)
@@ -176,6 +221,7 @@ def _claim_package(
         }
         for row in rows
         for person in _audience(services, package_id, by_id[row.id], taken, mark)
+        if person not in but
     ]
     if claims:
         with services.session() as session:
@@ -187,7 +233,7 @@ def _audience(
 ) -> Iterator[str]:
     people = people_to_tell(seat, taken) if mark.audience == "seat" else _caretakers(services, package_id)
     yield from people
-    if people and services.settings.chat_url:
+    if people and services.settings.chat_url and mark.kind != OPENED:
         yield CHAT
 
 
@@ -207,15 +253,21 @@ def _caretakers(services: Services, package_id: str) -> list[str]:
 # ------------------------------------------------------------------------------------------------- 2. send
 
 
-def _send_all(services: Services, moment: datetime, told: Told, run: str | None) -> None:
-    """Send what is claimed: mails first, the fresh ones before those that failed; then the chat room."""
+def _send_all(services: Services, moment: datetime, told: Told, run: str | None, opening: str | None = None) -> None:
+    """Send what is claimed: mails first, the fresh ones before those that failed; then the chat room.
+
+    :param opening: a seat, to send only what tells that it is open.
+    """
+    query = (
+        select(Reminder.id, Reminder.person, Seat.package_id)
+        .join(Seat, Seat.id == Reminder.seat_id)
+        .where(Reminder.outcome.is_(None))
+        .order_by(Reminder.tries, Reminder.due_at, Seat.package_id, Seat.ordinal, Reminder.person)
+    )
+    if opening is not None:
+        query = query.where(Reminder.seat_id == opening, Reminder.kind == OPENED)
     with services.session() as session:
-        pending = session.execute(
-            select(Reminder.id, Reminder.person, Seat.package_id)
-            .join(Seat, Seat.id == Reminder.seat_id)
-            .where(Reminder.outcome.is_(None))
-            .order_by(Reminder.tries, Reminder.due_at, Seat.package_id, Seat.ordinal, Reminder.person)
-        ).all()
+        pending = session.execute(query).all()
     for to_chat, enough in ((False, ENOUGH), (True, 1)):
         in_a_row = 0
         for reminder_id, person, package_id in pending:
@@ -251,7 +303,7 @@ def _send(
         if row is None:  # another tick has it
             return False
         seat = room.seats[row.seat_id]
-        mark = next((mark for mark in services.workflow.reminders.marks() if mark.kind == row.kind), None)
+        mark = _mark(services, row)
         if mark is not None and moment < row.due_at + mark.offset:
             return False  # the clock was ahead when it was claimed: it will be due again
         try:
@@ -273,10 +325,21 @@ def _send(
         told.counts[outcome] += 1
         if outcome == "sent":
             row.problem = None
-            action = "seat.reminded" if row.audience == "seat" else "seat.escalated"
+            action = "seat.escalated" if row.audience == "escalation" else _ACTIONS.get(row.kind, "seat.reminded")
             data = {"seat_id": row.seat_id, "role": seat["role"], "kind": row.kind, "to": row.person}
             audit.record(session, actor="airflow", action=action, subject_id=room.package_id, data=data, run=run)
         return False
+
+
+#: What the audit trail calls a message to the people of a seat that is no reminder.
+_ACTIONS = {OPENED: "seat.told"}
+
+
+def _mark(services: Services, row: Reminder) -> Mark | None:
+    """Return the mark that a message was claimed for; None when the policy has it no more."""
+    if row.kind == OPENED:
+        return _opening(services, row.minutes)
+    return next((mark for mark in services.workflow.reminders.marks() if mark.kind == row.kind), None)
 
 
 def _not_any_more(
@@ -299,35 +362,32 @@ def _not_any_more(
     return None
 
 
-def _hand_over(services: Services, session: Any, row: Reminder, room: messages.Room, moment: datetime) -> bool:
+def _hand_over(services: Services, session: Session, row: Reminder, room: messages.Room, moment: datetime) -> bool:
     """Give one message to the mail server or the chat room; return whether there is one."""
     seat = room.seats[row.seat_id]
     if row.person == CHAT:
         text, link = messages.line(services, room, seat, row.audience, moment)
         return chat.post(services, text, link=link, button="Open the review room")
-    context = messages.context(services, room, seat, row.person, moment)
     if row.audience == "escalation":
+        context = messages.context(services, room, seat, row.person, moment)
         return mail.send(services, to=[row.person], template="seat_escalated", context=context, key=row.id)
-    invited = session.get(DeadlineInvitation, (row.seat_id, row.person), with_for_update=True)
-    invitation, sequence = None, 0
-    if row.due_at > moment:
-        sequence = _sequence(invited, row.due_at)
-        invitation = messages.invitation(services, room, seat, row.person, "REQUEST", sequence, moment)
-    sent = mail.send(
-        services, to=[row.person], template="seat_reminder", context=context, invitation=invitation, key=row.id
-    )
-    if sent and invitation is not None:
-        entry = invited or DeadlineInvitation(seat_id=row.seat_id, person=row.person)
-        entry.due_at, entry.sequence, entry.standing, entry.changed_at = row.due_at, sequence, True, moment
-        session.add(entry)
+    # what is only true once the mail is out: the entry in the calendar, and a guest's new link
+    with session.begin_nested() as attempt:
+        way = guests.way_in(services, session, room, seat, row.person, moment)
+        sent = mail.send(
+            services,
+            to=[row.person],
+            template="seat_open" if row.kind == OPENED else "seat_reminder",
+            context=messages.context(services, room, seat, row.person, moment, way),
+            invitation=deadlines.put(services, session, room, seat, row.person, moment),
+            key=row.id,
+        )
+        if not sent:
+            attempt.rollback()
+    if sent and way is not None and way.renewed:
+        told = {"guest": row.person, "seat_id": row.seat_id}
+        audit.record(session, actor="airflow", action="guest.link_renewed", subject_id=room.package_id, data=told)
     return sent
-
-
-def _sequence(invited: DeadlineInvitation | None, due_at: datetime) -> int:
-    """Return the sequence of the next entry: one more than the last when the deadline moved or it was taken back."""
-    if invited is None:
-        return 0
-    return invited.sequence if invited.standing and invited.due_at == due_at else invited.sequence + 1
 
 
 # ---------------------------------------------------------------------------------------------- 3. take back
