@@ -73,6 +73,7 @@ class GuestVerdict(BaseModel):
 
     verdict: VerdictName
     comment: str = Field("", max_length=4000)
+    conditions: str = Field("", max_length=4000)
     versions: dict[str, VersionAnswer] = {}
 
 
@@ -267,9 +268,27 @@ def decide(request: Request, given: GuestVerdict, guest: Guest, later: Backgroun
     """Sign the guest's seat, or leave advice where they have none."""
     address = _address(request)
     if guest.seat_id is None:
-        guests.advise(services(), guest, verdict=given.verdict, comment=given.comment, address=address)
+        said = given.model_dump(exclude={"versions"})
+        guests.advise(services(), guest, **said, address=address)
         return {"advised": given.verdict}
     return _sign(guest, given, address, later)
+
+
+@outside.post("/undo")
+def undo(request: Request, guest: Guest) -> dict[str, str]:
+    """Take the guest's signature back; Airflow's task, which has ended, asks again."""
+    told = guests.undo(services(), guest, address=_address(request))
+    place = seats.hitl_of(services(), seat_id=told["seat_id"])
+    try:
+        if place and inside.is_over(place):
+            inside.ask_again(guest.person, place)
+    except DamError as error:
+        raise DamError(
+            "Your signature is taken back, but Airflow does not ask for it again",
+            where="the review",
+            remedy="Sign here all the same, or tell the person who invited you.",
+        ) from error
+    return {"taken_back": told["verdict"]}
 
 
 def _sign(guest: guests.Visitor, given: GuestVerdict, address: str | None, later: BackgroundTasks) -> dict[str, Any]:
@@ -301,7 +320,8 @@ def _sign(guest: guests.Visitor, given: GuestVerdict, address: str | None, later
 
 def _answer(guest: guests.Visitor, waiting: dict[str, Any], known: dict[str, Any], seat_id: str) -> bool:
     """Answer Airflow's waiting task; return whether it took the answer: it takes one at a time."""
-    values = {"comment": known["comment"], "versions": json.dumps(known["versions"]) if known["versions"] else ""}
+    versions = json.dumps(known["versions"]) if known["versions"] else ""
+    values = {"comment": known["comment"], "conditions": known["conditions"], "versions": versions}
     try:
         inside.answer(guest.person, waiting, OPTION[known["verdict"]], values)
     except AirflowSaysNo as error:

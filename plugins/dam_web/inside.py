@@ -11,7 +11,10 @@ from typing import Any
 from airflow.api.common.trigger_dag import trigger_dag
 from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from airflow.api_fastapi.core_api.datamodels.hitl import UpdateHITLDetailPayload
+from airflow.api_fastapi.core_api.datamodels.task_instances import ClearTaskInstancesBody
 from airflow.api_fastapi.core_api.routes.public.hitl import update_hitl_detail
+from airflow.api_fastapi.core_api.routes.public.task_instances import post_clear_task_instances
+from airflow.models.dagbag import DBDagBag
 from airflow.models.hitl import HITLDetail
 from airflow.models.taskinstance import TaskInstance
 from airflow.sdk.exceptions import AirflowException
@@ -50,6 +53,16 @@ def waits(task: dict[str, Any]) -> bool:
         return found is not None and found[0].state not in OVER
 
 
+def is_over(task: dict[str, Any]) -> bool:
+    """Return whether a human task is there and asks nobody any more.
+
+    :param task: as for :func:`waits`.
+    """
+    with create_session() as session:
+        found = _asked(session, task)
+        return found is not None and found[0].state in OVER
+
+
 def answer(person: str, task: dict[str, Any], option: str, values: dict[str, Any]) -> None:
     """Answer a waiting human task in a guest's name, who is let in beside those it was assigned to.
 
@@ -79,6 +92,31 @@ def answer(person: str, task: dict[str, Any], option: str, values: dict[str, Any
             told = {409: "Somebody has answered this already.", 404: "Airflow does not wait for this any more."}
             what = told.get(error.status_code, f"Airflow refused it: {error.detail}")
             raise AirflowSaysNo(what, status=error.status_code, remedy="Reload the page.") from error
+
+
+def ask_again(person: str, task: dict[str, Any]) -> None:
+    """Clear a human task and what comes after it in its run, as :func:`dam_web.airflow_api.ask_again` does.
+
+    :param person: who caused it. :param task: as for :func:`waits`.
+    :raises AirflowSaysNo: Airflow refused it, or there is no such task any more.
+    """
+    one = (task["task_id"], task["map_index"]) if task["map_index"] >= 0 else task["task_id"]
+    body = ClearTaskInstancesBody(
+        dry_run=False,
+        only_failed=False,
+        reset_dag_runs=True,
+        include_downstream=True,
+        dag_run_id=task["run_id"],
+        task_ids=[one],
+    )
+    with create_session() as session:
+        try:
+            post_clear_task_instances(
+                dag_id=task["dag_id"], dag_bag=DBDagBag(), body=body, session=session, user=_Outsider(person)
+            )
+        except HTTPException as error:
+            session.rollback()
+            raise AirflowSaysNo(f"Airflow refused it: {error.detail}", status=error.status_code) from error
 
 
 def start(person: str, dag_id: str, conf: dict[str, Any]) -> None:

@@ -17,9 +17,9 @@ from sqlalchemy import select, update
 
 import films
 import world
-from dam.catalog.models import AuditEvent, Guest, Version, utcnow
+from dam.catalog.models import AuditEvent, Guest, PackageVersion, Version, utcnow
 from dam.renditions import render
-from dam.review import annotations, guests, packages, record_check
+from dam.review import annotations, guests, packages, record_check, seats
 from dam.services import Services
 from dam.settings import PROJECT
 from postbox import postbox
@@ -85,6 +85,8 @@ def started(monkeypatch):
 
     found = []
     monkeypatch.setattr(inside, "waits", lambda task: False)
+    monkeypatch.setattr(inside, "is_over", lambda task: True)
+    monkeypatch.setattr(inside, "ask_again", lambda person, task: found.append((person, task["task_id"])))
     monkeypatch.setattr(inside, "start", lambda person, dag_id, conf: found.append((person, dag_id, conf)))
     return found
 
@@ -388,6 +390,69 @@ def test_a_guest_comments_signs_and_all_of_it_is_in_the_audit_chain(services, pa
     assert f"guest:{EVA}" in told.text
 
 
+def seat_of(services, package):
+    rows = packages.seats(services, package_id=package["package_id"])
+    return next(row for row in rows if row["seat_id"] == package["seat_id"])
+
+
+def test_a_guest_signs_on_a_condition_and_takes_it_back(services, package, started, entered):
+    guest = entered(seat_id=package["seat_id"])
+    assert guest.post("/undo").status_code == 409  # there is nothing to take back
+    wrong = guest.post("/verdict", {"verdict": "request_changes", "conditions": "Name her."})
+    assert (wrong.status_code, wrong.json()["what"]) == (422, "only an approval has conditions")
+    signed = guest.post("/verdict", {"verdict": "approve", "conditions": "Name <i>her</i>."})
+    assert signed.status_code == 200
+    [own] = seat_of(services, package)["signatures"]
+    assert (own["person"], own["conditions"]) == (f"guest:{EVA}", "Name <i>her</i>.")
+    page = guest.get().text
+    assert "Name &lt;i&gt;her&lt;/i&gt;." in page
+    assert "Take my signature back" in page
+    assert guest.post("/undo").json() == {"taken_back": "approve"}
+    assert started[-1] == (f"guest:{EVA}", "review_package", {"key": package["package_id"]})
+    assert "You sign as legal reviewer" in guest.get().text
+    assert guest.post("/verdict", {"verdict": "approve"}).status_code == 200
+    with services.session() as session:
+        rows = session.scalars(select(AuditEvent).where(AuditEvent.action == "seat.withdrawn")).all()
+    assert [(row.actor, row.data["via"], row.data["address"]) for row in rows] == [
+        (f"guest:{EVA}", "guest", "127.0.0.1")
+    ]
+
+
+def test_the_task_of_a_seat_that_a_guest_takes_back_asks_again(services, package, started, entered):
+    guest = entered(seat_id=package["seat_id"])
+    place = {"dag_id": "review_package", "run_id": "r", "task_id": "seat", "map_index": 1}
+    seats.attach(services, seat_id=package["seat_id"], hitl=place)
+    guest.post("/verdict", {"verdict": "approve"})
+    assert guest.post("/undo").status_code == 200
+    assert started[-1] == (f"guest:{EVA}", "seat")
+
+
+def test_a_guest_takes_back_nobody_elses_signature(services, package, started, entered):
+    eva, max_, kim = (
+        entered(seat_id=package["seat_id"]), entered("max@studio.example", seat_id=package["seat_id"]),
+        entered("kim@studio.example"),
+    )  # fmt: skip
+    assert eva.post("/verdict", {"verdict": "approve"}).status_code == 200
+    for other in (max_, kim):
+        assert other.post("/undo").status_code == 409
+        assert "Take my signature back" not in other.get().text
+    assert seat_of(services, package)["signed_by"] == f"guest:{EVA}"
+
+
+def test_a_guest_replies_only_where_they_may_read_and_write(services, package, entered):
+    known = {"package_id": package["package_id"], "version_id": package["version_id"]}
+    open_note = annotations.add(services, **known, person="bea", body="Too dark?")["annotation_id"]
+    private = annotations.add(services, **known, person="lena", body="Sue them.", audience="legal_reviewer")
+    reply = {"version_id": package["version_id"], "body": "It is at dusk."}
+    guest, looker = entered(), entered("kim@studio.example", may_comment=False)
+    assert guest.post("/notes", reply | {"reply_to": open_note}).json()["reply_to"] == open_note
+    hidden = guest.post("/notes", reply | {"reply_to": private["annotation_id"]})
+    none = guest.post("/notes", reply | {"reply_to": "ann_x"})
+    assert hidden.status_code == none.status_code >= 400
+    assert hidden.json()["what"] == none.json()["what"]  # nor is it told that there is one
+    assert looker.post("/notes", reply | {"reply_to": open_note}).status_code == 409
+
+
 def test_the_record_is_for_everybody_who_sees_the_package(services, package, staff, tmp_path):
     for suffix, media_type in (("pdf", "application/pdf"), ("json", "application/json")):
         reply = staff("vic").get(f"/packages/{package['package_id']}/record.{suffix}")
@@ -444,7 +509,7 @@ def test_a_guest_in_a_browser(services, package, started, staff, browser, box, i
     page.click("text=Open the review")
     page.wait_for_selector(".sheet img")
     page.wait_for_load_state("networkidle")
-    assert page.inner_text("#notes") == "Bea Okafor Is the cup's <i>handle</i> right?"
+    assert page.inner_text("#notes") == "Bea Okafor Is the cup's <i>handle</i> right? Reply"
     picture = page.locator(".sheet img").first.bounding_box()
     x, y = picture["x"] + picture["width"] * 0.2, picture["y"] + picture["height"] * 0.3
     page.mouse.move(x, y)
@@ -470,6 +535,107 @@ def test_a_guest_in_a_browser(services, package, started, staff, browser, box, i
     phone.wait_for_selector("text=Your signature")
     assert phone.evaluate("document.documentElement.scrollWidth <= innerWidth")
     shots(phone, "phone")
+    context.close()
+
+
+AXE = PROJECT / "web" / "node_modules" / "axe-core" / "axe.min.js"
+
+
+def come_in(page, box):
+    page.goto(box.link())
+    page.click("text=Mail me the password")
+    page.wait_for_selector("input[name=code]:visible")
+    page.fill("input[name=code]", box.code())
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#leave")
+
+
+def check_axe(page, state):
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    bad = [(rule["id"], [node["html"][:200] for node in rule["nodes"]]) for rule in found
+           if rule["impact"] in ("serious", "critical")]  # fmt: skip
+    assert bad == [], state
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{state} is too wide"
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1360, "light"), (360, "dark")])
+def test_a_guest_replies_signs_on_a_condition_and_takes_it_back_by_keyboard(
+    services, package, started, browser, box, invited, shots, width, scheme
+):
+    known = {"package_id": package["package_id"], "version_id": package["version_id"]}
+    annotations.add(services, **known, person="bea", body="Is the cup's <i>handle</i> right?")
+    invited(seat_id=package["seat_id"])
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme, has_touch=width < 500)
+    page = context.new_page()
+    problems = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    come_in(page, box)
+    reply = page.locator("#notes >> role=button[name^='Reply to: Is the cup']")
+    reply.focus()
+    page.keyboard.press("Enter")
+    assert reply.get_attribute("aria-expanded") == "true"
+    page.keyboard.type("It is the <b>new</b> one")
+    check_axe(page, "replying")
+    shots(page, f"reply-{width}")
+    page.keyboard.press("Escape")  # nothing is sent, and one is where one was
+    assert reply.evaluate("it => it === document.activeElement")
+    page.keyboard.press("Enter")
+    page.keyboard.type("It is the <b>new</b> one.")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#notes .reply:has-text('It is the <b>new</b> one.')")
+    assert page.locator("#notes >> role=button[name^='Reply to: Is the cup']").evaluate(
+        "it => it === document.activeElement"
+    )
+    thread = annotations.of_package(services, package_id=package["package_id"])
+    assert [(row["author"], row["body"], row["reply_to"]) for row in thread][1:] == [
+        (f"guest:{EVA}", "It is the <b>new</b> one.", thread[0]["annotation_id"])
+    ]
+    page.focus("#verdict button[value=reject]")
+    page.keyboard.press("Enter")
+    problem = page.wait_for_selector("#verdict-problem:visible")
+    assert (problem.inner_text(), problem.get_attribute("role")) == ("Say why it is rejected.", "alert")
+    assert page.locator("#verdict textarea:focus").get_attribute("aria-describedby") == "verdict-problem"
+    page.focus("#verdict input[name=conditional]")
+    page.keyboard.press("Space")
+    assert page.locator("textarea[name=conditions]").evaluate("it => it === document.activeElement")
+    page.focus("#verdict button[value=approve]")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#verdict-problem:has-text('Say what the condition is.')")
+    check_axe(page, "a condition")
+    page.keyboard.type("Name the photographer.")
+    shots(page, f"condition-{width}")
+    page.click("#verdict >> text=Approve with the condition")
+    page.wait_for_selector("h2:has-text('Your signature')")
+    assert "Name the photographer." in page.inner_text("aside")
+    check_axe(page, "signed")
+    shots(page, f"signed-{width}")
+    [own] = seat_of(services, package)["signatures"]
+    assert (own["verdict"], own["conditions"]) == ("approve", "Name the photographer.")
+    page.focus("text=Take my signature back")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#verdict")
+    assert seat_of(services, package)["signatures"] == []
+    assert problems == []
+    context.close()
+
+
+def test_a_mails_link_leads_to_its_proof(services, package, browser, box, invited):
+    with services.session() as session:
+        ids = session.scalars(
+            select(PackageVersion.version_id).where(PackageVersion.package_id == package["package_id"])
+        ).all()
+    assert len(ids) > 1
+    invited()
+    context = browser.new_context()
+    page = context.new_page()
+    come_in(page, box)
+    for version_id in ids:
+        page.goto("about:blank")
+        page.goto(f"{box.link()}#{version_id}")
+        page.wait_for_selector(f"[id='{version_id}']:visible")
+        assert page.locator(f"[data-show='{version_id}']").get_attribute("aria-current") == "true"
     context.close()
 
 
@@ -568,10 +734,10 @@ def test_inviting_and_revoking_in_a_browser(services, package, auth, address, br
 
 @pytest.fixture
 def shots(tmp_path):
-    """Takes a picture of a page, and keeps it where GUEST_SHOTS says."""
+    """Takes a picture of a page, and keeps it where DAM_SHOTS says."""
     import os
 
     def take(page, name):
-        page.screenshot(path=f"{os.environ.get('GUEST_SHOTS', tmp_path)}/{name}.png", full_page=True)
+        page.screenshot(path=f"{os.environ.get('DAM_SHOTS', tmp_path)}/guest-{name}.png", full_page=True)
 
     return take

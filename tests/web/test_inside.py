@@ -132,3 +132,31 @@ def test_a_run_is_started_in_a_guests_name(asked):
         assert [(run.triggering_user_name, run.conf) for run in runs] == [(GUEST, {"key": "pkg_x"})]
     with pytest.raises(DamError, match="could not be started"):
         inside.start(GUEST, "no_such_dag", {})
+
+
+def test_a_task_that_is_over_asks_again_and_its_run_goes_on(asked):
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    from dam_web import inside
+    from dam_web.airflow_api import AirflowSaysNo
+
+    place, _ = asked
+    assert not inside.is_over(place)
+    with create_session() as session:
+        session.scalar(select(TaskInstance).where(TaskInstance.dag_id == place["dag_id"])).state = "success"
+        session.scalar(select(DagRun).where(DagRun.dag_id == place["dag_id"])).state = "success"
+    assert inside.is_over(place)
+    inside.ask_again(GUEST, place)
+    with create_session() as session:
+        ti = session.scalar(select(TaskInstance).where(TaskInstance.dag_id == place["dag_id"]))
+        assert (ti.state, session.scalar(select(DagRun.state).where(DagRun.dag_id == place["dag_id"]))) == (
+            None, "queued",
+        )  # fmt: skip
+    gone = place | {"run_id": "r2"}
+    assert not inside.is_over(gone)
+    with pytest.raises(AirflowSaysNo) as refused:
+        inside.ask_again(GUEST, gone)
+    assert refused.value.status == 404

@@ -541,8 +541,9 @@ def _visitor(guest: Guest) -> Visitor:
 def room(services: Services, visitor: Visitor, *, address: str | None) -> dict[str, Any]:
     """Return what a guest sees of their package, and note the visit.
 
-    :returns: ``{"campaign", "round", "manifest_sha256", "versions", "notes", "seat", "may_undo", "due", "advice"}``;
-        ``due`` is the seat's deadline in words, ``may_undo`` whether they may take their signature back; versions are
+    :returns: ``{"campaign", "round", "manifest_sha256", "versions", "notes", "seat", "may_undo", "due", "until",
+        "advice"}``; ``due`` and ``until`` are the ends of the seat and of the link in words, ``may_undo`` is whether
+        they may take their signature back; versions are
         ``{"version_id", "asset", "number", "title", "alt_text", "description", "media_type", "sha256", "proofs",
         "leaves", "seconds"}``, ``seconds`` of a film whose moments can be looked at; ``seat`` is the one they may sign,
         as :func:`dam.review.packages.seats` tells it, or None.
@@ -581,6 +582,7 @@ def room(services: Services, visitor: Visitor, *, address: str | None) -> dict[s
             "round": package.round,
             "manifest_sha256": package.manifest_sha256,
             "versions": sorted(shown, key=lambda row: (row["asset"], row["number"])),
+            "until": calendar.told(visitor.expires_at),
             "advice": {"verdict": guest.advice, "comment": guest.advice_comment} if guest.advice else None,
         }
         audit.record(

@@ -24,11 +24,12 @@ async function post(path, body = {}) {
 
 async function during(form, what) {
   const buttons = [...form.querySelectorAll("button")];
+  const problem = form.querySelector(":scope > [role=alert]") || document.getElementById("problem");
   for (const button of buttons) button.disabled = true;
+  if (problem) problem.hidden = true;
   try {
     await what();
   } catch (error) {
-    const problem = document.getElementById("problem");
     if (problem) {
       problem.textContent = error.message;
       problem.hidden = false;
@@ -70,7 +71,9 @@ if (data) {
   const buttons = [...document.querySelectorAll("[data-show]")];
   const list = document.getElementById("notes");
   const form = document.getElementById("note");
-  let shown = buttons[0] ? buttons[0].dataset.show : "";
+  const wanted = location.hash.slice(1); // a mail leads to one proof
+  let shown = hashes[wanted] ? wanted : buttons[0] ? buttons[0].dataset.show : "";
+  const drafts = new Map(); // note -> what is written in reply to it and not sent yet
   let target = null; // of the note that is being written
   const moments = {}; // second that is shown of each film; none while its poster is
 
@@ -129,14 +132,75 @@ if (data) {
       back.type = "button";
       back.className = "button small";
       back.textContent = "Take back";
+      back.setAttribute("aria-label", `Take back: ${start(note)}`);
       back.addEventListener("click", () => during(row, async () => {
         await post(`/notes/${note.annotation_id}/withdraw`);
         room.notes = room.notes.filter((other) => other.annotation_id !== note.annotation_id);
-        show(shown);
+        await refresh();
+        say("It is taken back.");
+        list.focus();
       }));
       row.append(" ", back);
     }
+    if (room.may_comment && !note.reply_to && note.may.includes("reply")) row.append(" ", ...replying(note));
     return row;
+  };
+
+  // the first words of a note, to tell buttons apart that say the same
+  const start = (note) => (note.body.length > 40 ? `${note.body.slice(0, 40)}…` : note.body);
+
+  // the notes as they are by now: others' as well, and what may be done with each
+  const refresh = async () => {
+    const reply = await fetch(`${base}/notes`, { headers: { Accept: "application/json" } }).catch(() => null);
+    if (reply && reply.ok) room.notes = await reply.json();
+    show(shown);
+  };
+
+  // a button, and the form that it opens below the note
+  const replying = (note) => {
+    const [open, box] = [document.createElement("button"), document.createElement("form")];
+    const [label, text, problem, actions] = ["label", "textarea", "p", "div"].map((name) => document.createElement(name));
+    const [sends, cancels] = ["button", "button"].map((name) => document.createElement(name));
+    const drafted = drafts.get(note.annotation_id);
+    const toggle = (on) => {
+      box.hidden = !on;
+      open.setAttribute("aria-expanded", String(on));
+      if (on) text.focus();
+      else {
+        drafts.delete(note.annotation_id);
+        text.value = "";
+        open.focus();
+      }
+    };
+    Object.assign(open, { type: "button", className: "button small", textContent: "Reply", id: `reply-${note.annotation_id}` });
+    open.setAttribute("aria-label", `Reply to: ${start(note)}`);
+    open.setAttribute("aria-expanded", String(drafted !== undefined));
+    open.setAttribute("aria-controls", `box-${note.annotation_id}`);
+    open.addEventListener("click", () => toggle(box.hidden));
+    Object.assign(box, { className: "replying", id: `box-${note.annotation_id}`, hidden: drafted === undefined });
+    Object.assign(text, { name: "body", rows: 2, required: true, maxLength: 8000, value: drafted || "" });
+    text.addEventListener("input", () => drafts.set(note.annotation_id, text.value));
+    label.append(`Your reply to ${note.mine ? "yourself" : note.author_name} `, text);
+    Object.assign(problem, { className: "wrong", hidden: true });
+    problem.setAttribute("role", "alert");
+    Object.assign(sends, { className: "button small primary", textContent: "Send the reply" });
+    Object.assign(cancels, { type: "button", className: "button small", textContent: "Cancel" });
+    cancels.addEventListener("click", () => toggle(false));
+    actions.className = "actions";
+    actions.append(sends, cancels);
+    box.append(label, problem, actions);
+    box.addEventListener("keydown", (event) => event.key === "Escape" && toggle(false));
+    box.addEventListener("submit", (event) => {
+      event.preventDefault();
+      during(box, async () => {
+        room.notes.push(await post("/notes", { version_id: note.version_id, body: text.value, reply_to: note.annotation_id }));
+        drafts.delete(note.annotation_id);
+        await refresh();
+        say("Your reply was added.");
+        document.getElementById(`reply-${note.annotation_id}`)?.focus();
+      });
+    });
+    return [open, box];
   };
 
   const show = (version) => {
@@ -254,12 +318,57 @@ if (data) {
 
   const verdict = document.getElementById("verdict");
   if (verdict) {
+    const { comment, conditional, conditions } = verdict.elements;
+    const problem = document.getElementById("verdict-problem");
+    const approve = verdict.querySelector("[value=approve]");
+    if (conditional) {
+      const toggle = () => {
+        document.getElementById("condition").hidden = !conditional.checked;
+        approve.textContent = conditional.checked ? "Approve with the condition" : "Approve";
+      };
+      conditional.addEventListener("change", () => {
+        toggle();
+        if (conditional.checked) conditions.focus();
+      });
+      toggle(); // a browser may keep what was ticked over a reload
+    }
+    const right = (field) => {
+      field.removeAttribute("aria-invalid");
+      field.removeAttribute("aria-describedby");
+    };
+    const lacks = (field, what) => {
+      [comment, conditions].filter(Boolean).forEach(right);
+      problem.textContent = what;
+      problem.hidden = false;
+      field.setAttribute("aria-describedby", problem.id);
+      field.setAttribute("aria-invalid", "true");
+      field.focus();
+    };
+    verdict.addEventListener("input", (event) => {
+      problem.hidden = true;
+      right(event.target);
+    });
     verdict.addEventListener("submit", (event) => {
       event.preventDefault();
-      const comment = new FormData(verdict).get("comment");
+      const said = event.submitter.value;
+      const tied = said === "approve" && conditional && conditional.checked;
+      if (tied && !conditions.value.trim()) return lacks(conditions, "Say what the condition is.");
+      if (said === "reject" && !comment.value.trim() && "seat" in verdict.dataset) return lacks(comment, "Say why it is rejected.");
       during(verdict, async () => {
-        const told = await post("/verdict", { verdict: event.submitter.value, comment });
+        const answer = { verdict: said, comment: comment.value.trim(), ...(tied && { conditions: conditions.value.trim() }) };
+        const told = await post("/verdict", answer);
         say(told.signed ? "Signed. Thank you." : "Noted. Thank you.");
+        setTimeout(() => location.reload(), 900);
+      });
+    });
+  }
+  const undo = document.getElementById("undo");
+  if (undo) {
+    undo.addEventListener("submit", (event) => {
+      event.preventDefault();
+      during(undo, async () => {
+        await post("/undo");
+        say("Your signature is taken back.");
         setTimeout(() => location.reload(), 900);
       });
     });
