@@ -11,7 +11,8 @@ conditions do not hold is skipped and its log says why; a package that no seat n
 A seat signs the SHA-256 of the package's manifest: bytes, metadata and rights of its versions.
 
 **When `seat` waits** the people listed as assigned have the next move, in *DAM → My approvals* or on
-*Required Actions*; a deputy who was named later answers in the room. Who made or uploaded a version can't sign;
+*Required Actions*; each was mailed once, with the deadline for the calendar. Who will be away names a deputy under
+*DAM → My approvals → My absences*; a deputy who was named later answers in the room. Who made or uploaded a version can't sign;
 nobody signs twice, for himself or for another. A seat that needs two signatures asks again after the first. At the
 deadline (working days of a calendar) the seat expires and nothing is approved. Who signed may take it back until
 a later stage has opened or there is a verdict: the room clears the seat's task, which asks again.

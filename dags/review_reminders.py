@@ -5,8 +5,10 @@
 `seat.reminded` or `seat.escalated` in the audit trail of its package.
 
 **What it does.** Mails the people of each seat before, at and after its deadline, as the section `reminders` of
-`include/templates/workflow.yaml` says, with links to the very proofs and the deadline for their calendar; deputies of
-people who are away are told too. Posts the same to the chat room, if there is one (connection `dam_chat` or
+`include/templates/workflow.yaml` says, with links to the very proofs and the deadline for their calendar, told on the
+clock of the seat's calendar (the first of `calendars` when it is due in hours); deputies of people who are away are
+told too. What the mail server did not take when a seat opened is sent now. Guests get a new link with it, unless they
+were in the review within the hour. Posts the same to the chat room, if there is one (connection `dam_chat` or
 `DAM_CHAT_URL`). Tells the role under `escalate` when nobody signed: they can name a deputy and ask again on the
 package's page. Takes the deadline back from calendars when a seat closes before it. Nothing here signs or approves.
 
