@@ -12,9 +12,9 @@ A seat signs the SHA-256 of the package's manifest: bytes, metadata and rights o
 
 **When `seat` waits** the people listed as assigned have the next move, in *DAM → My approvals* or on
 *Required Actions*; each was mailed once, with the deadline for the calendar. Who will be away names a deputy under
-*DAM → My approvals → My absences*; a deputy who was named later answers in the room. Who made or uploaded a version can't sign;
-nobody signs twice, for himself or for another. A seat that needs two signatures asks again after the first. At the
-deadline (working days of a calendar) the seat expires and nothing is approved. Who signed may take it back until
+*DAM → My approvals → My absences*; a deputy who was named later answers in the room. Who made or uploaded a version
+can't sign; nobody signs twice, for himself or for another. A seat that needs two signatures asks again after the first.
+At the deadline (working days of a calendar) the seat expires and nothing is approved. Who signed may take it back until
 a later stage has opened or there is a verdict: the room clears the seat's task, which asks again.
 
 **When the package expired** a marketing lead or the DAM admin asks again on its page in *DAM → Review*:
