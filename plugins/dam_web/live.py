@@ -35,7 +35,7 @@ from types import FrameType
 from typing import Annotated, Any
 
 import anyio
-from fastapi import APIRouter, Header, Path, Query
+from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 from starlette.concurrency import run_in_threadpool
@@ -43,6 +43,7 @@ from starlette.concurrency import run_in_threadpool
 from dam.catalog.models import Package
 from dam.errors import NotFound
 from dam.review.live import News, Subscription
+from dam_web.annotations import Id
 from dam_web.auth import Asking
 from dam_web.deps import services
 
@@ -54,7 +55,7 @@ Place = Annotated[str | None, Query(max_length=64)]
 
 @router.get("/packages/{package_id}/events", response_class=StreamingResponse)
 async def events(
-    package_id: Annotated[str, Path(pattern=r"^[a-z0-9_]{1,64}$")],
+    package_id: Id,
     person: Asking,
     since: Place = None,
     last_event_id: Annotated[str | None, Header(max_length=64)] = None,
