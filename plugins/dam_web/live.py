@@ -31,6 +31,7 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from types import FrameType
 from typing import Annotated, Any
 
@@ -121,6 +122,22 @@ def _block(kind: str, data: dict[str, Any], position: str | None) -> bytes:
     return format_sse_event(event=kind, data_str=json.dumps({"kind": kind} | data), id=position or None)
 
 
+@dataclass(frozen=True)
+class _Handler:
+    """Hears a signal before the handler that was there.
+
+    :param stop: is called first. :param own: the handler that was there.
+    """
+
+    stop: Callable[[], None]
+    own: Callable[[int, FrameType | None], Any]
+
+    def __call__(self, received: int, frame: FrameType | None) -> Any:
+        """Handle the signal."""
+        self.stop()
+        return self.own(received, frame)
+
+
 class _Ends:
     """Tells streams that the server was asked to stop: it waits for them, and they would go on for minutes.
 
@@ -145,17 +162,13 @@ class _Ends:
 
     def _stand_before(self, number: signal.Signals) -> None:
         own = signal.getsignal(number)
-        if not callable(own) or getattr(own, "of_dam", False):
-            return
+        if callable(own) and not isinstance(own, _Handler):
+            signal.signal(number, _Handler(self._stop, own))
 
-        def handler(received: int, frame: FrameType | None) -> Any:
-            self.stopping = True
-            for wake in list(self._wakes):
-                wake()
-            return own(received, frame)
-
-        handler.of_dam = True  # type: ignore[attr-defined]
-        signal.signal(number, handler)
+    def _stop(self) -> None:
+        self.stopping = True
+        for wake in list(self._wakes):
+            wake()
 
 
 _ends = _Ends()
