@@ -182,6 +182,14 @@ def test_swiping_shows_the_newer_to_the_right_of_the_line(page):
     assert red(colours(page, ".panes")) < 0.001
 
 
+@pytest.mark.parametrize("key", ["2", "3", "4"])
+def test_the_names_of_both_are_read_while_one_lies_over_the_other(page, key):
+    page.keyboard.press(key)
+    older = page.locator('[data-side="from"] figcaption .badge').bounding_box()
+    newer = page.locator('[data-side="to"] figcaption strong').bounding_box()
+    assert older["x"] + older["width"] < newer["x"]
+
+
 @pytest.mark.parametrize("zoomed", [False, True])
 def test_overlay_blends_by_the_slider_with_both_at_the_same_place(page, zoomed):
     if zoomed:
