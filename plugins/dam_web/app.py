@@ -33,13 +33,8 @@ def make_app() -> FastAPI:
         openapi_url=None,
         dependencies=[Depends(visitor), Depends(same_site)],
     )
-    for router in (pages.router, librarian.router, media.router, api.router, uploads.router):
-        app.include_router(router)
-    app.include_router(notes.router)
-    app.include_router(live.router)
-    app.include_router(compare.router)
-    app.include_router(tiles.router)
-    app.include_router(guests.router)
+    for part in (pages, librarian, media, api, uploads, notes, live, compare, tiles, guests):
+        app.include_router(part.router)
     # not included: what is, asks for Airflow's log-in. The guests' own is asked for in each of these routes
     app.router.routes.extend(guests.outside.routes)
     app.add_exception_handler(DamError, _plainly)

@@ -37,7 +37,7 @@ SESSION, DEVICE = "dam_guest", "dam_guest_device"
 #: Of every answer there, errors too.
 HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex, nofollow"}
 #: Files the guests' pages need; no other is served to them.
-FILES = ("dam.css", "guest.css", "guest.js", "icon.svg")
+FILES = ("dam.css", "guest.css", "common.js", "guest.js", "icon.svg")
 Inviter = Annotated[Visitor, may(*guests.INVITERS)]
 Token = Annotated[str, InPath(pattern=r"^[\w-]{1,100}$")]
 

@@ -31,11 +31,12 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from types import FrameType
 from typing import Annotated, Any
 
 import anyio
-from fastapi import APIRouter, Header, Path, Query
+from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 from starlette.concurrency import run_in_threadpool
@@ -43,6 +44,7 @@ from starlette.concurrency import run_in_threadpool
 from dam.catalog.models import Package
 from dam.errors import NotFound
 from dam.review.live import News, Subscription
+from dam_web.annotations import Id
 from dam_web.auth import Asking
 from dam_web.deps import services
 
@@ -54,7 +56,7 @@ Place = Annotated[str | None, Query(max_length=64)]
 
 @router.get("/packages/{package_id}/events", response_class=StreamingResponse)
 async def events(
-    package_id: Annotated[str, Path(pattern=r"^[a-z0-9_]{1,64}$")],
+    package_id: Id,
     person: Asking,
     since: Place = None,
     last_event_id: Annotated[str | None, Header(max_length=64)] = None,
@@ -120,6 +122,22 @@ def _block(kind: str, data: dict[str, Any], position: str | None) -> bytes:
     return format_sse_event(event=kind, data_str=json.dumps({"kind": kind} | data), id=position or None)
 
 
+@dataclass(frozen=True)
+class _Handler:
+    """Hears a signal before the handler that was there.
+
+    :param stop: is called first. :param own: the handler that was there.
+    """
+
+    stop: Callable[[], None]
+    own: Callable[[int, FrameType | None], Any]
+
+    def __call__(self, received: int, frame: FrameType | None) -> Any:
+        """Handle the signal."""
+        self.stop()
+        return self.own(received, frame)
+
+
 class _Ends:
     """Tells streams that the server was asked to stop: it waits for them, and they would go on for minutes.
 
@@ -144,17 +162,13 @@ class _Ends:
 
     def _stand_before(self, number: signal.Signals) -> None:
         own = signal.getsignal(number)
-        if not callable(own) or getattr(own, "of_dam", False):
-            return
+        if callable(own) and not isinstance(own, _Handler):
+            signal.signal(number, _Handler(self._stop, own))
 
-        def handler(received: int, frame: FrameType | None) -> Any:
-            self.stopping = True
-            for wake in list(self._wakes):
-                wake()
-            return own(received, frame)
-
-        handler.of_dam = True  # type: ignore[attr-defined]
-        signal.signal(number, handler)
+    def _stop(self) -> None:
+        self.stopping = True
+        for wake in list(self._wakes):
+            wake()
 
 
 _ends = _Ends()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from dam.catalog.models import Asset, Description, Package, PackageVersion, Rendition, Version
 from dam.errors import NotFound
-from dam.review import packages, seating
+from dam.renditions import tiles
+from dam.review import compare, packages, seating
 from dam.services import Services
 from dam_web import views
 
@@ -31,7 +32,7 @@ def shown(services: Services, package_id: str, username: str) -> dict[str, Any]:
         makers = packages.makers_of(session, package)
         told |= views.standing(session, package, makers) | {
             "previous_package_id": package.follows_id,
-            "versions": _versions(session, package_id),
+            "versions": _versions(services, session, package_id),
             "makers": sorted(makers),
         }
     told |= views.said(services, package_id, told["status"], told["previous_package_id"], username)
@@ -47,16 +48,8 @@ def facts(services: Services, package_id: str, version_id: str) -> dict[str, Any
         return views.version_row(services, entry.version)
 
 
-def _versions(session: Session, package_id: str) -> list[dict[str, Any]]:
-    before = aliased(Version)
-    previous = (
-        select(before.id)
-        .where(before.asset_id == Version.asset_id, before.number < Version.number)
-        .order_by(before.number.desc())
-        .limit(1)
-        .correlate(Version)
-        .scalar_subquery()
-    )
+def _versions(services: Services, session: Session, package_id: str) -> list[dict[str, Any]]:
+    previous = compare.before(Version).correlate(Version).scalar_subquery()
     shown_with = (Asset.name, Asset.kind, Description.title, Description.alt_text, PackageVersion.verdict, previous)
     rows = session.execute(
         select(Version, *shown_with)
@@ -73,6 +66,7 @@ def _versions(session: Session, package_id: str) -> list[dict[str, Any]]:
         .order_by(Rendition.recipe)
     ):
         recipes.setdefault(version_id, []).append(recipe)
+    zoomed_into = tiles.offered(services, [row[0] for row in rows])
     return [
         {
             "version_id": version.id,
@@ -93,6 +87,7 @@ def _versions(session: Session, package_id: str) -> list[dict[str, Any]]:
             "sha256": version.sha256,
             "made_by": version.made_by,
             "recipes": recipes.get(version.id, []),
+            "deep_zoom": version.id in zoomed_into,
             "technical": {key: version.technical[key] for key in TECHNICAL if key in version.technical},
         }
         for version, name, kind, title, alt_text, verdict, before_id in rows

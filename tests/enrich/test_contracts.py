@@ -16,8 +16,7 @@ from dam.catalog.lifecycle import HeldVersion, place_hold, release_hold
 from dam.catalog.models import Batch, ContractResult, Grant, Tag, Version
 from dam.enrich import contracts, expectations, results
 from dam.errors import BadInput, NotFound
-from dam.review import packages
-from dam.review.packages import manifest
+from dam.review import manifest, packages
 from dam.settings import PROJECT
 from dam.taxonomy import Taxonomy
 from dam.taxonomy.contracts import FACTS, Contract, Rule, fields
@@ -110,14 +109,14 @@ def test_a_persons_tags_win_over_a_machines(services, batch_id):
 def test_nothing_that_a_hold_covers_is_changed(services, tmp_path, scope, values):
     _, [version_id, _] = world.designers_batch(services, tmp_path)
     with services.session() as session:
-        before = manifest(session, [version_id])
+        before = manifest.of(session, [version_id])
         asset_id = session.get_one(Version, version_id).asset_id
     covers = {"asset_id": asset_id} if scope == "asset" else {"campaign_slug": "spring-2027"}
     hold = place_hold(services, reason="claim 7", person="lena", **covers)
     with pytest.raises(HeldVersion, match=r"on legal hold \(claim 7\)"):
         contracts.fill(services, version_id=version_id, values=values, person="libby")
     with services.session() as session:
-        assert manifest(session, [version_id]) == before
+        assert manifest.of(session, [version_id]) == before
     release_hold(services, hold_id=hold, person="lena")
     assert contracts.fill(services, version_id=version_id, values=values, person="libby")["changed"]
 

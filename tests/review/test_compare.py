@@ -18,6 +18,7 @@ from dam.errors import NotFound
 from dam.renditions import keeping, render
 from dam.review import annotations as notes
 from dam.review import compare, difference, packages
+from dam_web import room
 
 
 def scene(size=(900, 600)):
@@ -294,3 +295,24 @@ def test_metadata_edited_later_counts(services, pair):
     contracts.fill(services, version_id=second, values={"alt_text": "Another text"}, person="libby")
     told = compare.versions(services, from_version=first, to_version=second)
     assert {row["field"] for row in told["metadata"]} == {"title", "alt_text"}
+
+
+def test_what_was_merged_away_is_no_version_before(services, pair):
+    first, second, _ = pair
+    with services.session() as session:
+        batch_id = session.get_one(Version, second).batch_id
+        other = session.scalars(select(Version.id).where(Version.filename.contains("HERO-B"))).one()
+    package_id = packages.freeze(services, batch_id=batch_id, version_ids=[second])
+
+    def before():
+        with services.session() as session:
+            told = compare.previous(session, session.get_one(Version, second))
+        [shown] = room.shown(services, package_id, "bea")["versions"]
+        assert shown["previous"] == told
+        return told
+
+    assert before() == first
+    with services.session() as session:
+        merged = session.get_one(Version, first)
+        merged.state, merged.tier, merged.merged_into_id = VersionState.ARCHIVED, "cold", other
+    assert before() is None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import psycopg
 import pytest
@@ -223,17 +222,34 @@ def test_it_comes_back_when_postgresql_does_and_everybody_reads_again(ears, serv
 def test_it_stops_when_nobody_listens_and_begins_again(ears, services, write, monkeypatch):
     monkeypatch.setattr(live, "IDLE", 0.0)
     ear = ears("lena")
+    since = ear.position
     ear.subscription.close()
-    for _ in range(200):
-        if not services.live.position():
-            break
-        time.sleep(0.05)
-    assert services.live.position() == ""
+    ear.until(lambda one: services.live.position() == "")
     monkeypatch.setattr(live, "IDLE", 60.0)
-    again = ears("lena", since=ear.position)
+    again = ears("lena", since=since)
     assert again.again
     note = write()
     again.until(lambda one: ("annotation", note) in one.heard)
+
+
+def test_a_fault_of_our_own_leaves_nobody_deaf(ears, services, write, monkeypatch):
+    ear = ears("lena")
+    ear.take()
+    ear.again, before = 0, services.live.position()
+    heard = live.Live._heard
+    faults = [KeyError("ours")]
+
+    def faulty(self, payload):
+        if faults:
+            raise faults.pop()
+        heard(self, payload)
+
+    monkeypatch.setattr(live.Live, "_heard", faulty)
+    write()
+    ear.until(lambda one: one.again == 1)
+    assert services.live.position().partition("-")[0] != before.partition("-")[0]
+    note = write()
+    ear.until(lambda one: ("annotation", note) in one.heard)
 
 
 def test_something_else_on_the_channel_harms_nobody(ears, services, write):

@@ -28,7 +28,7 @@ console.log(JSON.stringify(%(expression)s));
 
 def node(module, expression, given_):
     """Return what an expression of TypeScript over a module's functions (``it``) and ``given`` comes to."""
-    paths = {"esbuild": WEB / "node_modules" / "esbuild" / "lib" / "main.js", "module": WEB / "src" / "room" / module}
+    paths = {"esbuild": WEB / "node_modules" / "esbuild" / "lib" / "main.js", "module": WEB / "src" / module}
     source = RUN % {"expression": expression, **{name: json.dumps(str(path)) for name, path in paths.items()}}
     command = [NODE, "--input-type=module", "-e", source, json.dumps(given_)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
@@ -73,7 +73,7 @@ def test_time_codes_are_those_that_counting_gives(told, start, base, drops):
     most = 45_000
     begin = tuple(int(part) for part in start.replace(";", ":").split(":"))
     found = node(
-        "timecode.ts",
+        "shared/timecode.ts",
         "Array.from({length: given.most}, (_, frame) => it.timecode(frame, it.frameRate(given.told), given.start))",
         {"most": most, "told": told, "start": start},
     )
@@ -84,7 +84,7 @@ def test_time_codes_are_those_that_counting_gives(told, start, base, drops):
 def test_a_frame_that_is_gone_to_is_the_frame_that_is_shown(told):
     most = 20_000
     back, early = node(
-        "timecode.ts",
+        "shared/timecode.ts",
         "[(f, r) => it.frameAt(it.startOf(f, r), r), (f, r) => it.middleOf(f, r)]"
         ".map((act) => Array.from({length: given.most}, (_, frame) => act(frame, it.frameRate(given.told))))",
         {"most": most, "told": told},
@@ -96,7 +96,13 @@ def test_a_frame_that_is_gone_to_is_the_frame_that_is_shown(told):
 
 @pytest.mark.parametrize("told", [None, "", "0", "nonsense", "25/0"])
 def test_a_film_that_does_not_tell_its_rate_has_25(told):
-    assert node("timecode.ts", "it.frameRate(given ?? undefined)", told) == 25
+    assert node("shared/timecode.ts", "it.frameRate(given ?? undefined)", told) == 25
+
+
+def test_a_time_is_read_with_sixty_seconds_to_the_minute():
+    given_ = [0, 59.97, 60, 62.5, 3725.55]
+    told = ["0:00.0", "0:59.9", "1:00.0", "1:02.5", "1:02:05.5"]
+    assert node("shared/timecode.ts", "given.map(it.clock)", given_) == told
 
 
 # between two thousandths, so that they are rounded
@@ -133,7 +139,7 @@ places = st.tuples(times, st.one_of(st.none(), shapes)).map(
 @given(st.lists(places, min_size=40, max_size=60))
 def test_what_is_drawn_is_what_the_server_would_have_written(drawn):
     sha256 = "a" * 64
-    written = node("target.ts", "given.map((place) => it.write(place, {sha256: 'a'.repeat(64)}))", drawn)
+    written = node("room/target.ts", "given.map((place) => it.write(place, {sha256: 'a'.repeat(64)}))", drawn)
     for place, target in zip(drawn, written, strict=True):
         if not place:
             assert target is None

@@ -11,11 +11,12 @@ import pikepdf
 import pytest
 import trimesh
 from fastapi import Request
+from PIL import Image
 from sqlalchemy import select
 
 import films
 import world
-from dam.catalog.models import Annotation, Asset, Batch, Decision, Rendition, Version, VersionState
+from dam.catalog.models import Annotation, Asset, Batch, Decision, Description, Rendition, Version, VersionState
 from dam.review import packages
 from dam.settings import PROJECT
 
@@ -447,6 +448,27 @@ def test_without_scripts_proofs_seats_and_notes_are_shown(enter):
     assert plain.locator(".seats li").count() == 2
     assert plain.locator("li:has-text('A <b>bold</b> crumb')").count() == 1
     assert plain.locator(".plain video").count() == 1
+
+
+def test_what_stands_beside_a_proof_is_rendered_as_text(services, enter, tmp_path):
+    path = tmp_path / "MUG_ACME_20270301_v01.jpg"
+    Image.effect_noise((600, 400), 60).convert("RGB").save(path)  # it says nothing of its rights
+    batch_id = world.drop(services, "drops/own", [path], sent_by="dario")
+    world.ingest(services, batch_id)
+    with services.session() as session:
+        version_id = session.scalars(select(Version.id).where(Version.batch_id == batch_id)).one()
+        session.get_one(Description, version_id).creator = "<img src=x onerror=alert(1)>"
+    package_id = packages.freeze(services, batch_id=batch_id, version_ids=[version_id])
+    page = enter("bea", package_id=package_id)
+    page.click("#tab-details")
+    page.wait_for_selector(".context details", state="attached")
+    page.wait_for_selector(".details h3:has-text('Metadata')")
+    page.evaluate("for (const part of document.querySelectorAll('.context details')) part.open = true")
+    told = page.inner_text(".context")
+    assert "No brief asked for it." in told
+    assert "No licence is recorded for MUG_ACME" in told
+    assert "<img src=x onerror=alert(1)>" in told
+    assert page.locator("#panel img").count() == 0
 
 
 def test_a_viewer_looks_and_nothing_more(enter):

@@ -12,6 +12,7 @@ from sqlalchemy import select
 import world
 from dam.catalog.models import Version
 from dam.renditions import tiles
+from dam.review import packages
 
 pytestmark = pytest.mark.slow  # Airflow's auth manager takes its time to start
 
@@ -38,6 +39,18 @@ def test_tiles_are_made_when_a_viewer_first_asks(site, services, large):
     assert (again.status_code, again.content) == (304, b"")
     assert client.get(f"/tiles/{large}_files/11/8_0.jpg").status_code == 404
     assert client.get(f"/tiles/{large}_files/11/a_0.jpg").status_code == 422
+
+
+@pytest.mark.parametrize(("width", "zooms"), [(1620, False), (1640, True)])
+def test_the_room_asks_for_the_tiles_that_there_are(site, services, tmp_path, width, zooms):
+    batch_id = world.drop(services, "drops/a", [world.picture(tmp_path, "A_ACME_20270301_v01.jpg", size=(width, 900))])
+    world.ingest(services, batch_id)
+    with services.session() as session:
+        version_id = session.scalars(select(Version.id)).one()
+    package_id = packages.freeze(services, batch_id=batch_id, version_ids=[version_id])
+    [told] = site("bea").get(f"/api/packages/{package_id}/room").json()["versions"]
+    assert told["deep_zoom"] is zooms
+    assert site("bea").get(f"/tiles/{version_id}.dzi").status_code == (200 if zooms else 404)
 
 
 def test_the_archive_of_tiles_is_no_picture(site, services, large):

@@ -9,5 +9,5 @@ const stage = document.getElementById("stage")!;
 
 modes(stage);
 keys(stage);
-if ("plays" in stage.dataset) plays(stage);
+if ("plays" in stage.dataset) plays(stage, told);
 else pictures(stage, told).catch((error: Error) => say(`The pictures can't be compared here: ${error.message}`));

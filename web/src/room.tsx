@@ -3,7 +3,7 @@ import { effect } from "@preact/signals";
 import { render } from "preact";
 import { useEffect } from "preact/hooks";
 import "./room/room.css";
-import { post, root } from "./room/api";
+import { post, root } from "./shared/api";
 import * as draw from "./room/draw";
 import { Decide, VersionVerdict } from "./room/deciding";
 import { Details } from "./room/facts";
@@ -12,7 +12,7 @@ import { help, onKey } from "./room/keys";
 import { listen } from "./room/live";
 import { Notes } from "./room/notes";
 import { Stage } from "./room/stage";
-import { alsoHere, me, message, nameOf, openMustFixes, reread, room, say, shownThreads, tab, version, type Tab } from "./room/state";
+import { act, alsoHere, me, message, nameOf, openMustFixes, reread, room, say, shownThreads, tab, version, type Tab } from "./room/state";
 import { Strip } from "./room/strip";
 import type { Change } from "./room/types";
 import { count, plain, short, when } from "./room/words";
@@ -123,15 +123,12 @@ function Changes({ of }: { of: Change[] }) {
 
 /** A button for what a marketing lead may do to a package that stands still; leads on to the round that it opens. */
 function Ask({ label, path }: { label: string; path: string }) {
-  const ask = async () => {
-    try {
+  const ask = () =>
+    act(async () => {
       const told = await post<{ next_package_id?: string }>(`/api/packages/${room.value.package_id}/${path}`);
       if (told.next_package_id) location.assign(`${root}/packages/${told.next_package_id}`);
       else await reread();
-    } catch (error) {
-      say((error as Error).message);
-    }
-  };
+    });
   return (
     <button type="button" class="button small" onClick={() => void ask()}>
       {label}

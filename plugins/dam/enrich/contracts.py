@@ -57,10 +57,11 @@ class Finding(Fault):
     @property
     def sentences(self) -> str:
         """What is wrong and how to mend it, as text for a person."""
-        return _sentences(self.as_dict())
+        return sentences_of(self.as_dict())
 
 
-def _sentences(fault: dict[str, str]) -> str:
+def sentences_of(fault: dict[str, str]) -> str:
+    """Return what is wrong and how to mend it, of a fault as it is kept (:class:`Finding`)."""
     name = label(fault["field"])
     return f"{name[0].upper()}{name[1:]} {fault['problem']} {fault['remedy']}"
 
@@ -163,7 +164,7 @@ def lacking(session: Session, *, stage: str, version_ids: Sequence[str]) -> dict
     )
     results = select(ContractResult).where(ContractResult.id.in_(newest), ContractResult.complete.is_(False))
     return {
-        result.version_id: [_sentences(fault) for fault in result.faults if fault["severity"] == "must"]
+        result.version_id: [sentences_of(fault) for fault in result.faults if fault["severity"] == "must"]
         for result in session.scalars(results)
     }
 

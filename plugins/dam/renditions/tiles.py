@@ -13,7 +13,7 @@ import io
 import logging
 import threading
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,12 +61,21 @@ def descriptor(made: Kept) -> str:
     )
 
 
-def wanted(services: Services, version: Version) -> bool:
-    """Return whether a version is a raster that shows more than its preview does."""
-    if not version.media_type.startswith("image/") or version.media_type == "image/svg+xml":
-        return False
+def wanted(services: Services, versions: Iterable[Version]) -> set[str]:
+    """Return the ids of those versions that are rasters and show more than their preview does."""
     preview = recipes.load(services)["preview"]
-    return (version.width or 0) > preview.width or (version.height or 0) > preview.height
+    return {
+        version.id
+        for version in versions
+        if version.media_type.startswith("image/")
+        and version.media_type != "image/svg+xml"
+        and ((version.width or 0) > preview.width or (version.height or 0) > preview.height)
+    }
+
+
+def offered(services: Services, versions: Iterable[Version]) -> set[str]:
+    """Return the ids of those versions that can be zoomed into: tiles are wanted of them and may be made."""
+    return wanted(services, (version for version in versions if version.tier not in (Tier.QUARANTINE, Tier.GONE)))
 
 
 def key_of(version: Version) -> str:
@@ -94,7 +103,7 @@ def make(services: Services, *, version_id: str, run: str | None = None) -> Kept
     """
     with services.session() as session:
         version = session.get(Version, version_id)
-        if version is None or not wanted(services, version):
+        if version is None or not wanted(services, [version]):
             remedy = "Look at its preview: it shows every pixel."
             raise NotFound("there are no tiles of it", where=f"version {version_id}", remedy=remedy)
         if (made := _made(session, version)) and keeping.is_stored(services, made):
@@ -118,7 +127,8 @@ def ahead(services: Services, *, version_ids: Sequence[str], run: str | None = N
         large = session.scalars(
             select(Version).where(Version.id.in_(version_ids), Version.width * Version.height >= AHEAD)
         ).all()
-        waiting = [version.id for version in large if wanted(services, version)]
+        worth_it = wanted(services, large)
+        waiting = [version.id for version in large if version.id in worth_it]
     for version_id in waiting:
         try:
             make(services, version_id=version_id, run=run)

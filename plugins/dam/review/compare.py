@@ -10,7 +10,8 @@ import threading
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
+from sqlalchemy.orm import aliased
 
 from dam.catalog.models import (
     Asset,
@@ -18,7 +19,6 @@ from dam.catalog.models import (
     PackageVersion,
     Rendition,
     Term,
-    Tier,
     Version,
 )
 from dam.enrich.facts import value_of
@@ -100,17 +100,23 @@ def side(services: Services, version: Version) -> dict[str, Any]:
         "created_at": version.created_at.isoformat(),
         "alt_text": (version.description and version.description.alt_text) or "",
         "recipes": _renditions(version),
-        "deep_zoom": version.tier not in (Tier.GONE, Tier.QUARANTINE) and tiles.wanted(services, version),
+        "deep_zoom": version.id in tiles.offered(services, [version]),
     }
 
 
 def previous(session: Session, version: Version) -> str | None:
     """Return the version of the same asset that came before; None where there is none."""
-    return session.scalar(
-        select(Version.id)
-        .where(Version.asset_id == version.asset_id, Version.number < version.number)
-        .where(Version.merged_into_id.is_(None))
-        .order_by(Version.number.desc())
+    return session.scalar(before(version))
+
+
+def before(version: Version | type[Version]) -> Select[str]:
+    """Return the query of :func:`previous`; of the class, it stands beside each version that a query finds."""
+    earlier = aliased(Version)
+    return (
+        select(earlier.id)
+        .where(earlier.asset_id == version.asset_id, earlier.number < version.number)
+        .where(earlier.merged_into_id.is_(None))
+        .order_by(earlier.number.desc())
         .limit(1)
     )
 

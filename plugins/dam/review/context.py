@@ -20,11 +20,12 @@ from dam.catalog.models import (
     PackageVersion,
     Version,
 )
+from dam.enrich import contracts
 from dam.errors import NotFound
 from dam.ingest import duplicates
 from dam.rights import policy, risk, words
 from dam.rights.policy import day
-from dam.taxonomy.contracts import in_words, label
+from dam.taxonomy.contracts import in_words
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -145,7 +146,7 @@ def _contract(services: Services, session: Session, version: Version, stage: str
                 "rule": in_words(rule),
                 "severity": rule.severity,
                 "met": None if result is None else fault is None,
-                "said": f"{_name(rule.field)} {fault['problem']} {fault['remedy']}" if fault else "",
+                "said": contracts.sentences_of(fault) if fault else "",
             }
         )
     described = version.description
@@ -157,11 +158,6 @@ def _contract(services: Services, session: Session, version: Version, stage: str
         "rules": rules,
         "said": _verdict(result, rules, edited=edited),
     }
-
-
-def _name(field: str) -> str:
-    name = label(field)
-    return name[0].upper() + name[1:]
 
 
 def _verdict(result: ContractResult | None, rules: list[dict[str, Any]], *, edited: bool) -> str:

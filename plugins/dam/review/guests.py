@@ -257,7 +257,7 @@ def of_package(services: Services, *, package_id: str) -> list[dict[str, Any]]:
             .where(GuestSession.guest_id.in_([row.id for row in rows]))
             .group_by(GuestSession.guest_id)
         )
-        seen = dict(session.execute(newest).tuples().all())
+        seen = dict(session.execute(newest).all())
         roles = {seat.id: seat.role for seat in package.seats}
         signed = {decision.person: decision.verdict for seat in package.seats for decision in seat.signatures}
         return [

@@ -218,8 +218,9 @@ class Live:
                     return
             except psycopg.Error as error:
                 log.warning("Live events wait for PostgreSQL: %s", error)
-            except Exception:
+            except Exception:  # whatever of ours it is: everybody would be deaf, and nobody would know
                 log.exception("Live events begin again")
+                pause = LONG_PAUSE  # it may come again at once, and everybody reads again each time
             finally:
                 with self._lock:
                     if self._thread is threading.current_thread():  # not where another has taken our place

@@ -1,4 +1,4 @@
-// Entering and ending absences; `send`, `say` and `busy` are of dam.js.
+// Entering and ending absences; `send`, `say` and `busy` are of common.js, `onClick` of dam.js.
 "use strict";
 
 // Whoever reads the page thinks in the time of their own clock, and the form is filled in it.
@@ -48,17 +48,9 @@ if (absence) {
   });
 }
 
-for (const button of document.querySelectorAll("[data-end]")) {
-  button.addEventListener("click", async () => {
-    button.disabled = true;
-    try {
-      await send("POST", `/api/absences/${button.dataset.end}/end`, {});
-      button.closest("[data-absence]").remove();
-      say("It is called off.");
-      document.getElementById("main").focus();
-    } catch (error) {
-      say(error.message);
-      button.disabled = false;
-    }
-  });
-}
+onClick("[data-end]", async (button) => {
+  await send("POST", `/api/absences/${button.dataset.end}/end`, {});
+  button.closest("[data-absence]").remove();
+  say("It is called off.");
+  document.getElementById("main").focus();
+});

@@ -1,37 +1,23 @@
-// Adds to the pages what a server can't: writes without a reload. The review room has a script of its own (web/).
+// Adds to the pages what a server can't: writes without a reload; `root`, `send`, `say` and `busy` are of common.js.
+// The review room has a script of its own (web/).
 "use strict";
-
-const root = document.body.dataset.root;
-const live = document.getElementById("live");
-
-function say(text) {
-  live.textContent = text;
-  live.classList.add("shown");
-  clearTimeout(say.timer);
-  say.timer = setTimeout(() => live.classList.remove("shown"), 8000);
-}
-
-async function send(method, path, body) {
-  const headers = { "X-Requested-With": "dam", Accept: "application/json" };
-  const plain = body !== undefined && !(body instanceof Blob);
-  if (plain) headers["Content-Type"] = "application/json";
-  const reply = await fetch(root + path, { method, headers, body: plain ? JSON.stringify(body) : body });
-  const told = await reply.json().catch(() => ({}));
-  if (!reply.ok) {
-    const detail = typeof told.detail === "string" ? told.detail : "";
-    const error = new Error([told.what, told.remedy].filter(Boolean).join(". ") || detail || `Error ${reply.status}`);
-    error.told = told;
-    throw error;
-  }
-  return told;
-}
-
-function busy(form, on) {
-  for (const button of form.querySelectorAll("button")) button.disabled = on;
-}
 
 function goSoon(path) {
   setTimeout(() => location.assign(root + path), 900);
+}
+
+function onClick(selector, act) {
+  for (const button of document.querySelectorAll(selector)) {
+    button.addEventListener("click", async () => {
+      button.disabled = true;
+      try {
+        await act(button);
+      } catch (error) {
+        say(error.message);
+        button.disabled = false;
+      }
+    });
+  }
 }
 
 // -------------------------------------------------------------------------------- Airflow's questions
@@ -51,23 +37,6 @@ for (const form of document.querySelectorAll("form.answer")) {
       busy(form, false);
     }
   });
-}
-
-function asksAgain(button, path, opened) {
-  button.addEventListener("click", async () => {
-    button.disabled = true;
-    try {
-      const told = await send("POST", path, {});
-      say("Asked again. The next round opens.");
-      goSoon(`/packages/${opened(told)}`);
-    } catch (error) {
-      say(error.message);
-      button.disabled = false;
-    }
-  });
-}
-for (const button of document.querySelectorAll("[data-reopen]")) {
-  asksAgain(button, `/api/packages/${button.dataset.reopen}/reopen`, (told) => told.next_package_id);
 }
 
 // ----------------------------------------------------------------------------------------- re-tagging
@@ -106,9 +75,6 @@ if (retag) {
     }
   });
 }
-for (const button of document.querySelectorAll("[data-review-again]")) {
-  asksAgain(button, `/api/versions/${button.dataset.reviewAgain}/review`, (told) => told.package_id);
-}
 
 // ----------------------------------------------------------------------------------------- duplicates
 
@@ -119,20 +85,6 @@ async function sendKnowing(path, body) {
   } catch (error) {
     if (!error.told || !error.told.voids || !confirm(`${error.message} Go on?`)) throw error;
     return send("POST", path, { ...body, void_approvals: true });
-  }
-}
-
-function onClick(selector, act) {
-  for (const button of document.querySelectorAll(selector)) {
-    button.addEventListener("click", async () => {
-      button.disabled = true;
-      try {
-        await act(button);
-      } catch (error) {
-        say(error.message);
-        button.disabled = false;
-      }
-    });
   }
 }
 
@@ -155,4 +107,12 @@ onClick("[data-answer]", async (button) => {
   await send("POST", `/api/duplicates/${one}/${other}/answer`, { answer: button.dataset.answer || null });
   button.closest(".pair").remove();
   say("Remembered.");
+});
+
+// ------------------------------------------------------------------------------------- review once more
+
+onClick("[data-review-again]", async (button) => {
+  const told = await send("POST", `/api/versions/${button.dataset.reviewAgain}/review`, {});
+  say("Asked again. The next round opens.");
+  goSoon(`/packages/${told.package_id}`);
 });

@@ -1,41 +1,23 @@
 // The guests' pages: the door, the proofs with notes on them, the verdict. Texts only ever go in by textContent.
+// `root`, `send`, `say` and `busy` are of common.js; `root` is the guest's own link.
 "use strict";
 
-const base = document.body.dataset.base;
-const live = document.getElementById("live");
-
-function say(text) {
-  live.textContent = text;
-  live.classList.add("shown");
-  clearTimeout(say.timer);
-  say.timer = setTimeout(() => live.classList.remove("shown"), 8000);
-}
-
-async function post(path, body = {}) {
-  const headers = { "X-Requested-With": "dam", "Content-Type": "application/json", Accept: "application/json" };
-  const reply = await fetch(base + path, { method: "POST", headers, body: JSON.stringify(body) });
-  const told = await reply.json().catch(() => ({}));
-  if (!reply.ok) {
-    const what = [told.what, told.remedy].filter(Boolean).join(". ") || `Error ${reply.status}`;
-    throw new Error(what[0].toUpperCase() + what.slice(1));
-  }
-  return told;
-}
+const post = (path, body = {}) => send("POST", path, body);
 
 async function during(form, what) {
-  const buttons = [...form.querySelectorAll("button")];
   const problem = form.querySelector(":scope > [role=alert]") || document.getElementById("problem");
-  for (const button of buttons) button.disabled = true;
+  busy(form, true);
   if (problem) problem.hidden = true;
   try {
     await what();
   } catch (error) {
+    const told = error.message[0].toUpperCase() + error.message.slice(1);
     if (problem) {
-      problem.textContent = error.message;
+      problem.textContent = told;
       problem.hidden = false;
-    } else say(error.message);
+    } else say(told);
   }
-  for (const button of buttons) button.disabled = false;
+  busy(form, false);
 }
 
 // ------------------------------------------------------------------------------------------------ the door
@@ -151,8 +133,7 @@ if (data) {
 
   // the notes as they are by now: others' as well, and what may be done with each
   const refresh = async () => {
-    const reply = await fetch(`${base}/notes`, { headers: { Accept: "application/json" } }).catch(() => null);
-    if (reply && reply.ok) room.notes = await reply.json();
+    room.notes = await send("GET", "/notes").catch(() => room.notes);
     show(shown);
   };
 
@@ -274,7 +255,7 @@ if (data) {
     const slider = document.querySelector(`[data-moment="${version}"]`);
     slider.value = second;
     slider.parentElement.querySelector("output").textContent = `${second.toFixed(2)} s`;
-    document.querySelector(`.sheet[data-version="${version}"] img`).src = `${base}/proofs/${version}/at/${Math.round(second * 1000)}`;
+    document.querySelector(`.sheet[data-version="${version}"] img`).src = `${root}/proofs/${version}/at/${Math.round(second * 1000)}`;
     place(form ? onVersion(version, null) : null);
     show(version);
   };

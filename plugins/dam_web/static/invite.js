@@ -1,4 +1,4 @@
-// Inviting and revoking external reviewers; `send` and `say` are of dam.js.
+// Inviting and revoking external reviewers; `send`, `say` and `busy` are of common.js.
 "use strict";
 
 const invitation = document.getElementById("invitation");

@@ -1,7 +1,9 @@
 // Pictures and pages: two viewers that look at the same place of one world, in which both versions lie so that what
 // both show lies at the same spot, also when one is a crop of the other.
 import OpenSeadragon from "openseadragon";
-import { one, press, root, say, TYPING } from "./stage";
+import { get, media, pagesOf, root, tilesOf } from "../shared/api";
+import { still, viewerIn } from "../shared/deepzoom";
+import { one, onKey, press, say } from "./stage";
 import type { Box, Pixels, Side, Told } from "./told";
 
 type Place = { x: number; y: number; width: number };
@@ -9,12 +11,11 @@ type Name = "from" | "to";
 
 export async function pictures(stage: HTMLElement, told: Told): Promise<void> {
   const names: Name[] = ["from", "to"];
-  const pages = Math.max(1, ...names.map((name) => pagesOf(told[name]).length));
+  const pages = Math.max(1, ...names.map((name) => pagesOf(told[name])));
   if (names.some((name) => !told[name].recipes.includes("preview"))) {
     one(document, "#pixels").replaceChildren(line("One of them has no preview."));
     return;
   }
-  spareStyle();
   const pair = new Pair(viewer(stage, "from", told.from), viewer(stage, "to", told.to));
   let pixels: Pixels | null = null;
   let page = 0;
@@ -60,15 +61,12 @@ export async function pictures(stage: HTMLElement, told: Told): Promise<void> {
 
 // ------------------------------------------------------------------------------------------------ sources
 
-function pagesOf(side: Side): string[] {
-  return side.recipes.filter((recipe) => /^page-\d+$/.test(recipe));
-}
-
 function source(side: Side, page: number): string | { type: string; url: string } {
-  if (page === 0 && side.deep_zoom) return `${root}/tiles/${side.version_id}.dzi`;
+  const tiles = tilesOf(side);
+  if (page === 0 && tiles) return tiles;
   const wanted = `page-${page + 1}`;
   const recipe = page > 0 && side.recipes.includes(wanted) ? wanted : "preview";
-  return { type: "image", url: `${root}/media/${side.version_id}/${recipe}` };
+  return { type: "image", url: media(side.version_id, recipe) };
 }
 
 // The newer one is 1 wide; the older lies so that what both show coincides.
@@ -86,15 +84,6 @@ function laid(told: Told, pixels: Pixels | null): Record<Name, Place> {
   return places;
 }
 
-// OpenSeadragon would write a style sheet into the page, which our policy forbids; it looks for one by this mark, and
-// an element of no known language is one that browsers don't read.
-function spareStyle(): void {
-  if (document.querySelector("style[data-openseadragon-mobile-css]")) return;
-  const mark = document.createElementNS("urn:dam", "style");
-  mark.setAttribute("data-openseadragon-mobile-css", "");
-  document.head.append(mark);
-}
-
 function viewer(stage: HTMLElement, name: Name, side: Side): OpenSeadragon.Viewer {
   const pane = one(stage, `[data-side="${name}"] .pane`);
   const element = document.createElement("div");
@@ -102,16 +91,11 @@ function viewer(stage: HTMLElement, name: Name, side: Side): OpenSeadragon.Viewe
   element.setAttribute("role", "img");
   element.setAttribute("aria-label", side.alt_text || side.label);
   pane.replaceChildren(element);
-  const made = OpenSeadragon({
-    element,
-    drawer: "canvas",
-    showNavigationControl: false,
-    showNavigator: false,
-    animationTime: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 0.4,
+  const made = viewerIn(element, {
+    animationTime: still.matches ? 0 : 0.4,
     maxZoomPixelRatio: 4,
     preserveImageSizeOnResize: true,
     visibilityRatio: 0.3,
-    gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
     placeholderFillStyle: "#16181d",
   });
   made.addHandler("canvas-key", (event) => {
@@ -211,9 +195,7 @@ function controls(stage: HTMLElement, pair: Pair): void {
   stage.addEventListener("mode", () => {
     for (const viewer of pair.both) viewer.forceResize();
   });
-  document.addEventListener("keydown", (event) => {
-    const target = event.target as HTMLElement;
-    if (event.ctrlKey || event.metaKey || event.altKey || target.closest(TYPING)) return;
+  onKey((event, target) => {
     if (event.key.startsWith("Arrow") && target.closest("input, [role=radio]")) return;
     const slides = stage.dataset.mode === "swipe" || stage.dataset.mode === "overlay";
     const does: Record<string, (() => void) | undefined> = {
@@ -252,16 +234,11 @@ function pageControls(stage: HTMLElement, pages: number, turn: (to: number) => v
 async function measured(told: Told): Promise<Pixels> {
   const place = one(document, "#pixels");
   try {
-    const reply = await fetch(
-      `${root}/api/compare/pixels?from=${told.from.version_id}&to=${told.to.version_id}`,
-      { headers: { Accept: "application/json" } },
-    );
-    if (!reply.ok) throw new Error(`error ${reply.status}`);
-    const pixels = (await reply.json()) as Pixels;
+    const pixels = await get<Pixels>(`/api/compare/pixels?from=${told.from.version_id}&to=${told.to.version_id}`);
     place.replaceChildren(...pixels.said.map(line));
     return pixels;
   } catch (error) {
-    place.replaceChildren(line(`The pictures could not be measured: ${(error as Error).message}.`));
+    place.replaceChildren(line(`The pictures could not be measured. ${(error as Error).message}`));
     return { compared: false, said: [] };
   }
 }
@@ -292,9 +269,7 @@ function regions(pair: Pair): (boxes: Box[], ratio: number) => void {
     }
     say(`Change ${index + 1} of ${rects.length}`);
   };
-  document.addEventListener("keydown", (event) => {
-    const target = event.target as HTMLElement;
-    if (event.ctrlKey || event.metaKey || event.altKey || target.closest(TYPING)) return;
+  onKey((event) => {
     const step = { n: 1, p: -1 }[event.key.toLowerCase()];
     if (step !== undefined && rects.length) look((Math.max(at, step > 0 ? -1 : 0) + step + rects.length) % rects.length);
   });

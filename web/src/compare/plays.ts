@@ -1,15 +1,16 @@
 // Films and sounds in step: one transport plays, halts and moves both.
-import { one, press, say, TYPING } from "./stage";
+import { clock, frameRate } from "../shared/timecode";
+import { one, onKey, press, say } from "./stage";
+import type { Told } from "./told";
 
 const APART = 0.08; // seconds that two may be apart before one is put right
 
-export function plays(stage: HTMLElement): void {
+export function plays(stage: HTMLElement, told: Told): void {
   const [older, newer] = (["from", "to"] as const).map((name) =>
     one<HTMLMediaElement>(stage, `[data-side="${name}"] :is(video, audio)`),
   ) as [HTMLMediaElement, HTMLMediaElement];
   const both = [older, newer];
-  const told = JSON.parse(document.getElementById("told")!.textContent!) as Record<string, { frame_rate?: unknown }>;
-  const frame = 1 / rate(told.to?.frame_rate);
+  const frame = 1 / frameRate(told.to.frame_rate ?? undefined);
   const seek = one<HTMLInputElement>(stage, "[data-seek]");
   const play = one(stage, '[data-do="play"]');
   const listen = one(stage, '[data-do="listen"]');
@@ -75,9 +76,7 @@ export function plays(stage: HTMLElement): void {
   };
   tick();
   show();
-  document.addEventListener("keydown", (event) => {
-    const target = event.target as HTMLElement;
-    if (event.ctrlKey || event.metaKey || event.altKey || target.closest(TYPING)) return;
+  onKey((event, target) => {
     if (event.key === " " && target.closest("button, a, summary")) return;
     const does: Record<string, (() => void) | undefined> = {
       " ": start, ",": () => press(stage, "frame-before"), ".": () => press(stage, "frame-after"),
@@ -89,16 +88,4 @@ export function plays(stage: HTMLElement): void {
     act();
   });
   stage.dataset.ready = "";
-}
-
-function rate(told: unknown): number {
-  if (typeof told === "number" && told > 0) return told;
-  const [over, under] = String(told ?? "").split("/").map(Number);
-  const found = over && under ? over / under : over;
-  return found && Number.isFinite(found) && found > 0 ? found : 25;
-}
-
-function clock(seconds: number): string {
-  const whole = Math.max(0, seconds);
-  return `${Math.floor(whole / 60)}:${(whole % 60).toFixed(1).padStart(4, "0")}`;
 }

@@ -1,16 +1,26 @@
 // The stage: how the two are laid, and the keys.
-export const root = document.body.dataset.root ?? "";
-export type Mode = "sides" | "swipe" | "overlay" | "difference";
+type Mode = "sides" | "swipe" | "overlay" | "difference";
 const MODES: Mode[] = ["sides", "swipe", "overlay", "difference"];
 
 // Where keys are letters.
-export const TYPING = "input:not([type=range]), select, textarea";
+const TYPING = "input:not([type=range]), select, textarea";
+
+/** Hear keys, wherever they are no letters of something that is being written, and no commands of the browser. */
+export function onKey(act: (event: KeyboardEvent, target: HTMLElement) => void): void {
+  document.addEventListener("keydown", (event) => {
+    const target = event.target as HTMLElement;
+    if (!event.ctrlKey && !event.metaKey && !event.altKey && !target.closest(TYPING)) act(event, target);
+  });
+}
+
+let hides: ReturnType<typeof setTimeout> | undefined;
 
 export function say(text: string): void {
   const live = document.getElementById("live")!;
   live.textContent = text;
   live.classList.add("shown");
-  window.setTimeout(() => live.classList.remove("shown"), 8000);
+  clearTimeout(hides);
+  hides = setTimeout(() => live.classList.remove("shown"), 8000);
 }
 
 export function one<E extends HTMLElement>(within: ParentNode, selector: string): E {
@@ -87,9 +97,7 @@ function handle(stage: HTMLElement): void {
 }
 
 export function keys(stage: HTMLElement): void {
-  document.addEventListener("keydown", (event) => {
-    const target = event.target as HTMLElement;
-    if (event.ctrlKey || event.metaKey || event.altKey || target.closest(TYPING)) return;
+  onKey((event, target) => {
     const mode = MODES[Number(event.key) - 1];
     if (mode) one(stage, `[role=radio][data-mode="${mode}"]`).click();
     else if (event.key === "?") {

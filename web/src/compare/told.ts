@@ -5,6 +5,7 @@ export type Side = {
   kind: string;
   width: number | null;
   height: number | null;
+  frame_rate: string | null;
   alt_text: string;
   recipes: string[];
   deep_zoom: boolean;

@@ -1,10 +1,10 @@
 // Deciding: verdicts on single versions, the signature for the package, and taking it back.
 import { batch, signal } from "@preact/signals";
-import { post, root, type Failure } from "./api";
+import { post, root, type Failure } from "../shared/api";
 import { Seats } from "./seats";
 import { judge, meant } from "./strip";
 import {
-  chosen, focusOn, isOpen, mark, marks, me, mySeat, nameOf, openMustFixes, reread, room, say, show, signedSeat, tab, version, type Mark,
+  act, chosen, focusOn, isOpen, mark, marks, me, mySeat, nameOf, openMustFixes, reread, room, say, show, signedSeat, tab, version, type Mark,
 } from "./state";
 import type { VerdictName, Version } from "./types";
 import { count, plain, short, VERDICTS, VERDICTS_GIVEN } from "./words";
@@ -302,11 +302,5 @@ function MySignature() {
 export async function undoMine(): Promise<void> {
   const seat = signedSeat.peek();
   if (!seat) return say("There is nothing to take back.");
-  try {
-    await post(`/api/seats/${seat.seat_id}/undo`);
-    await reread();
-    say("Taken back. The seat is open again.");
-  } catch (error) {
-    say((error as Failure).message);
-  }
+  await act(() => post(`/api/seats/${seat.seat_id}/undo`).then(reread), "Taken back. The seat is open again.");
 }

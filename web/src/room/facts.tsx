@@ -1,8 +1,8 @@
 // What is known of the version that is shown: what stands beside the proof, and its metadata; read when it is asked for.
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { loadContext } from "../context";
-import { get, root } from "./api";
+import { get, root } from "../shared/api";
+import { loadContext } from "./context";
 import { room, version } from "./state";
 import type { Facts } from "./types";
 import { short } from "./words";
@@ -21,7 +21,7 @@ export function Details() {
     facts.value = null;
     problem.value = "";
     beside.current!.replaceChildren();
-    void loadContext(beside.current!, root, package_id, one.version_id);
+    void loadContext(beside.current!, package_id, one.version_id);
     get<Facts>(`/api/packages/${package_id}/versions/${one.version_id}`)
       .then((told) => version.peek()?.version_id === one.version_id && (facts.value = told))
       .catch((error: Error) => (problem.value = error.message));

@@ -1,11 +1,12 @@
 // One key for everything; each is listed here once, for the page and for its help.
 import { signal } from "@preact/signals";
+import { pagesOf } from "../shared/api";
 import { judgeByKey, sign, undoMine } from "./deciding";
 import * as draw from "./draw";
 import { stepNote } from "./notes";
 import * as player from "./player";
-import { controls, pagesOf } from "./stage";
-import { activeNote, choose, chosen, draft, focusOn, isFocusing, page, shownId, step, tab, version } from "./state";
+import { controls } from "./stage";
+import { activeNote, choose, chosen, draft, focusOn, isFocusing, page, shownId, step, tab, turnTo, version } from "./state";
 
 interface Key {
   keys: string[];
@@ -22,7 +23,6 @@ export const listening = signal(localStorage.getItem("room-keys") !== "off");
 const plays = () => player.plays.peek();
 const drawing = () => draw.tool.peek() !== "move";
 const turns = () => (version.peek() ? pagesOf(version.peek()!) > 1 : false);
-const turn = (by: number) => (page.value = Math.min(pagesOf(version.peek()!), Math.max(1, page.peek() + by)));
 const open = (name: typeof tab.value, selector: string) => {
   tab.value = name;
   focusOn(selector);
@@ -37,8 +37,8 @@ export const KEYS: { title: string; keys: Key[] }[] = [
       { keys: ["+", "="], does: "zoom in", run: () => controls.peek()?.zoom(1.5), when: () => controls.peek() !== null },
       { keys: ["-"], does: "zoom out", run: () => controls.peek()?.zoom(1 / 1.5), when: () => controls.peek() !== null },
       { keys: ["0"], does: "fit", run: () => controls.peek()?.fit(), when: () => controls.peek() !== null },
-      { keys: ["PageDown", "]"], does: "next page", run: () => turn(1), when: turns },
-      { keys: ["PageUp", "["], does: "page before", run: () => turn(-1), when: turns },
+      { keys: ["PageDown", "]"], does: "next page", run: () => turnTo(page.peek() + 1), when: turns },
+      { keys: ["PageUp", "["], does: "page before", run: () => turnTo(page.peek() - 1), when: turns },
     ],
   },
   {

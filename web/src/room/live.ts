@@ -1,5 +1,5 @@
 // What others do appears without a reload: the server says that something changed, and it is read again.
-import { root } from "./api";
+import { root } from "../shared/api";
 import { alsoHere, me, reread, rereadNotes, room } from "./state";
 
 const SOON = 120; // ms: several changes of one act are read once

@@ -1,12 +1,12 @@
 // The notes on the version that is shown: threads in step with what is drawn, and a place to write.
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { call, post } from "./api";
+import { call, post } from "../shared/api";
 import { Writing } from "./composer";
 import { here } from "./draw";
 import * as player from "./player";
 import {
-  activeNote, draft, focusOn, mayWrite, me, nameOf, page, rereadNotes, room, say, shownId, showsResolved, shownThreads, version, type Thread,
+  act, activeNote, draft, focusOn, mayWrite, me, nameOf, page, rereadNotes, room, say, shownId, showsResolved, shownThreads, version, type Thread,
 } from "./state";
 import { describe, write } from "./target";
 import type { Annotation, Kind } from "./types";
@@ -53,16 +53,8 @@ export function select({ note, place }: Thread): void {
 
 // --------------------------------------------------------------------------------------------------- a thread
 
-async function act(path: string, body: unknown, done: string, method = "POST"): Promise<boolean> {
-  try {
-    await call(method, path, body);
-    await rereadNotes();
-    if (done) say(done);
-    return true;
-  } catch (error) {
-    say((error as Error).message);
-    return false;
-  }
+function change(path: string, body: unknown, done: string, method = "POST"): Promise<boolean> {
+  return act(() => call(method, path, body).then(rereadNotes), done);
 }
 
 function Card({ thread }: { thread: Thread }) {
@@ -81,8 +73,8 @@ function Card({ thread }: { thread: Thread }) {
     if (writes.value === "reply" && !text) return;
     const sent =
       writes.value === "reply"
-        ? act(`/api/packages/${room.value.package_id}/annotations`, replyTo(note, text), "")
-        : act(`${at}/resolve`, text ? { resolution: text } : {}, "Resolved.");
+        ? change(`/api/packages/${room.value.package_id}/annotations`, replyTo(note, text), "")
+        : change(`${at}/resolve`, text ? { resolution: text } : {}, "Resolved.");
     if (await sent) {
       answer.value = "";
       writes.value = "";
@@ -153,8 +145,8 @@ function Card({ thread }: { thread: Thread }) {
             <div class="actions">
               {may(note, "reply") && <Small label="Reply" run={() => open_(writes, "reply", note)} />}
               {may(note, "resolve") && <Small label="Resolve" run={() => open_(writes, "resolve", note)} />}
-              {may(note, "reopen") && <Small label="Reopen" run={() => act(`${at}/reopen`, {}, "Open again.")} />}
-              {may(note, "withdraw") && <Small label="Withdraw" run={() => act(`${at}/withdraw`, {}, "Withdrawn.")} />}
+              {may(note, "reopen") && <Small label="Reopen" run={() => change(`${at}/reopen`, {}, "Open again.")} />}
+              {may(note, "withdraw") && <Small label="Withdraw" run={() => change(`${at}/withdraw`, {}, "Withdrawn.")} />}
             </div>
           )
         )}
@@ -187,7 +179,7 @@ function Small({ label, run }: { label: string; run: () => unknown }) {
 function Body({ note }: { note: Annotation }) {
   const text = useSignal<string | null>(null);
   const save = async () => {
-    if (text.value?.trim() && (await act(`/api/annotations/${note.annotation_id}`, { body: text.value.trim() }, "", "PATCH"))) text.value = null;
+    if (text.value?.trim() && (await change(`/api/annotations/${note.annotation_id}`, { body: text.value.trim() }, "", "PATCH"))) text.value = null;
   };
   if (text.value !== null) {
     return (

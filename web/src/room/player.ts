@@ -1,7 +1,7 @@
 // The film or the sound that is on the stage: one at a time, known to the timeline, the keys and the notes.
 import { batch, computed, signal } from "@preact/signals";
 import { version } from "./state";
-import { frameAt, frameRate, middleOf, startOf } from "./timecode";
+import { frameAt, frameRate, middleOf, startOf } from "../shared/timecode";
 
 /** Seconds that one step goes in a sound, which has no frames. */
 const STEP = 0.1;

@@ -1,7 +1,7 @@
 // Who must sign, in which order, who did, and why somebody waits.
 import { useSignal } from "@preact/signals";
-import { post } from "./api";
-import { isOpen, me, nameOf, reread, room, say } from "./state";
+import { post } from "../shared/api";
+import { act, isOpen, me, nameOf, reread, room, say } from "./state";
 import type { Seat, Signature } from "./types";
 import { ago, capital, count, plain, VERDICTS_GIVEN, when } from "./words";
 
@@ -49,15 +49,7 @@ function Card({ seat, staged }: { seat: Seat; staged: boolean }) {
   );
 }
 
-async function tick(decision_id: string): Promise<void> {
-  try {
-    await post(`/api/decisions/${decision_id}/met`);
-    await reread();
-    say("Ticked off.");
-  } catch (error) {
-    say((error as Error).message);
-  }
-}
+const tick = (decision_id: string) => act(() => post(`/api/decisions/${decision_id}/met`).then(reread), "Ticked off.");
 
 function Signed({ one, mayTick }: { one: Signature; mayTick: boolean }) {
   return (

@@ -8,11 +8,11 @@ import { Model, modelFormat } from "./viewers/model";
 import { Picture } from "./viewers/picture";
 import { Sound } from "./viewers/sound";
 import { Transport } from "./transport";
-import { media, root } from "./api";
-import { mayWrite, page, room, version } from "./state";
+import { media, pagesOf, root, tilesOf } from "../shared/api";
+import { mayWrite, page, room, turnTo, version } from "./state";
 import type { Version } from "./types";
 import { size } from "./words";
-import { clock } from "./timecode";
+import { clock } from "../shared/timecode";
 
 export interface Rect {
   x: number;
@@ -37,8 +37,6 @@ export function setFrame(next: Rect): void {
   const moved = (["x", "y", "width", "height"] as const).some((side) => Math.abs(old[side] - next[side]) > 0.1);
   if (moved) frame.value = next;
 }
-
-export const pagesOf = (one: Version) => one.recipes.filter((recipe) => /^page-\d+$/.test(recipe)).length;
 
 export function Stage() {
   const one = version.value;
@@ -94,12 +92,6 @@ function Viewer({ one }: { one: Version }) {
   );
 }
 
-/** The address of a picture's tiles, where it is larger than its preview. */
-function tilesOf(one: Version): string | undefined {
-  const large = one.kind === "image" && Math.max(one.width ?? 0, one.height ?? 0) > 1600;
-  return large ? `${root}/tiles/${one.version_id}.dzi` : undefined;
-}
-
 function Toolbar() {
   const one = version.value!;
   return (
@@ -127,7 +119,7 @@ function Toolbar() {
       <span class="soft extent">{extent(one)}</span>
       {one.previous && (
         <a class="button small" href={`${root}/compare?from=${one.previous}&to=${one.version_id}`}>
-          Compare<span class="wide-only"> with v{one.number - 1}</span>
+          Compare<span class="wide-only"> with the one before</span>
         </a>
       )}
       {controls.value && (
@@ -147,18 +139,17 @@ function extent(one: Version): string {
 }
 
 function Pages({ count, shown }: { count: number; shown: number }) {
-  const go = (to: number) => (page.value = Math.min(shown, Math.max(1, to)));
   return (
     <nav class="pages" aria-label="Pages">
-      <button type="button" class="button small" disabled={page.value <= 1} onClick={() => go(page.value - 1)} aria-label="Page before">
+      <button type="button" class="button small" disabled={page.value <= 1} onClick={() => turnTo(page.value - 1)} aria-label="Page before">
         ‹
       </button>
       <label>
         Page{" "}
-        <input type="number" min={1} max={shown} value={page.value} onChange={(event) => go(Number(event.currentTarget.value) || 1)} />{" "}
+        <input type="number" min={1} max={shown} value={page.value} onChange={(event) => turnTo(Number(event.currentTarget.value) || 1)} />{" "}
         of {count}
       </label>
-      <button type="button" class="button small" disabled={page.value >= shown} onClick={() => go(page.value + 1)} aria-label="Page after">
+      <button type="button" class="button small" disabled={page.value >= shown} onClick={() => turnTo(page.value + 1)} aria-label="Page after">
         ›
       </button>
       {shown < count && <span class="soft">Pictures were made of the first {shown} pages.</span>}

@@ -1,6 +1,6 @@
 // What the room knows, and what it looks at. Components read these signals; only the functions here change them.
 import { batch, computed, effect, signal } from "@preact/signals";
-import { get } from "./api";
+import { get, pagesOf } from "../shared/api";
 import type { Place } from "./target";
 import { read } from "./target";
 import type { Annotation, Room, Seat, VerdictName } from "./types";
@@ -92,6 +92,12 @@ export function step(by: number): void {
   if (next) show(next.version_id);
 }
 
+/** Turn to a page of a document, or to the one nearest to it. */
+export function turnTo(to: number): void {
+  const one = version.peek();
+  if (one) page.value = Math.min(pagesOf(one), Math.max(1, to));
+}
+
 export function choose(version_id: string): void {
   const set = new Set(chosen.peek());
   if (!set.delete(version_id)) set.add(version_id);
@@ -100,6 +106,18 @@ export function choose(version_id: string): void {
 
 export function say(text: string, act?: { label: string; run: () => void }): void {
   message.value = act ? { text, act } : { text };
+}
+
+/** Do something and say that it is done, or why it was not. Returns whether it was. */
+export async function act(does: () => Promise<unknown>, done = ""): Promise<boolean> {
+  try {
+    await does();
+  } catch (error) {
+    say((error as Error).message);
+    return false;
+  }
+  if (done) say(done);
+  return true;
 }
 
 let focusing = false;

@@ -1,7 +1,7 @@
 // The filmstrip: every version of the package, its open notes and its verdict. What is out of sight costs nothing.
 import { memo } from "preact/compat";
 import { useEffect, useRef } from "preact/hooks";
-import { media } from "./api";
+import { media } from "../shared/api";
 import { chosen, choose, mark, marks, mySeat, room, show, shownId, threads } from "./state";
 import type { Version } from "./types";
 import { count, VERDICTS, VERDICTS_GIVEN } from "./words";

@@ -1,7 +1,7 @@
 // Where a note points: W3C Web Annotation targets, read into numbers and written from numbers. Nothing of a target's
 // markup ever reaches the page.
 import type { Selector, Target, Version } from "./types";
-import { clock } from "./timecode";
+import { clock } from "../shared/timecode";
 
 const MEDIA = "http://www.w3.org/TR/media-frags/";
 const PDF = "http://tools.ietf.org/rfc/rfc3778";

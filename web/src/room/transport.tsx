@@ -1,10 +1,10 @@
 // The timeline of a film or a sound: waveform, notes, in and out, and the buttons below it.
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { media } from "./api";
+import { media } from "../shared/api";
 import * as player from "./player";
 import { activeNote, draft, shownThreads, tab, version } from "./state";
-import { clock, timecode } from "./timecode";
+import { clock, timecode } from "../shared/timecode";
 
 export function Transport() {
   const one = version.value!;

@@ -22,6 +22,7 @@ export interface Version {
   sha256: string;
   made_by: string;
   recipes: string[];
+  deep_zoom: boolean;
   technical: { frame_rate?: string; timecode?: string; pages?: number; storyboard?: Storyboard };
 }
 

@@ -1,6 +1,6 @@
 // A film: its proxy, in a frame that the layer of notes fits exactly.
 import { useEffect, useRef } from "preact/hooks";
-import { media } from "../api";
+import { media } from "../../shared/api";
 import { take, toggle } from "../player";
 import type { Version } from "../types";
 import { useFitted } from "./fitted";

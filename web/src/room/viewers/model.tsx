@@ -1,7 +1,7 @@
 // A model: its picture, on which notes are drawn; and on request the model itself, to be turned.
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { media, root } from "../api";
+import { media, root } from "../../shared/api";
 import { controls, setFrame } from "../stage";
 import { say } from "../state";
 import type { Version } from "../types";

@@ -1,6 +1,7 @@
 // A picture, moved and zoomed by mouse, touch and keys; from its preview at once, from tiles where there are some.
 import OpenSeadragon from "openseadragon";
 import { useEffect, useRef } from "preact/hooks";
+import { still, viewerIn } from "../../shared/deepzoom";
 import { controls, setFrame } from "../stage";
 
 export function Picture({ url, tiles }: { url: string; tiles?: string | undefined }) {
@@ -9,21 +10,9 @@ export function Picture({ url, tiles }: { url: string; tiles?: string | undefine
   return <div class="picture" ref={place} />;
 }
 
-// OpenSeadragon would write a style sheet into the page, which our policy does not let it; it looks for one by this mark.
-// An element of no known language is one that browsers don't read. What it would say stands in room.css.
-const mark = document.createElementNS("urn:dam", "style");
-mark.setAttribute("data-openseadragon-mobile-css", "");
-document.head.append(mark);
-
-const still = matchMedia("(prefers-reduced-motion: reduce)");
-
 function open(element: HTMLElement, url: string, tiles: string | undefined): () => void {
-  const viewer = OpenSeadragon({
-    element,
-    drawer: "canvas", // WebGL draws no faster what is one picture, and is missing on many machines
+  const viewer = viewerIn(element, {
     tileSources: { type: "image", url },
-    showNavigationControl: false,
-    gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true },
     gestureSettingsPen: { clickToZoom: false },
     animationTime: still.matches ? 0 : 0.35,
     immediateRender: still.matches,

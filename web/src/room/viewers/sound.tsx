@@ -1,6 +1,6 @@
 // A sound: its cover, if it has one, and the waveform below to find one's way by.
 import { useEffect, useRef } from "preact/hooks";
-import { media } from "../api";
+import { media } from "../../shared/api";
 import { take } from "../player";
 import type { Version } from "../types";
 import { useFitted } from "./fitted";

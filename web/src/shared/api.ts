@@ -36,4 +36,17 @@ function explained(told: Record<string, unknown>, status: number): string {
 
 export const get = <T>(path: string) => call<T>("GET", path);
 export const post = <T>(path: string, body: unknown = {}) => call<T>("POST", path, body);
+
+// --------------------------------------------------------------------------- where what is made of a version lies
+
+interface Rendered {
+  version_id: string;
+  recipes: string[];
+  deep_zoom: boolean;
+}
+
 export const media = (version_id: string, recipe: string) => `${root}/media/${version_id}/${recipe}`;
+/** The address of a picture's tiles, where it is larger than its preview. */
+export const tilesOf = (one: Rendered) => (one.deep_zoom ? `${root}/tiles/${one.version_id}.dzi` : undefined);
+/** How many pages there are pictures of. */
+export const pagesOf = (one: Rendered) => one.recipes.filter((recipe) => /^page-\d+$/.test(recipe)).length;

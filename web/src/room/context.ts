@@ -1,9 +1,12 @@
 // What stands beside a proof: why it was asked for, whether it is complete, where it may go, what it resembles,
 // where it comes from. Texts go in as text, never as HTML.
-export type Line = { label: string; text: string };
-export type Rule = { rule: string; severity: "must" | "should"; met: boolean | null; said: string };
-export type Contract = { complete: boolean | null; checked_at: string | null; edited_since: boolean; said: string; rules: Rule[] };
-export type Context = {
+import { get, root } from "../shared/api";
+import { plain } from "./words";
+
+type Line = { label: string; text: string };
+type Rule = { rule: string; severity: "must" | "should"; met: boolean | null; said: string };
+type Contract = { complete: boolean | null; checked_at: string | null; edited_since: boolean; said: string; rules: Rule[] };
+type Context = {
   brief: Line[];
   contract: { review: Contract; activate: Contract };
   rights: { channel: string; territories: string[]; allowed: boolean; said: string }[];
@@ -13,33 +16,29 @@ export type Context = {
 };
 
 /** Fetch what stands beside a version's proof and render it into an element. */
-export async function loadContext(into: HTMLElement, root: string, packageId: string, versionId: string): Promise<void> {
+export async function loadContext(into: HTMLElement, packageId: string, versionId: string): Promise<void> {
   into.setAttribute("aria-busy", "true");
   into.dataset.version = versionId;
   const wanted = (): boolean => into.dataset.version === versionId; // nobody has turned to another proof meanwhile
   try {
-    const reply = await fetch(`${root}/api/packages/${packageId}/versions/${versionId}/context`, {
-      headers: { Accept: "application/json" },
-    });
-    if (!reply.ok) throw new Error(`error ${reply.status}`);
-    const told = (await reply.json()) as Context;
-    if (wanted()) renderContext(into, told, root, versionId);
+    const told = await get<Context>(`/api/packages/${packageId}/versions/${versionId}/context`);
+    if (wanted()) renderContext(into, told, versionId);
   } catch (error) {
-    if (wanted()) into.replaceChildren(element("p", "notice", `What stands beside this proof could not be read: ${(error as Error).message}.`));
+    if (wanted()) into.replaceChildren(element("p", "notice", `What stands beside this proof could not be read. ${(error as Error).message}`));
   } finally {
     if (wanted()) into.removeAttribute("aria-busy");
   }
 }
 
 /** Render what stands beside a version's proof into an element. */
-export function renderContext(into: HTMLElement, told: Context, root: string, versionId: string): void {
+function renderContext(into: HTMLElement, told: Context, versionId: string): void {
   into.classList.add("context");
   into.replaceChildren(
     part("Brief", told.brief.length ? [list(told.brief)] : [element("p", "soft", "No brief asked for it.")], true),
     part("Rights", rights(told), true, told.rights.length ? told.rights.every((row) => row.allowed) : null),
     part("Complete for review", contract(told.contract.review), false, told.contract.review.complete),
     part("Complete for publishing", contract(told.contract.activate), false, told.contract.activate.complete),
-    part("Look-alikes", near(told, root, versionId), told.near.length > 0),
+    part("Look-alikes", near(told, versionId), told.near.length > 0),
     part("Where it comes from", [list(told.provenance)], false),
   );
 }
@@ -69,7 +68,7 @@ function contract(told: Contract): HTMLElement[] {
   return [element("p", "", told.said), rules];
 }
 
-function near(told: Context, root: string, versionId: string): HTMLElement[] {
+function near(told: Context, versionId: string): HTMLElement[] {
   if (!told.near.length) return [element("p", "soft", "Nothing in the library looks or sounds like it.")];
   return told.near.map((row) => {
     const line = element("p", "");
@@ -77,7 +76,7 @@ function near(told: Context, root: string, versionId: string): HTMLElement[] {
     asset.href = `${root}/assets/${row.asset_id}`;
     const both = element("a", "", "compare") as HTMLAnchorElement;
     both.href = `${root}/compare?from=${row.version_id}&to=${versionId}`;
-    line.append(asset, ` (${row.state.replace("_", " ")}): ${row.how} · `, both);
+    line.append(asset, ` (${plain(row.state)}): ${row.how} · `, both);
     return line;
   });
 }
