@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Param
 from airflow.sdk.bases.xcom import BaseXCom
-from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException, DownstreamTasksSkipped
+from airflow.sdk.exceptions import (
+    AirflowRuntimeError,
+    AirflowSkipException,
+    DownstreamTasksSkipped,
+    TaskAwaitingInput,
+)
 from airflow.sdk.execution_time.hitl import get_hitl_detail_content_detail
 
 from dam.errors import BadInput, Refused
@@ -31,6 +36,8 @@ if TYPE_CHECKING:
 
 COMMENT = Param("", type=["string", "null"], title="Comment", description="Goes into the record.", format="multiline")
 EXPIRED = "expired"
+#: State of a task that waits for an answer.
+PARKED = "awaiting_input"
 
 
 class PersonOperator(HITLOperator):
@@ -360,6 +367,17 @@ class SeatOperator(PersonOperator):
         seats.expire(self.services, seat_id=self.seat_id, run=run_name(context))
         return EXPIRED
 
+    def execute(self, context: Context) -> Any:
+        """Ask; look once more before waiting, for who signs in the room just then finds no task to tell."""
+        from dam.review import seats
+
+        try:
+            return super().execute(context)
+        except TaskAwaitingInput:
+            if seats.status(self.services, seat_id=self.seat_id) in self.ASKS:
+                raise
+        return self.execute(context)
+
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Record the answer; ask on while signatures lack, and nobody any more when it ended the review."""
         from dam.review import seats
@@ -372,17 +390,28 @@ class SeatOperator(PersonOperator):
         return result
 
     def _let_go(self, context: Context) -> None:
-        """Skip the other seats of this run that still wait although the package is closed."""
+        """Skip the other seats of this run that still wait although the package is closed.
+
+        They are looked up by their places in the DAG, not in the run: one that took the package over asks for the
+        same seats at the same places, and whichever of the two hears the last answer must come to its end.
+        """
         from dam.review import seats
 
         ti = context["ti"]
-        waiting = [
-            (place["task_id"], place["map_index"])
-            for place in seats.left_waiting(self.services, seat_id=self.seat_id)
-            if (place["dag_id"], place["run_id"]) == (ti.dag_id, ti.run_id)
-        ]
+        asked = seats.left_waiting(self.services, seat_id=self.seat_id)
+        places = [(place["task_id"], place["map_index"]) for place in asked if place["dag_id"] == ti.dag_id]
+        if not places:
+            return
+        tasks = sorted({task_id for task_id, _ in places})
+        found = ti.get_task_states(dag_id=ti.dag_id, task_ids=tasks, run_ids=[ti.run_id]).get(ti.run_id, {})
+        waiting = [place for place in places if found.get(_state_key(*place)) == PARKED]
         if waiting:
             raise DownstreamTasksSkipped(tasks=waiting)  # type: ignore[no-untyped-call]
+
+
+def _state_key(task_id: str, map_index: int) -> str:
+    """Return how Airflow names a task when it tells the states of a run's tasks."""
+    return task_id if map_index < 0 else f"{task_id}_{map_index}"
 
 
 def _single_versions(given: Any) -> dict[str, dict[str, str]]:

@@ -31,7 +31,8 @@ def run(services, monkeypatch):
     for module in (base, create, human, review):
         monkeypatch.setattr(module, "get_services", lambda: services)
 
-    def context(run_id="r1", key=None, try_number=1):
+    def context(run_id="r1", key=None, try_number=1, states=None):
+        """:param states: of the run's mapped tasks; the second seat waits unless told otherwise."""
         emitted = []
         event = SimpleNamespace(add_partitions=emitted.extend)
         return {
@@ -39,6 +40,7 @@ def run(services, monkeypatch):
             "ti": SimpleNamespace(
                 id="ti", dag_id="d", run_id=run_id, task_id="seat", map_index=0, try_number=try_number, max_tries=3,
                 xcom_push=lambda **kwargs: emitted.append(kwargs),
+                get_task_states=lambda **asked: {run_id: states or {"seat_1": "awaiting_input"}},
             ),
             "task_instance": SimpleNamespace(id="ti"),
             "outlet_events": {"event": event},
@@ -278,6 +280,43 @@ class TestSeat:
         assert context["emitted"] == [{"key": "return_value", "value": "reject"}]
         with pytest.raises(DownstreamTasksSkipped):  # killed just then, and tried again
             operator.execute(run())
+
+    def test_who_signs_while_the_question_is_being_asked_is_not_asked(self, run, asked, monkeypatch, services, seat):
+        from airflow.providers.standard.operators import hitl
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        from dam.review import seats
+        from dam_operators.human import SeatOperator
+
+        def sign(**_):
+            seats.decide(services, seat_id=seat[0], person="bea", verdict="approve")
+
+        monkeypatch.setattr(hitl, "upsert_hitl_detail", sign)
+        with pytest.raises(AirflowSkipException, match="signed already"):
+            SeatOperator(task_id="seat", seat_id=seat[0]).execute(run())
+
+    @pytest.mark.parametrize("elsewhere", [{}, {"run_id": "r0"}, {"dag_id": "other"}])
+    @pytest.mark.parametrize("state", ["awaiting_input", "scheduled", "success"])
+    def test_the_last_answer_lets_a_seat_go_whose_signature_no_task_heard(
+        self, run, asked, services, seat, state, elsewhere
+    ):
+        """It was signed in the room just then, or in an earlier run that this one took the package over from."""
+        from airflow.sdk.exceptions import DownstreamTasksSkipped
+
+        from dam.review import seats
+
+        legal = packages.seats(services, package_id=seat[1])[1]["seat_id"]
+        place = {"dag_id": "d", "run_id": "r1", "task_id": "seat", "map_index": 1}
+        seats.attach(services, seat_id=legal, hitl=place | elsewhere)
+        seats.decide(services, seat_id=legal, person="lena", verdict="approve")
+        context = run(states={"seat_0": "running", "seat_1": state})
+        operator = self.ask(seat[0], context)
+        if state != "awaiting_input" or "dag_id" in elsewhere:
+            assert operator.execute_complete(context, self.event("bea", "Approve")) == "approve"
+            return
+        with pytest.raises(DownstreamTasksSkipped) as skipped:
+            operator.execute_complete(context, self.event("bea", "Approve"))
+        assert skipped.value.tasks == [("seat", 1)]
 
     @pytest.fixture
     def two(self, services, seat):
