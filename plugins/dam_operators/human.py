@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
-from airflow.sdk import NEVER_EXPIRE, Param
+from airflow.sdk import NEVER_EXPIRE, Param  # type: ignore[attr-defined]  # missing from its stub
 from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.exceptions import (
     AirflowSkipException,
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 COMMENT = Param("", type=["string", "null"], title="Comment", description="Goes into the record.", format="multiline")
 EXPIRED = "expired"
+#: How a seat's task is tried again. An answer that comes while Airflow is still busy parking the task costs it a try or
+#: two; it must not be heard late for that, nor never.
+SOON: Mapping[str, Any] = {"retries": 8, "retry_delay": timedelta(seconds=1), "retry_exponential_backoff": 0}
 #: What a task keeps, from one try to the next, once it has asked.
 STANDS = "question"
 #: State of a task that waits for an answer.

@@ -43,8 +43,8 @@ BRAND, LEGAL = 0, 1
 #: A package for each test, of one picture and two seats.
 PACKAGES = ("cleared", "paused", "deleted", "again", "marked", "guest", "in turn", "together")
 GUEST = "carla@client.example"
-#: How a seat's task ends that was answered. One that was answered while Airflow was busy parking it is tried again, and
-#: skipped where the room has recorded the answer.
+#: How a seat's task ends that was answered. One that was answered while Airflow was busy parking it may be tried again,
+#: and is skipped then where the answer is recorded already.
 ENDED = frozenset({"success", "skipped"})
 OPTION = {"approve": "Approve", "request_changes": "Request changes"}
 
@@ -277,15 +277,12 @@ def test_what_is_cleared_comes_to_the_same(reviews: Reviews) -> None:
     activation = reviews.ada.run_of(ACTIVATION, reviews.package["cleared"])
     reviews.ada.finished(ACTIVATION, activation)
 
-    # a seat, the verdict and the whole run, once all have signed
-    for told, clear in enumerate(
-        (
-            lambda: reviews.clear(run_id, ["seat", LEGAL]),
-            lambda: reviews.clear(run_id, "verdict"),
-            lambda: reviews.clear_run(run_id),
-        ),
-        start=2,
-    ):
+    # the verdict and the whole run, once all have signed
+    clearing: list[Callable[[], None]] = [
+        lambda: reviews.clear(run_id, "verdict"),
+        lambda: reviews.clear_run(run_id),
+    ]
+    for told, clear in enumerate(clearing, start=2):
         clear()
         states = reviews.states(run_id)
         assert (states["verdict"], states["approved"]) == ("success", "success")
@@ -340,7 +337,8 @@ def test_while_the_dag_is_paused_the_room_records_at_once_and_airflow_hears_late
     finally:
         reviews.patch("", is_paused=False)
     states = reviews.states(run_id)
-    assert (states["seat.1"], states["changes_requested"]) == ("success",) * 2
+    assert {states["seat.0"], states["seat.1"]} <= ENDED
+    assert states["changes_requested"] == "success"
     assert reviews.signed("paused") == [("bea", "approve", "room"), ("lena", "request_changes", "airflow")]
     [signature] = reviews.seats("paused")[LEGAL]["signatures"]
     assert datetime.fromisoformat(signature["at"]) == given
