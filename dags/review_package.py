@@ -31,13 +31,18 @@ package is told to `activate_package` until what answers them is approved; `free
 can let the rest go on the package's page.
 
 **When you clear** a seat: one that is signed is skipped, one that is open asks again for what is left of its time,
-never longer. `verdict`: it is drawn from the recorded signatures, and is the same. The whole run: all of that.
-**Backfill or start it again** for a package: a run ends at `claim` when another has the package; with *Take over*
-it goes on from the signatures that are there. **Pause it**: seats stay open and deadlines run; an answer in the room
-is recorded at once, one on *Required Actions* is heard when the DAG goes on, and counts from when it was given.
-**Mark a seat's task** as success or failed: that signs nothing; the package stays in review, can be signed in the
-room, and expires. **Delete the run**: the signatures stay; the room records those that lack and starts this DAG again
-for the verdict.
+never longer. `verdict`: it is drawn from the recorded signatures, and is the same; what it announces again makes a
+run of the next DAG that ends at its `claim`. The whole run: all of that.
+**Start it again** for a package: a run ends at `claim` when another has the package; with *Take over* it goes on from
+the signatures that are there. A seat that the other run still asks for may be answered in either: it is signed once,
+the run that hears the last answer goes on, and the other one ends at the deadline and adds nothing. A package is no
+date, so Airflow offers no backfill.
+**Pause it**: seats stay open and deadlines run; an answer in the room is recorded at once, one on *Required Actions*
+is heard when the DAG goes on, and counts from when it was given.
+**Mark a seat's task** as success or failed: that signs nothing; the package stays in review, and expires unless it is
+signed in the room, where the last signature starts this DAG again for the verdict.
+**Delete the run** (Airflow wants it marked as failed first): the signatures stay; the room records those that lack and
+starts this DAG again for the verdict.
 
 Idempotent: clearing a seat that is signed skips it; the verdict is drawn from the recorded signatures.
 """

@@ -11,7 +11,7 @@ from airflow.sdk import TaskGroup
 from dam_operators.activate import PublishOperator, RenditionOperator, RightsPreflightOperator
 from dam_operators.base import AnnounceOperator
 from dam_operators.events import CHANGES_REQUESTED, PACKAGE_APPROVED, PACKAGE_READY
-from dam_operators.human import ClearRisksOperator, LibrarianOperator, SeatOperator
+from dam_operators.human import SOON, ClearRisksOperator, LibrarianOperator, SeatOperator
 from dam_operators.ingest import (
     CloseBatchOperator,
     EmptyInboxOperator,
@@ -151,7 +151,7 @@ class ReviewRound(TaskGroup):
 def _review(package_id: Any, suffix: str) -> VerdictOperator:
     first, *later = workflow().review_stages
     proofs = ProofsOperator(task_id=f"proofs{suffix}", package_id=package_id, upto=first if later else None)
-    seats: Any = SeatOperator.partial(task_id=f"seat{suffix}").expand(seat_id=proofs.output)
+    seats: Any = SeatOperator.partial(task_id=f"seat{suffix}", **SOON).expand(seat_id=proofs.output)
     for after, stage in itertools.pairwise([first, *later]):
         opened = StageOperator(
             task_id=f"stage_{stage}{suffix}",
@@ -161,7 +161,7 @@ def _review(package_id: Any, suffix: str) -> VerdictOperator:
             trigger_rule="none_failed",
         )
         seats >> opened
-        seats = SeatOperator.partial(task_id=f"seat_{stage}{suffix}").expand(seat_id=opened.output)
+        seats = SeatOperator.partial(task_id=f"seat_{stage}{suffix}", **SOON).expand(seat_id=opened.output)
     verdict = VerdictOperator(
         task_id=f"verdict{suffix}", package_id=package_id, trigger_rule="none_failed_min_one_success"
     )

@@ -13,10 +13,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
-from airflow.sdk import Param
+from airflow.sdk import NEVER_EXPIRE, Param  # type: ignore[attr-defined]  # missing from its stub
 from airflow.sdk.bases.xcom import BaseXCom
-from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException, DownstreamTasksSkipped
-from airflow.sdk.execution_time.hitl import get_hitl_detail_content_detail
+from airflow.sdk.exceptions import (
+    AirflowSkipException,
+    DownstreamTasksSkipped,
+    TaskAwaitingInput,
+)
 
 from dam.errors import BadInput, Refused
 from dam_operators.activate import chunks
@@ -31,6 +34,13 @@ if TYPE_CHECKING:
 
 COMMENT = Param("", type=["string", "null"], title="Comment", description="Goes into the record.", format="multiline")
 EXPIRED = "expired"
+#: How a seat's task is tried again. An answer that comes while Airflow is still busy parking the task costs it a try or
+#: two; it must not be heard late for that, nor never.
+SOON: Mapping[str, Any] = {"retries": 8, "retry_delay": timedelta(seconds=1), "retry_exponential_backoff": 0}
+#: What a task keeps, from one try to the next, once it has asked.
+STANDS = "question"
+#: State of a task that waits for an answer.
+PARKED = "awaiting_input"
 
 
 class PersonOperator(HITLOperator):
@@ -95,41 +105,44 @@ class PersonOperator(HITLOperator):
         """Prepare the question; may skip the task, or set ``response_timeout`` to what is left of the time."""
 
     def execute(self, context: Context) -> Any:
-        """Ask, and free the worker slot; an answer that is there but was never heard is taken instead."""
-        if event := self._unheard(context):
-            return self.execute_complete(context, event)
+        """Ask, and free the worker slot; a question that stands since an earlier try is waited for as it is."""
         with told_plainly():
             self.ready(context)
             self.assigned_users = [{"id": name, "name": name} for name in self.people()]
             self.body = self.show()
+        if self._stands(context):
+            left = None if self.response_timeout is None else max(self.response_timeout, timedelta())
+            raise TaskAwaitingInput(method_name="take_up", timeout=left)
         if self.response_timeout is not None and self.response_timeout <= timedelta():
             return self.expire(context)
         if not self.assigned_users:
             raise AirflowSkipException(f"nobody holds the role {self.role}")
         self._tell(context)
-        return super().execute(context)
-
-    def _unheard(self, context: Context) -> dict[str, Any] | None:
-        """Return an answer that Airflow has but that this task never took.
-
-        Somebody who answers at the very moment the task is parked makes Airflow retry the task, and a
-        retry would ask again and forget the answer.
-        """
-        if context["ti"].try_number < 2:
-            return None
         try:
-            detail = get_hitl_detail_content_detail(context["ti"].id)
-        except AirflowRuntimeError:  # never asked before
-            return None
-        if not detail.response_received or detail.responded_at is None:
-            return None
-        event = {
-            "chosen_options": detail.chosen_options or [],
-            "params_input": detail.params_input or {},
-            "responded_at": detail.responded_at,
-            "responded_by_user": detail.responded_by_user.model_dump() if detail.responded_by_user else None,
-        }
-        return None if self._was_heard(context, event) else event
+            return super().execute(context)
+        except TaskAwaitingInput:
+            context["task_state_store"].set(STANDS, True, retention=NEVER_EXPIRE)
+            raise
+
+    def _stands(self, context: Context) -> bool:
+        """Return whether an earlier try has asked already, and waits for an answer or never heard the one it got.
+
+        Somebody who answers while Airflow is still busy parking the task makes it try again. To ask again would wipe
+        the answer out; to wait for the question that stands makes Airflow go on with it at once, and also with one
+        that was given in time and is heard late.
+        """
+        return context["ti"].try_number > 1 and bool(context["task_state_store"].get(STANDS))
+
+    def take_up(self, context: Context, event: dict[str, Any]) -> Any:
+        """Go on with a question of an earlier try: what was answered then, and heard, is asked again."""
+        if event.get("responded_by_user") and self._was_heard(context, event):
+            return self.ask_again(context)
+        return self.execute_complete(context, event)
+
+    def ask_again(self, context: Context) -> Any:
+        """Ask anew: the answer that the question has was heard, and did not do."""
+        context["task_state_store"].delete(STANDS)
+        return self.execute(context)
 
     def _answer_key(self, context: Context, event: dict[str, Any]) -> str:
         ti = context["ti"]
@@ -191,7 +204,7 @@ class PersonOperator(HITLOperator):
         except (Refused, BadInput) as refusal:
             self.log.warning("The answer of %s was refused: %s", person, refusal)
             self._hear(context, event)
-            return self.execute(context)
+            return self.ask_again(context)
         self._hear(context, event)
         return result
 
@@ -365,29 +378,51 @@ class SeatOperator(PersonOperator):
         seats.expire(self.services, seat_id=self.seat_id, run=run_name(context))
         return EXPIRED
 
+    def execute(self, context: Context) -> Any:
+        """Ask; look once more before waiting, for who signs in the room just then finds no task to tell."""
+        from dam.review import seats
+
+        try:
+            return super().execute(context)
+        except TaskAwaitingInput:
+            if seats.status(self.services, seat_id=self.seat_id) in self.ASKS:
+                raise
+        return self.execute(context)
+
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Record the answer; ask on while signatures lack, and nobody any more when it ended the review."""
         from dam.review import seats
 
         result = super().execute_complete(context, event)
         if result != EXPIRED and seats.status(self.services, seat_id=self.seat_id) in self.ASKS:
-            return self.execute(context)
+            return self.ask_again(context)
         context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=result)  # letting go returns by an exception
         self._let_go(context)
         return result
 
     def _let_go(self, context: Context) -> None:
-        """Skip the other seats of this run that still wait although the package is closed."""
+        """Skip the other seats of this run that still wait although the package is closed.
+
+        They are looked up by their places in the DAG, not in the run: one that took the package over asks for the
+        same seats at the same places, and whichever of the two hears the last answer must come to its end.
+        """
         from dam.review import seats
 
         ti = context["ti"]
-        waiting = [
-            (place["task_id"], place["map_index"])
-            for place in seats.left_waiting(self.services, seat_id=self.seat_id)
-            if (place["dag_id"], place["run_id"]) == (ti.dag_id, ti.run_id)
-        ]
+        asked = seats.left_waiting(self.services, seat_id=self.seat_id)
+        places = [(place["task_id"], place["map_index"]) for place in asked if place["dag_id"] == ti.dag_id]
+        if not places:
+            return
+        tasks = sorted({task_id for task_id, _ in places})
+        found = ti.get_task_states(dag_id=ti.dag_id, task_ids=tasks, run_ids=[ti.run_id]).get(ti.run_id, {})
+        waiting = [place for place in places if found.get(_state_key(*place)) == PARKED]
         if waiting:
             raise DownstreamTasksSkipped(tasks=waiting)  # type: ignore[no-untyped-call]
+
+
+def _state_key(task_id: str, map_index: int) -> str:
+    """Return how Airflow names a task when it tells the states of a run's tasks."""
+    return task_id if map_index < 0 else f"{task_id}_{map_index}"
 
 
 def _single_versions(given: Any) -> dict[str, dict[str, str]]:

@@ -266,10 +266,10 @@ def decide(seat_id: str, given: SeatAnswer, person: Asking, request: Request, la
         if not heard and void.next_package_id:
             _go_on(person, {"key": void.next_package_id})
         raise
-    if new and waiting and not heard:
-        later.add_task(_look_again, person, waiting, seat_id)
-    elif new and not waiting and (conf := to_start(signed["package_id"])):
-        _go_on(person, conf)
+    if new and not heard:  # a task that was just about to ask finds the seat signed, or is found by us
+        later.add_task(_look_again, person, seat_id)
+        if not waiting and (conf := to_start(signed["package_id"])):
+            _go_on(person, conf)
     return signed
 
 
@@ -301,16 +301,17 @@ def _answer(
     return True
 
 
-def _look_again(person: Visitor, waiting: dict[str, Any], seat_id: str) -> None:
+def _look_again(person: Visitor, seat_id: str) -> None:
     """Let a task that still asks for a seat which is signed by now look again; it then asks nobody."""
     for _ in range(LOOKS):
         if seats.status(services(), seat_id=seat_id) == "open":
             return  # it asks for the signatures that lack
-        state = airflow_api.state(person, waiting)
-        if state in airflow_api.OVER:
+        place = seats.asked_at(services(), seat_id=seat_id)
+        state = airflow_api.state(person, place) if place else airflow_api.GONE
+        if state == airflow_api.GONE or state in airflow_api.OVER:
             return
-        if state == airflow_api.PARKED:
-            airflow_api.ask_again(person, waiting)
+        if place and state == airflow_api.PARKED:
+            airflow_api.ask_again(person, place)
             return
         time.sleep(1)  # it is at work on somebody's answer, and must not be disturbed
 

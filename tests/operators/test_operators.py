@@ -31,7 +31,13 @@ def run(services, monkeypatch):
     for module in (base, create, human, review):
         monkeypatch.setattr(module, "get_services", lambda: services)
 
-    def context(run_id="r1", key=None, try_number=1):
+    kept = {}
+    store = SimpleNamespace(
+        get=kept.get, set=lambda key, value, **_: kept.update({key: value}), delete=lambda key: kept.pop(key, None)
+    )
+
+    def context(run_id="r1", key=None, try_number=1, states=None):
+        """:param states: of the run's mapped tasks; the second seat waits unless told otherwise."""
         emitted = []
         event = SimpleNamespace(add_partitions=emitted.extend)
         return {
@@ -39,9 +45,11 @@ def run(services, monkeypatch):
             "ti": SimpleNamespace(
                 id="ti", dag_id="d", run_id=run_id, task_id="seat", map_index=0, try_number=try_number, max_tries=3,
                 xcom_push=lambda **kwargs: emitted.append(kwargs),
+                get_task_states=lambda **asked: {run_id: states or {"seat_1": "awaiting_input"}},
             ),
             "task_instance": SimpleNamespace(id="ti"),
             "outlet_events": {"event": event},
+            "task_state_store": store,
             "emitted": emitted,
         }  # fmt: skip
 
@@ -295,6 +303,95 @@ class TestSeat:
         assert context["emitted"] == [{"key": "return_value", "value": "reject"}]
         with pytest.raises(DownstreamTasksSkipped):  # killed just then, and tried again
             operator.execute(run())
+
+    def test_who_signs_while_the_question_is_being_asked_is_not_asked(self, run, asked, monkeypatch, services, seat):
+        from airflow.providers.standard.operators import hitl
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        from dam.review import seats
+        from dam_operators.human import SeatOperator
+
+        def sign(**_):
+            seats.decide(services, seat_id=seat[0], person="bea", verdict="approve")
+
+        monkeypatch.setattr(hitl, "upsert_hitl_detail", sign)
+        with pytest.raises(AirflowSkipException, match="signed already"):
+            SeatOperator(task_id="seat", seat_id=seat[0]).execute(run())
+
+    def test_a_retry_waits_for_the_question_that_stands_and_wipes_no_answer_out(self, run, asked, services, seat):
+        """Airflow retries a task that was answered while it was being parked, and asking wipes the answer out."""
+        from airflow.sdk.exceptions import TaskAwaitingInput
+
+        from dam_operators.human import SeatOperator
+
+        self.ask(seat[0], run())
+        answer = self.event("bea", "Approve")
+        again = SeatOperator(task_id="seat", seat_id=seat[0])
+        with pytest.raises(TaskAwaitingInput) as parked:
+            again.execute(run(try_number=2))
+        assert len(asked) == 1
+        assert getattr(again, parked.value.method_name)(run(try_number=2), answer) == "approve"
+        assert packages.seats(services, package_id=seat[1])[0]["signed_by"] == "bea"
+
+    @pytest.mark.parametrize("in_time", [True, False])
+    def test_what_was_answered_in_time_is_heard_by_a_retry_after_the_deadline(
+        self, run, asked, services, due, seat, in_time
+    ):
+        from airflow.sdk.exceptions import TaskAwaitingInput
+
+        self.ask(seat[0], run())
+        due(-0.01)
+        event = {"error": "timed out", "error_type": "timeout"}
+        if in_time:
+            event = self.event("bea", "Approve")
+            event["responded_at"] -= timedelta(hours=1)
+        with pytest.raises(TaskAwaitingInput) as parked:
+            self.ask(seat[0], run(try_number=2)).execute(run(try_number=2))
+        assert parked.value.timeout == timedelta()
+        told = self.ask(seat[0], run(try_number=2)).take_up(run(try_number=2), event)
+        assert told == ("approve" if in_time else "expired")
+        assert len(asked) == 1
+
+    def test_an_answer_that_was_heard_is_asked_for_again_by_a_retry(self, run, asked, services, seat):
+        """It was refused, or is taken back by now; the question still has it."""
+        from airflow.sdk.exceptions import TaskAwaitingInput
+
+        from dam.review import seats
+
+        operator = self.ask(seat[0], run())
+        answer = self.event("bea", "Approve")
+        assert operator.execute_complete(run(), answer) == "approve"
+        seats.undo(services, seat_id=seat[0], person="bea")
+        retry = self.ask(seat[0], run(try_number=2))
+        assert len(asked) == 1
+        with pytest.raises(TaskAwaitingInput) as parked:
+            retry.take_up(run(try_number=2), answer)
+        assert len(asked) == 2
+        assert parked.value.method_name == "execute_complete"
+        assert packages.seats(services, package_id=seat[1])[0]["status"] == "open"
+
+    @pytest.mark.parametrize("elsewhere", [{}, {"run_id": "r0"}, {"dag_id": "other"}])
+    @pytest.mark.parametrize("state", ["awaiting_input", "scheduled", "success"])
+    def test_the_last_answer_lets_a_seat_go_whose_signature_no_task_heard(
+        self, run, asked, services, seat, state, elsewhere
+    ):
+        """It was signed in the room just then, or in an earlier run that this one took the package over from."""
+        from airflow.sdk.exceptions import DownstreamTasksSkipped
+
+        from dam.review import seats
+
+        legal = packages.seats(services, package_id=seat[1])[1]["seat_id"]
+        place = {"dag_id": "d", "run_id": "r1", "task_id": "seat", "map_index": 1}
+        seats.attach(services, seat_id=legal, hitl=place | elsewhere)
+        seats.decide(services, seat_id=legal, person="lena", verdict="approve")
+        context = run(states={"seat_0": "running", "seat_1": state})
+        operator = self.ask(seat[0], context)
+        if state != "awaiting_input" or "dag_id" in elsewhere:
+            assert operator.execute_complete(context, self.event("bea", "Approve")) == "approve"
+            return
+        with pytest.raises(DownstreamTasksSkipped) as skipped:
+            operator.execute_complete(context, self.event("bea", "Approve"))
+        assert skipped.value.tasks == [("seat", 1)]
 
     @pytest.fixture
     def two(self, services, seat):

@@ -199,6 +199,22 @@ def test_a_deleted_run_takes_no_signature_with_it(site, services, airflow, packa
     assert airflow.started == [{"key": package_id, "take_over": True}]
 
 
+def test_a_task_that_begins_to_ask_while_somebody_signs_looks_again(site, services, airflow, package_id, monkeypatch):
+    """The room finds nobody waiting, and by the time it has recorded the signature somebody does."""
+    decided = seats.decide
+
+    def decide_while_it_parks(*args, **kwargs):
+        signed = decided(*args, **kwargs)
+        airflow.states["brand_reviewer"] = "awaiting_input"
+        return signed
+
+    airflow.states["brand_reviewer"] = "success"  # of an earlier try
+    monkeypatch.setattr(seats, "decide", decide_while_it_parks)
+    assert decide(site, services, package_id, "bea").json()["seat_status"] == "signed"
+    assert airflow.answered == []
+    assert [body["task_ids"] for body in airflow.cleared] == [[["brand_reviewer", 0]]]
+
+
 def test_seats_are_handed_on_and_absences_entered_over_the_api(site, services, airflow, package_id):
     seat_id = row(services, package_id, 1)["seat_id"]
     handed = site("lena").post(f"/api/seats/{seat_id}/delegate", json={"to": "libby", "why": "On a train."})

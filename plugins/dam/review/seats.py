@@ -512,6 +512,13 @@ def hitl_of(services: Services, *, seat_id: str) -> dict[str, Any] | None:
         return dict(seat.hitl) if seat.hitl and seat.status != SeatStatus.SIGNED else None
 
 
+def asked_at(services: Services, *, seat_id: str) -> dict[str, Any] | None:
+    """Return where Airflow asked for a seat last, signed or not; None when it never did."""
+    with services.session() as session:
+        place = _known(session, seat_id).hitl
+        return dict(place) if place else None
+
+
 def status(services: Services, *, seat_id: str) -> str:
     """Return a seat's status."""
     with services.session() as session:
@@ -525,19 +532,16 @@ def needed(services: Services, *, seat_id: str) -> int:
 
 
 def left_waiting(services: Services, *, seat_id: str) -> list[dict[str, Any]]:
-    """Return where Airflow still waits for other seats of this seat's package, once the package is closed.
+    """Return where Airflow asked for the other seats of this seat's package, once the package is closed.
 
-    A veto or a void package ends a review before everybody has signed; nobody need be asked then.
+    A veto or a void package ends a review before everybody has signed, and a signature may be given where no task
+    hears it; nobody need be asked then.
     """
     with services.session() as session:
         seat, package = _seat(session, seat_id)
         if package.status == PackageStatus.IN_REVIEW:
             return []
-        return [
-            dict(other.hitl)
-            for other in package.seats
-            if other.id != seat.id and other.hitl and other.status != SeatStatus.SIGNED
-        ]
+        return [dict(other.hitl) for other in package.seats if other.id != seat.id and other.hitl]
 
 
 def package_of(services: Services, *, seat_id: str) -> str:
