@@ -5,7 +5,7 @@ other recipes are asked for at the same time, nor on the machine's cores. Where 
 done this way, is measured in ``benchmarks/bench_renditions.py``:
 
 - a JPEG or WebP is decoded at the smallest of 8, 4, 2 and 1 eighths that serves a recipe (a JPEG at 3, too),
-  once for all recipes that need this scale; where that is within the recipe's ``slack``, nothing is resized;
+  once for all recipes that need this scale; where that fits into the recipe's box, nothing is resized;
 - small recipes are made from another recipe's pixels (``from``);
 - a crop is cut before it is resized, and colour is converted after;
 - libvips keeps no operation cache and one thread, because workers are processes, one a core.
@@ -112,13 +112,14 @@ class Source:
 
     def eighths_for(self, recipe: Recipe) -> int:
         """Return of how many eighths of its size the source must be decoded: 8, 4, 2, 1, or a JPEG 3."""
-        across, down = self.width / recipe.width, self.height / recipe.height
+        width, height = recipe.least_box
+        across, down = self.width / width, self.height / height
         spare = max(across, down) if recipe.fit == "inside" else min(across, down)
         spare = min(spare, self.width, self.height)  # a line of one pixel can't be shrunk
         return next(
             eighths
             for eighths in ((1, 2, 3, 4, 8) if self._jpeg else (1, 2, 4, 8))
-            if spare * eighths >= 8 * (1 - recipe.slack) or eighths == 8
+            if spare * eighths >= 8 or eighths == 8
         )
 
     def level(self, eighths: int) -> Any:
