@@ -114,7 +114,10 @@ class Source:
         """Return of how many eighths of its size the source must be decoded: 8, 4, 2, 1, or a JPEG 3."""
         width, height = recipe.least_box
         across, down = self.width / width, self.height / height
-        spare = max(across, down) if recipe.fit == "inside" else min(across, down)
+        return self.eighths_from(max(across, down) if recipe.fit == "inside" else min(across, down))
+
+    def eighths_from(self, spare: float) -> int:
+        """Return the fewest eighths it can be decoded at, when it is so many times as large as is needed."""
         spare = min(spare, self.width, self.height)  # a line of one pixel can't be shrunk
         return next(
             eighths
