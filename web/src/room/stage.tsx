@@ -94,9 +94,12 @@ function Viewer({ one }: { one: Version }) {
   );
 }
 
+/** A preview has so many pixels at most (`preview` in templates/recipes.yaml): a smaller picture is whole in it. */
+const PREVIEW = 2052;
+
 /** The address of a picture's tiles, where it is larger than its preview. */
 function tilesOf(one: Version): string | undefined {
-  const large = one.kind === "image" && Math.max(one.width ?? 0, one.height ?? 0) > 1600;
+  const large = one.kind === "image" && Math.max(one.width ?? 0, one.height ?? 0) > PREVIEW;
   return large ? `${root}/tiles/${one.version_id}.dzi` : undefined;
 }
 
