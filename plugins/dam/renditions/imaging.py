@@ -52,9 +52,13 @@ class Made:
     height: int
 
 
+@cache
 def imaging_version() -> str:
-    """Return what, beside source and recipe, decides a rendition's bytes: our version and libvips's."""
-    return f"{_OWN_VERSION}/libvips-{pyvips.version(0)}.{pyvips.version(1)}.{pyvips.version(2)}"
+    """Return what, beside source and recipe, decides a rendition's bytes: our version, libvips's and simplejpeg's."""
+    import simplejpeg
+
+    libvips = ".".join(str(pyvips.version(part)) for part in range(3))
+    return f"{_OWN_VERSION}/libvips-{libvips}/simplejpeg-{simplejpeg.__version__}"
 
 
 def make(path: Path, wanted: Iterable[str], recipes: Mapping[str, Recipe]) -> dict[str, Made]:
@@ -211,7 +215,7 @@ def _picture(source: Source, recipe: Recipe, parent: Any) -> Any:
     if parent is not None and image.hasalpha():
         image = image.premultiply().cast("uchar").copy(interpretation="srgb")
     if (width, height) != (image.width, image.height):
-        # a thumbnail is as many times smaller than a preview as libvips would shrink it by halves before: worse, slower
+        # what is four times as large and more, libvips would shrink by a whole number before: worse, and slower
         image = image.resize(width / image.width, vscale=height / image.height, gap=0)
     converted = to_srgb(image)
     return converted if converted is there else converted.copy_memory()
