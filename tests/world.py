@@ -118,11 +118,11 @@ def ingest(services: Services, batch_id: str) -> dict[str, int]:
     return total
 
 
-def look(path: Path, **limits: Any) -> dict[str, Any]:
+def look(path: Path, recipes: Path | None = None, **limits: Any) -> dict[str, Any]:
     """Look into a file as the decoding process does, in this process; ``proofs`` hold their bytes as ``data``."""
     known = load(PROJECT / "include" / "taxonomy" / "limits.yaml", Limits).model_dump()
+    recipes = recipes or PROJECT / "include" / "templates" / "recipes.yaml"
     with sandbox.scratch() as scratch:
-        recipes = PROJECT / "include" / "templates" / "recipes.yaml"
         answer = looking.look(Job(path, path.name, scratch, known | limits, recipes))
         for proof in answer.get("told", {}).get("proofs", []):
             proof["data"] = (scratch / proof["file"]).read_bytes()

@@ -25,7 +25,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import event, select, text
+from sqlalchemy import event, insert, select, text
 from sqlalchemy.orm import Session, SessionTransaction
 
 from dam import merkle
@@ -38,8 +38,10 @@ if TYPE_CHECKING:
     from dam.services import Services
 
 GENESIS = "0" * 64
-_LOCK = 7_316_420_001  # pg_advisory_xact_lock: the chain's head
+_TURN = text("SELECT pg_advisory_xact_lock(7316420001)")  # the chain's head
 _ANCHOR_LOCK = 7_316_420_004  # pg_advisory_xact_lock: the newest anchor
+_TABLE = AuditEvent.metadata.tables["audit_events"]
+_NEW = insert(_TABLE)
 _PENDING = "dam_audit_pending"
 _MARKS = "dam_audit_marks"
 ANCHORS = "audit/anchors/"
@@ -83,21 +85,21 @@ def _chain(session: Session) -> None:
     if not pending:
         return
     session.flush()
-    session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    session.execute(_TURN)
     seq, previous = _head(session)
     for made in pending:
         seq += 1
         made.seq, made.previous_sha256 = seq, previous
         made.sha256 = previous = digest(hashed(made))
-        session.add(made)
-    session.flush()
+    session.execute(_NEW, [{column.key: getattr(made, column.key) for column in _TABLE.columns} for made in pending])
+
+
+_NEWEST = select(AuditEvent.seq, AuditEvent.sha256).order_by(AuditEvent.seq.desc()).limit(1)
 
 
 def _head(session: Session) -> tuple[int, str]:
     """Return number and hash of the newest event."""
-    head = session.execute(
-        select(AuditEvent.seq, AuditEvent.sha256).order_by(AuditEvent.seq.desc()).limit(1)
-    ).one_or_none()
+    head = session.execute(_NEWEST).one_or_none()
     return (head.seq, head.sha256) if head else (0, GENESIS)
 
 

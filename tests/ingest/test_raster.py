@@ -152,6 +152,19 @@ def test_pixels_have_the_same_hash_whatever_the_metadata_or_container(tmp_path):
     assert plain.read_bytes() != titled.read_bytes()
 
 
+@pytest.mark.parametrize("kind", ["jpeg", "webp", "png"])
+@pytest.mark.parametrize("least", [400, 900, 2000])
+def test_pixels_have_the_same_hash_whatever_the_recipes(tmp_path, kind, least):
+    path = tmp_path / f"a.{kind}"
+    Image.fromarray(shapes((3200, 1800))).save(path, kind)
+    shipped = PROJECT / "include" / "templates" / "recipes.yaml"
+    own = tmp_path / "recipes.yaml"
+    own.write_text(shipped.read_text().replace("least: 1500", f"least: {least}").replace("2052", str(least + 9)))
+    usual, told = (world.look(path, recipes)["told"] for recipes in (shipped, own))
+    assert told["proofs"][0]["width"] != usual["proofs"][0]["width"]
+    assert told["pixel_hash"] == usual["pixel_hash"]
+
+
 def test_transparency_is_noticed(tmp_path):
     cutout = np.dstack([shapes(), np.zeros((600, 800, 1), dtype=np.uint8)])
     cutout[100:500, 200:600, 3] = 255

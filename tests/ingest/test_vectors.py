@@ -57,7 +57,7 @@ def test_a_drawing_is_read_and_drawn_as_large_as_a_preview(tmp_path):
     assert told.words == "Acme Coffee"
     assert "Acme Sans" in told.notes[0]
     preview, thumbnail = told.proofs
-    assert (preview.width, preview.height, thumbnail.width) == (1632, 816, 256)
+    assert (preview.width, preview.height, thumbnail.width) == (1500, 750, 256)
     red, green, blue = preview.picture().getpixel((400, 400))
     assert red > 180
     assert max(green, blue) < 60

@@ -15,8 +15,9 @@ from dam.settings import PROJECT
 def recipes() -> dict[str, Recipe]:
     """The shipped recipes at a tenth of their size, so that tests encode little."""
     shipped = read(PROJECT / "include" / "templates" / "recipes.yaml")
+    sizes = ("width", "height", "least")
     return {
-        name: recipe.model_copy(update={"width": max(16, recipe.width // 10), "height": max(16, recipe.height // 10)})
+        name: recipe.model_copy(update={size: max(16, told // 10) for size in sizes if (told := getattr(recipe, size))})
         for name, recipe in shipped.items()
     }
 

@@ -51,9 +51,10 @@ def test_every_fault_is_named_with_its_line(tmp_path: Path) -> None:
         (("width: 256", "width: 2560"), "smaller than this recipe"),
         (("focus: attention", "focus: [2, 0.5]"), "focus"),
         (("  focus: attention\n", ""), "a crop needs one"),
-        (("  focus: attention\n", "  focus: attention\n  slack: 0.1\n"), "`slack` belongs to `fit: inside`"),
-        (("from: preview", "from: preview\n  slack: 0.1"), "made from the original"),
-        (("width: 256", "width: 1500"), "smaller than this recipe"),
+        (("  focus: attention\n", "  focus: attention\n  least: 900\n"), "`least` belongs to `fit: inside`"),
+        (("from: preview", "from: preview\n  least: 200"), "made from the original"),
+        (("least: 1500", "least: 2500"), "`least` is larger than the box"),
+        (("width: 256", "width: 1600"), "smaller than this recipe"),
         (("title: Preview", "titel: Preview"), "preview.titel"),
         (("title: Preview", "title: 'Preview"), "is not YAML"),
     ],
@@ -85,6 +86,6 @@ def test_only_what_changes_bytes_is_in_the_fingerprint() -> None:
     assert larger.fingerprint(recipes) != square.fingerprint(recipes)
     smaller_parent = recipes | {"preview": recipes["preview"].model_copy(update={"width": 1200})}
     thumbnail = recipes["thumbnail"]
-    exact_parent = recipes | {"preview": recipes["preview"].model_copy(update={"slack": 0.0})}
+    exact_parent = recipes | {"preview": recipes["preview"].model_copy(update={"least": None})}
     assert thumbnail.fingerprint(exact_parent) != thumbnail.fingerprint(recipes)
     assert thumbnail.fingerprint(smaller_parent) != thumbnail.fingerprint(recipes)

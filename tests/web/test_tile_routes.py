@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow  # Airflow's auth manager takes its time to start
 
 @pytest.fixture
 def large(services, tmp_path):
-    path = world.picture(tmp_path, "A.jpg", size=(2000, 1200))
+    path = world.picture(tmp_path, "A.jpg", size=(2200, 1200))
     world.ingest(services, world.drop(services, "drops/a", [path]))
     with services.session() as session:
         return session.scalars(select(Version.id)).one()
@@ -27,18 +27,18 @@ def large(services, tmp_path):
 
 def test_tiles_are_made_when_a_viewer_first_asks(site, services, large):
     client = site("vic")
-    assert client.get(f"/tiles/{large}_files/11/0_0.jpg").status_code == 404
+    assert client.get(f"/tiles/{large}_files/12/0_0.jpg").status_code == 404
     told = client.get(f"/tiles/{large}.dzi")
     assert told.headers["content-type"].startswith("application/xml")
-    assert re.search(r'TileSize="256".*Width="2000" Height="1200"', told.text)
-    tile = client.get(f"/tiles/{large}_files/11/7_4.jpg")
+    assert re.search(r'TileSize="256".*Width="2200" Height="1200"', told.text)
+    tile = client.get(f"/tiles/{large}_files/12/8_4.jpg")
     assert tile.headers["content-type"] == "image/jpeg"
-    assert Image.open(io.BytesIO(tile.content)).size == (2000 - 7 * 256 + 1, 1200 - 4 * 256 + 1)
+    assert Image.open(io.BytesIO(tile.content)).size == (2200 - 8 * 256 + 1, 1200 - 4 * 256 + 1)
     assert tile.headers["cache-control"] == "private, no-cache"
-    again = client.get(f"/tiles/{large}_files/11/7_4.jpg", headers={"If-None-Match": tile.headers["etag"]})
+    again = client.get(f"/tiles/{large}_files/12/8_4.jpg", headers={"If-None-Match": tile.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
-    assert client.get(f"/tiles/{large}_files/11/8_0.jpg").status_code == 404
-    assert client.get(f"/tiles/{large}_files/11/a_0.jpg").status_code == 422
+    assert client.get(f"/tiles/{large}_files/12/9_0.jpg").status_code == 404
+    assert client.get(f"/tiles/{large}_files/12/a_0.jpg").status_code == 422
 
 
 @pytest.mark.parametrize(("width", "zooms"), [(1620, False), (1640, True)])
@@ -64,5 +64,5 @@ def test_the_archive_of_tiles_is_no_picture(site, services, large):
 
 def test_nobody_sees_tiles_without_a_log_in(site, services, large):
     tiles.make(services, version_id=large)
-    for path in (f"/tiles/{large}.dzi", f"/tiles/{large}_files/11/0_0.jpg"):
+    for path in (f"/tiles/{large}.dzi", f"/tiles/{large}_files/12/0_0.jpg"):
         assert site().get(path).status_code == 401

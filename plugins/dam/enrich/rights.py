@@ -11,7 +11,7 @@ from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 
 from dam import audit
@@ -142,15 +142,17 @@ def _terms(known: dict[str, Any]) -> dict[str, Any]:
     return {"licence": known["reference"], **{name: known[name] for name in same}}
 
 
+_GRANTS = (
+    select(Licence.reference, Grant)
+    .join(Licence, Licence.id == Grant.licence_id)
+    .where(Grant.asset_id == bindparam("asset_id"))
+    .execution_options(populate_existing=True)
+)
+
+
 def _grants(session: Session, asset_id: str) -> dict[str, Grant]:
     """Return an asset's grants by their licences' references, as they are now."""
-    rows = session.execute(
-        select(Licence.reference, Grant)
-        .join(Licence, Licence.id == Grant.licence_id)
-        .where(Grant.asset_id == asset_id)
-        .execution_options(populate_existing=True)
-    )
-    return dict(rows.all())
+    return dict(session.execute(_GRANTS, {"asset_id": asset_id}).all())
 
 
 def _grant_or_narrow(

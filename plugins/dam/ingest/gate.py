@@ -21,7 +21,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import joinedload
@@ -66,6 +66,22 @@ _PATIENCE, _BYTES_A_SECOND = 60.0, 2_000_000
 #: What plays may ask for so many times as long as it may play.
 _LONGEST = 4
 
+
+# What every file is asked by. Making a statement costs as much as sending it, so these are made once.
+_PENDING = (
+    select(BatchFile)
+    .where(BatchFile.id == bindparam("id"), BatchFile.outcome == bindparam("outcome"))
+    .options(joinedload(BatchFile.batch, innerjoin=True))
+    .with_for_update(skip_locked=True, of=BatchFile)
+)
+_KNOWN = select(Version).where(Version.sha256 == bindparam("sha256"), Version.state != VersionState.DESTROYED)
+_NEW_ASSET = insert(Asset).on_conflict_do_nothing().returning(Asset)
+_NAMED = (
+    select(Asset)
+    .where(Asset.name == bindparam("name"), Asset.campaign_id.is_not_distinct_from(bindparam("campaign_id")))
+    .with_for_update(of=Asset)
+)
+_NEWEST = select(func.max(Version.number)).where(Version.asset_id == bindparam("asset_id"))
 
 _BEFORE = Scan(NOT_SCANNED, "set aside before it was scanned")
 
@@ -317,12 +333,7 @@ def _attempt(
 
 
 def _pending(session: Session, file_id: str, outcome: str = FileOutcome.PENDING) -> BatchFile | None:
-    return session.scalar(
-        select(BatchFile)
-        .where(BatchFile.id == file_id, BatchFile.outcome == outcome)
-        .options(joinedload(BatchFile.batch, innerjoin=True))
-        .with_for_update(skip_locked=True, of=BatchFile)
-    )
+    return session.scalar(_PENDING, {"id": file_id, "outcome": outcome})
 
 
 def _record(session: Session, row: BatchFile, run: str | None) -> None:
@@ -376,9 +387,7 @@ def _look_into(services: Services, session: Session, file: _File, scratch: Path)
 
 def _known(session: Session, file: _File) -> Version | None:
     with session.no_autoflush:
-        return session.scalar(
-            select(Version).where(Version.sha256 == file.sha256, Version.state != VersionState.DESTROYED)
-        )
+        return session.scalar(_KNOWN, {"sha256": file.sha256})
 
 
 def _write_down(
@@ -632,27 +641,19 @@ def _named(session: Session, batch: Batch, name: str, kind: str) -> tuple[Asset,
             .where(Deliverable.campaign_id == batch.campaign_id)
             .where(func.concat(Deliverable.project, "_", Campaign.client) == name)
         )
-    made = session.scalars(
-        insert(Asset)
-        .values(
-            id=new_id("ast"),
-            campaign_id=batch.campaign_id,
-            deliverable_id=deliverable_id,
-            name=name,
-            kind=kind,
-            created_at=utcnow(),
-        )
-        .on_conflict_do_nothing()
-        .returning(Asset)
-    ).one_or_none()
+    new = {
+        "id": new_id("ast"),
+        "campaign_id": batch.campaign_id,
+        "deliverable_id": deliverable_id,
+        "name": name,
+        "kind": kind,
+        "created_at": utcnow(),
+    }
+    made = session.scalars(_NEW_ASSET, [new]).one_or_none()
     if made is not None:
         return made, 1
-    asset = session.scalars(
-        select(Asset)
-        .where(Asset.name == name, Asset.campaign_id.is_not_distinct_from(batch.campaign_id))
-        .with_for_update(of=Asset)
-    ).one()
-    return asset, (session.scalar(select(func.max(Version.number)).where(Version.asset_id == asset.id)) or 0) + 1
+    asset = session.scalars(_NAMED, {"name": name, "campaign_id": batch.campaign_id}).one()
+    return asset, (session.scalar(_NEWEST, {"asset_id": asset.id}) or 0) + 1
 
 
 def _link_near(services: Services, session: Session, version: Version) -> None:

@@ -48,8 +48,8 @@ class Inspection:
 
     :param width: of the upright picture, in pixels. :param height: likewise. :param seconds: of what plays.
     :param pixel_hash: XXH3 (128 bits, hex), the same for files that show the same pixels and differ in metadata
-        alone. A JPEG is hashed at the scale it is decoded at, so equal hashes are a strong hint; who merges two
-        files compares them in full.
+        alone, whatever the recipes. A JPEG or WebP is hashed at the smallest scale of at least 1,500 pixels, which
+        costs no decode of its own, so equal hashes are a strong hint; who merges two files compares them in full.
     :param phash: 64-bit perceptual hash, signed, as PostgreSQL keeps it.
     :param key_frames: perceptual hashes of a video's key frames, in order.
     :param cuts: perceptual hashes of the first frames of its shots, of the first few hundred.

@@ -39,7 +39,8 @@ SAME_FILM = 0.7
 SAME_SOUND = 0.6
 #: So many are linked to one version by one look-up, at most: the most alike.
 MOST = 20
-_LOCK = 7_316_420_003  # pg_advisory_lock: one look for near-duplicates at a time
+#: One look for near-duplicates at a time.
+_TURN = text("SELECT pg_advisory_xact_lock(7316420003)")
 
 
 def link(session: Session, version: Version, *, bits: int) -> None:
@@ -49,7 +50,7 @@ def link(session: Session, version: Version, *, bits: int) -> None:
 
     :param bits: pictures are alike within so many bits of perceptual hash.
     """
-    session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    session.execute(_TURN)
     if version.phash is not None:
         _link_pictures(session, version, bits)
     if version.fingerprints:

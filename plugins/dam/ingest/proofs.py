@@ -54,9 +54,8 @@ def of_page(job: Job, picture: Any, told: Inspection, number: int) -> None:
 
 
 def box(job: Job) -> tuple[int, int]:
-    """Return the width and height of a preview in pixels: what has no pixels of its own is drawn so large."""
-    recipe = _recipes(job.recipes, job.recipes.stat().st_mtime_ns)[PREVIEW]
-    return recipe.width, recipe.height
+    """Return the least width and height of a preview in pixels: what has no pixels of its own is drawn so large."""
+    return _recipes(job.recipes, job.recipes.stat().st_mtime_ns)[PREVIEW].least_box
 
 
 def add(

@@ -26,6 +26,9 @@ from pathlib import Path
 from typing import Any
 
 _LENGTH = 8
+#: Memory that a decoder gives back stays with the process, for the next file takes as much: blocks of less than the
+#: first number of bytes, and of these no more than the second. What is larger goes back to the machine (mallopt(3)).
+_KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,8 @@ class Sandbox:
             path = os.pathsep.join(filter(None, [plugins, os.environ.get("PYTHONPATH", "")]))
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "dam.ingest.sandbox", str(theirs.fileno()), str(bounds.memory_bytes)],
-                pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": path},
+                pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
+                env=_KEPT_MEMORY | os.environ | {"PYTHONPATH": path},
             )  # fmt: skip
         self._socket, self._memory = ours, bounds.memory_bytes
 

@@ -5,7 +5,7 @@ other recipes are asked for at the same time, nor on the machine's cores. Where 
 done this way, is measured in ``benchmarks/bench_renditions.py``:
 
 - a JPEG or WebP is decoded at the smallest of 8, 4, 2 and 1 eighths that serves a recipe (a JPEG at 3, too),
-  once for all recipes that need this scale; where that is within the recipe's ``slack``, nothing is resized;
+  once for all recipes that need this scale; where that fits into the recipe's box, nothing is resized;
 - small recipes are made from another recipe's pixels (``from``);
 - a crop is cut before it is resized, and colour is converted after;
 - libvips keeps no operation cache and one thread, because workers are processes, one a core.
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
+import numpy as np
 import pyexiv2
 import pyvips
 
@@ -30,9 +31,10 @@ from dam.errors import BadInput
 from dam.renditions import pictures
 from dam.renditions.recipes import Avif, Jpeg, Recipe, Webp
 
-_OWN_VERSION = 3  # raise it when this module makes other bytes than before
+_OWN_VERSION = 4  # raise it when this module makes other bytes than before
 _KEEP = pyvips.enums.ForeignKeep.XMP | pyvips.enums.ForeignKeep.ICC
 _HEADS = 0.28  # of the height from the top: where heads are in upright pictures
+_FULL_COLOUR = 90  # from this quality on, a JPEG's colours are as fine as its light
 _FOCUS_SIDE = 320  # attention is looked for in a picture of this size, as it hardly changes above
 
 
@@ -50,9 +52,13 @@ class Made:
     height: int
 
 
+@cache
 def imaging_version() -> str:
-    """Return what, beside source and recipe, decides a rendition's bytes: our version and libvips's."""
-    return f"{_OWN_VERSION}/libvips-{pyvips.version(0)}.{pyvips.version(1)}.{pyvips.version(2)}"
+    """Return what, beside source and recipe, decides a rendition's bytes: our version, libvips's and simplejpeg's."""
+    import simplejpeg
+
+    libvips = ".".join(str(pyvips.version(part)) for part in range(3))
+    return f"{_OWN_VERSION}/libvips-{libvips}/simplejpeg-{simplejpeg.__version__}"
 
 
 def make(path: Path, wanted: Iterable[str], recipes: Mapping[str, Recipe]) -> dict[str, Made]:
@@ -112,13 +118,17 @@ class Source:
 
     def eighths_for(self, recipe: Recipe) -> int:
         """Return of how many eighths of its size the source must be decoded: 8, 4, 2, 1, or a JPEG 3."""
-        across, down = self.width / recipe.width, self.height / recipe.height
-        spare = max(across, down) if recipe.fit == "inside" else min(across, down)
+        width, height = recipe.least_box
+        across, down = self.width / width, self.height / height
+        return self.eighths_from(max(across, down) if recipe.fit == "inside" else min(across, down))
+
+    def eighths_from(self, spare: float) -> int:
+        """Return the fewest eighths it can be decoded at, when it is so many times as large as is needed."""
         spare = min(spare, self.width, self.height)  # a line of one pixel can't be shrunk
         return next(
             eighths
             for eighths in ((1, 2, 3, 4, 8) if self._jpeg else (1, 2, 4, 8))
-            if spare * eighths >= 8 * (1 - recipe.slack) or eighths == 8
+            if spare * eighths >= 8 or eighths == 8
         )
 
     def level(self, eighths: int) -> Any:
@@ -205,7 +215,8 @@ def _picture(source: Source, recipe: Recipe, parent: Any) -> Any:
     if parent is not None and image.hasalpha():
         image = image.premultiply().cast("uchar").copy(interpretation="srgb")
     if (width, height) != (image.width, image.height):
-        image = image.resize(width / image.width, vscale=height / image.height)
+        # what is four times as large and more, libvips would shrink by a whole number before: worse, and slower
+        image = image.resize(width / image.width, vscale=height / image.height, gap=0)
     converted = to_srgb(image)
     return converted if converted is there else converted.copy_memory()
 
@@ -370,25 +381,56 @@ def _with_iptc(jpeg: bytes, rights: Mapping[str, str]) -> bytes:
 
 def _encode(picture: Any, recipe: Recipe, rights: Mapping[str, str]) -> Made:
     """Encode pixels with the sRGB profile and the rights; everything else the source embeds stays out."""
+    match recipe.encode:
+        case Jpeg(quality=quality):
+            data = _jpeg(picture, quality, rights)
+        case Webp(quality=quality, effort=effort):
+            data = _tagged(picture, rights).webpsave_buffer(Q=quality, effort=effort, keep=_KEEP)
+        case Avif(quality=quality, speed=speed):
+            data = _tagged(picture, rights).heifsave_buffer(
+                compression="av1", Q=quality, effort=9 - speed, bitdepth=8, tune="ssim", keep=_KEEP
+            )
+    return Made(bytes(data), recipe.media_type, picture.width, picture.height)
+
+
+def _tagged(picture: Any, rights: Mapping[str, str]) -> Any:
+    """Return a picture that libvips saves with the sRGB profile and the rights."""
     image = picture.copy()
     image.set_type(pyvips.GValue.blob_type, "icc-profile-data", _srgb_profile())
     if image.get_typeof("xmp-data") != 0:
         image.remove("xmp-data")
     if rights:
         image.set_type(pyvips.GValue.blob_type, "xmp-data", _xmp(rights))
-    match recipe.encode:
-        case Jpeg(quality=quality):
-            if image.hasalpha():
-                image = image.flatten(background=255)
-            data = image.jpegsave_buffer(Q=quality, keep=_KEEP)
-            data = _with_iptc(data, rights)
-        case Webp(quality=quality, effort=effort):
-            data = image.webpsave_buffer(Q=quality, effort=effort, keep=_KEEP)
-        case Avif(quality=quality, speed=speed):
-            data = image.heifsave_buffer(
-                compression="av1", Q=quality, effort=9 - speed, bitdepth=8, tune="ssim", keep=_KEEP
-            )
-    return Made(bytes(data), recipe.media_type, image.width, image.height)
+    return image
+
+
+def _jpeg(picture: Any, quality: int, rights: Mapping[str, str]) -> bytes:
+    """Encode a JPEG by libjpeg-turbo alone: libvips around it costs a third more, and exiv2 copies the whole file."""
+    import simplejpeg
+
+    image = picture.flatten(background=255) if picture.hasalpha() else picture
+    bands = 3 if image.bands >= 3 else 1
+    if image.bands != bands:
+        image = image.extract_band(0, n=bands)
+    pixels = np.ndarray(buffer=image.write_to_memory(), dtype=np.uint8, shape=(image.height, image.width, bands))
+    sampling = "444" if quality >= _FULL_COLOUR else "420"
+    data: bytes = simplejpeg.encode_jpeg(pixels, quality, "RGB" if bands == 3 else "GRAY", sampling)
+    begin = 4 + int.from_bytes(data[4:6], "big")  # behind JFIF's segment, which must be the first
+    return data[:begin] + _segments(tuple(rights.items()), bands) + data[begin:]
+
+
+@lru_cache(maxsize=64)
+def _segments(rights: tuple[tuple[str, str], ...], bands: int) -> bytes:
+    """Return the segments that carry profile and rights in a JPEG (APP1 to APP15), as libvips and exiv2 write them."""
+    image = pyvips.Image.black(8, 8, bands=bands).copy(interpretation="srgb" if bands == 3 else "b-w")
+    data = _with_iptc(bytes(_tagged(image, dict(rights)).jpegsave_buffer(keep=_KEEP)), dict(rights))
+    at, found = 2, []
+    while data[at + 1] & 0xF0 == 0xE0:
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if data[at + 1] != 0xE0:
+            found.append(data[at:end])
+        at = end
+    return b"".join(found)
 
 
 def rendition_key(source_sha256: str, recipe: Mapping[str, Any]) -> str:

@@ -50,7 +50,8 @@ class Recipe(_Data):
     :param width: of the box in pixels.
     :param height: of the box in pixels.
     :param fit: ``inside`` keeps the whole picture, ``crop`` fills the box.
-    :param slack: by which part of the box the picture may stay smaller, where a decoder gives that size by itself.
+    :param least: longer side of a box of the same shape that is large enough, too, where a decoder gives such a size
+        by itself.
     :param focus: what a crop is cut around: ``attention``, ``centre`` or a point as fractions of width and
         height.
     :param made_from: name of the recipe whose picture this one is made from (``from`` in the file).
@@ -62,7 +63,7 @@ class Recipe(_Data):
     width: Pixels
     height: Pixels
     fit: Literal["inside", "crop"]
-    slack: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    least: Pixels | None = None
     focus: Literal["attention", "centre"] | tuple[Fraction, Fraction] | None = None
     made_from: str | None = Field(default=None, alias="from")
     encode: Annotated[Jpeg | Webp | Avif, Field(discriminator="format")]
@@ -71,9 +72,18 @@ class Recipe(_Data):
     def _fits_together(self) -> Self:
         if (self.fit == "crop") != (self.focus is not None):
             raise ValueError("`focus` belongs to `fit: crop`, and a crop needs one")
-        if self.slack and (self.fit == "crop" or self.made_from):
-            raise ValueError("`slack` belongs to `fit: inside`, and to what is made from the original")
+        if self.least and (self.fit == "crop" or self.made_from):
+            raise ValueError("`least` belongs to `fit: inside`, and to what is made from the original")
+        if self.least and self.least > max(self.width, self.height):
+            raise ValueError("`least` is larger than the box")
         return self
+
+    @property
+    def least_box(self) -> tuple[int, int]:
+        """Width and height of the smallest box that is large enough."""
+        longer = max(self.width, self.height)
+        least = self.least or longer
+        return round(self.width * least / longer), round(self.height * least / longer)
 
     @property
     def media_type(self) -> str:
@@ -97,18 +107,16 @@ class Recipe(_Data):
 
         :param recipes: all recipes, to look up the one it is made from.
         """
-        own = _without_zero_slack(self.model_dump(mode="json", exclude={"name", "title", "made_from"}))
+        own = self._told(exclude={"name", "title", "made_from"})
         if self.made_from:
-            of = recipes[self.made_from].model_dump(mode="json", include={"width", "height", "fit", "slack"})
-            own["from"] = _without_zero_slack(of)
+            own["from"] = recipes[self.made_from]._told(include={"width", "height", "fit", "least"})
         return own
 
-
-def _without_zero_slack(told: dict[str, Any]) -> dict[str, Any]:
-    """What was made before there was any slack stays valid."""
-    if not told["slack"]:
-        del told["slack"]
-    return told
+    def _told(self, *, include: set[str] | None = None, exclude: set[str] | None = None) -> dict[str, Any]:
+        told = self.model_dump(mode="json", include=include, exclude=exclude)
+        if self.least is None:  # what was made before there was such a thing stays valid
+            del told["least"]
+        return told
 
 
 _FILE = TypeAdapter(dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Recipe])
@@ -169,7 +177,7 @@ def _wrong_parent(recipe: Recipe, recipes: dict[str, Recipe]) -> str | None:
         return f"there is no recipe {recipe.made_from!r}; known are {', '.join(sorted(recipes))}"
     if parent.made_from or parent.fit != "inside":
         return f"{recipe.made_from!r} must itself be `fit: inside` and made from the original"
-    if max(recipe.width, recipe.height) > min(parent.width, parent.height) * (1 - parent.slack):
+    if max(recipe.width, recipe.height) > min(parent.least_box):
         return f"{recipe.made_from!r} is smaller than this recipe"
     return None
 

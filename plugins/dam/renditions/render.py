@@ -131,6 +131,9 @@ def _why_not(version: Version) -> str | None:
     return None
 
 
+_NEW = plain_insert(Rendition.metadata.tables["renditions"])
+
+
 def keep_proofs(services: Services, session: Session, version: Version, proofs: Sequence[Proof], folder: Path) -> None:
     """Keep what ingest made of a version for people to look at, in the transaction of ``session``.
 
@@ -145,7 +148,7 @@ def keep_proofs(services: Services, session: Session, version: Version, proofs: 
         )
         values.append(row_of(version, proof.name, key, proof, stored))
     if values:  # the version is new, so nobody else has made any
-        session.execute(plain_insert(Rendition), values)
+        session.execute(_NEW, values)
 
 
 def _intact(services: Services, row: Rendition | None) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from dam.catalog.models import BatchFile
 from dam.catalog.models import Brief as BriefRow
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 #: So much of the text inside is read.
 MOST_TEXT = 200_000
+
+
+_PATHS = select(BatchFile.path).where(BatchFile.version_id == bindparam("version_id")).order_by(BatchFile.id)
 
 
 class _Words(Tagger):
@@ -60,7 +63,7 @@ class Filename(_Words):
 
     def say(self, session: Session, version: Version, taxonomy: Taxonomy) -> Iterable[Said]:
         """Return terms: the file's name counts for more than a folder's, which names many files."""
-        paths = session.scalars(select(BatchFile.path).where(BatchFile.version_id == version.id).order_by(BatchFile.id))
+        paths = session.scalars(_PATHS, {"version_id": version.id})
         names = [PurePosixPath(version.filename).stem]
         folders: list[str] = []
         for path in map(PurePosixPath, paths):

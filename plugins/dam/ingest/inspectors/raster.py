@@ -30,6 +30,9 @@ from dam.renditions import imaging, pictures
 
 #: Rows decoded at a time, about.
 STRIP = 256
+#: A JPEG's or WebP's pixels are hashed in the smallest decode whose longer side has so many; others' are all hashed.
+#: The hash is of the picture alone, so this is no recipe's affair; the preview that is shipped needs the same decode.
+HASHED = 1500
 #: Frames or pages looked at beyond the first.
 MOST_PAGES = 1000
 
@@ -47,6 +50,7 @@ def inspect(job: Job, found: Format) -> Inspection:
         _whole(job.path)
         source = _Proved(job.path, most, progress)
         proofs.of_picture(job, source, told)
+        told.pixel_hash = source.pixel_hash()
         for page in range(1, min(source.pages, MOST_PAGES)):
             progress.page = page + 1
             _prove(job.path, page, most)
@@ -58,7 +62,6 @@ def inspect(job: Job, found: Format) -> Inspection:
             raise CantCheck("There is no decoder for this picture's compression here.") from error
         raise Unusable(explain(complaint, _reached(job.path, progress)), remedy=AGAIN) from error
     told.width, told.height = source.width, source.height
-    told.pixel_hash = source.pixel_hash
     told.technical = _technical(source) | told.technical
     told.embedded = embedded.read(job.path)
     if dots := _dots_per_inch(job.path, source.header, told.embedded):
@@ -100,7 +103,7 @@ class _Proved(imaging.Source):
         self._path = path
         self._at_once = pictures.shrinks_on_load(path)
         self.progress = progress
-        self.pixel_hash: str | None = None
+        self._digests: dict[int, str] = {}  # by the eighths of the picture's size that were hashed
         # the header is that of the very image that is decoded next, where that is possible
         self.header = pictures.open_picture(path, fail_on="warning")
         self.pages = self.header.get("n-pages") if self.header.get_typeof("n-pages") else 1
@@ -113,12 +116,12 @@ class _Proved(imaging.Source):
         """Decode the whole picture and hash its pixels on the way."""
         pixels = self._jpeg.pixels(eighths) if self._jpeg else None
         if pixels is not None:
-            self.pixel_hash = _hash(self.header, pixels, eighths).hexdigest()
+            self._digests[eighths] = _hash(self.header, pixels, eighths).hexdigest()
             return imaging.in_memory(self.header, pixels, pixels.shape[1], pixels.shape[0])
         if self._at_once:
             image = pictures.open_picture(self._path, fail_on="warning", eighths=eighths)
             data = image.write_to_memory()
-            self.pixel_hash = _hash(image, data, eighths).hexdigest()
+            self._digests[eighths] = _hash(image, data, eighths).hexdigest()
             return imaging.shrunk(imaging.in_memory(image, data, image.width, image.height), 1)
         image, scale = self.header, 8 // eighths
         digest, parts = _hash(image, b"", 8), []
@@ -132,8 +135,15 @@ class _Proved(imaging.Source):
             part = pyvips.Image.new_from_memory(strip, image.width, count, image.bands, image.format)
             part = imaging.shrunk(part.copy(interpretation=image.interpretation), min(scale, count, image.width))
             parts.append(imaging.in_memory(part))
-        self.pixel_hash = digest.hexdigest()
+        self._digests[8] = digest.hexdigest()
         return _stacked(parts, image)
+
+    def pixel_hash(self) -> str:
+        """Return the hash of the pixels. What decides its scale is the picture, never a recipe."""
+        eighths = self.eighths_from(max(self.width, self.height) / HASHED) if self._at_once else 8
+        if eighths not in self._digests:  # a recipe that people wrote asked for another scale
+            self.decode(eighths)
+        return self._digests[eighths]
 
 
 def _hash(image: Any, data: Any, eighths: int) -> Any:
