@@ -149,7 +149,7 @@ class ReviewRound(TaskGroup):
 
 
 def _review(package_id: Any, suffix: str) -> VerdictOperator:
-    first, *later = workflow().review_stages
+    first, *later = workflow().review_stages()
     proofs = ProofsOperator(task_id=f"proofs{suffix}", package_id=package_id, upto=first if later else None)
     seats: Any = SeatOperator.partial(task_id=f"seat{suffix}").expand(seat_id=proofs.output)
     for after, stage in itertools.pairwise([first, *later]):

@@ -174,7 +174,9 @@ def _rounds_before(session: Session, package: Package) -> list[Package]:
         session.scalars(
             select(Package).where(
                 or_(
-                    (Package.batch_id == package.batch_id) & (Package.round < package.round),
+                    (Package.batch_id == package.batch_id)
+                    & (Package.purpose == package.purpose)
+                    & (Package.round < package.round),
                     Package.id == package.follows_id,
                 )
             )
