@@ -5,10 +5,9 @@ What each is given:
 
 ====================  ============================================================================
 brief_to_sign,        ``subject, body`` (text)
-seat_open,            and, where there is one, ``due_hours``
-risks_to_clear,
-librarian_needed,
+risks_to_clear,       and, where there is one, ``due_hours``
 destruction_to_sign
+seat_open             as those, ``lead`` and ``silence`` (:class:`dam.review.purposes.Words`)
 mentioned             ``author, asset, campaign, kind, where, body, private``; see
                       :func:`dam.review.annotations.mail_mentions`
 licence_alert         ``days, reference, holder, asset, ends_on`` and ``live_urls`` (a list)

@@ -13,7 +13,7 @@ from sqlalchemy import exists, select
 from dam import mail
 from dam.catalog.models import Package
 from dam.invitations import Deadline, Method, calendar_file
-from dam.review import packages
+from dam.review import packages, purposes
 from dam.review.annotations import name_of
 
 if TYPE_CHECKING:
@@ -25,10 +25,14 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class Room:
-    """A package as the reminders tell it. ``followed``: its next round is there. ``proofs``: id, asset and title."""
+    """A package as the reminders tell it.
+
+    ``of``: the campaign, or where it came from. ``followed``: its next round is there. ``proofs``: id, asset, title.
+    """
 
     package_id: str
-    campaign: str
+    purpose: str
+    of: str
     round: int
     status: str
     followed: bool
@@ -43,13 +47,14 @@ def look(services: Services, package_id: str) -> Room:
         package = session.get_one(Package, package_id)
         return Room(
             package_id=package_id,
-            campaign=package.campaign.name if package.campaign else "",
+            purpose=package.purpose,
+            of=purposes.source(package),
             round=package.round,
             status=package.status,
             followed=bool(session.scalar(select(exists().where(Package.follows_id == package_id)))),
             seats={seat["seat_id"]: seat for seat in seats},
             proofs=[
-                (version_id, f"{entry['asset']} v{entry['number']}", entry["metadata"].get("title") or "")
+                (version_id, f"{entry['asset']} v{entry['number']}", entry.get("metadata", {}).get("title") or "")
                 for version_id, entry in package.manifest.get("versions", {}).items()
             ],
         )
@@ -60,7 +65,7 @@ def context(services: Services, room: Room, seat: Mapping[str, Any], person: str
 
     ``subject``; ``role``; ``due`` (words); ``left`` (words; empty once it is over); ``ago`` (words; empty until then);
     ``signers`` and ``asked`` (names); ``instead_of`` (whom the reader stands in for); ``may_reopen`` (whether the
-    reader may ask again); ``proofs`` (each ``title, link``); ``more`` (how many more there are); ``link``.
+    reader may ask again); ``silence`` and ``over`` (what silence does, and did); ``proofs`` (each ``title, link``); ``more`` (how many more there are); ``link``.
     """
     page = _page(services, room)
     due = datetime.fromisoformat(seat["due_at"])
@@ -74,6 +79,8 @@ def context(services: Services, room: Room, seat: Mapping[str, Any], person: str
         "signers": [name_of(services, row["person"]) for row in seat["signatures"]],
         "asked": [name_of(services, name) for name in seat["eligible"]],
         "instead_of": name_of(services, absent) if absent else "",
+        "silence": purposes.words(room.purpose).silence,
+        "over": purposes.words(room.purpose).over,
         "may_reopen": any(services.workflow.has_role(person, role) for role in packages.REOPENERS),
         "proofs": [
             {"title": f"{name}: {title}" if title else name, "link": f"{page}#{version_id}"}
@@ -88,10 +95,11 @@ def line(services: Services, room: Room, seat: Mapping[str, Any], audience: str,
     """Return a message for the chat room, and the page to open."""
     due = datetime.fromisoformat(seat["due_at"])
     about = title(room, seat)
+    over = purposes.words(room.purpose).over
     if due > moment:
         text = f"{span(due - moment)} left: {about}. Asked: {_asked(services, seat)}."
     elif audience == "seat":
-        text = f"Not signed in time: {about}. Asked: {_asked(services, seat)}. Nothing is approved."
+        text = f"Not signed in time: {about}. Asked: {_asked(services, seat)}. {over[0].upper()}{over[1:]}."
     else:
         text = f"Still not signed, {span(moment - due)} after the deadline: {about}. A marketing lead can ask again."
     return text, _page(services, room)
@@ -111,7 +119,7 @@ def invitation(
         uid=f"{seat['seat_id']}@airflow-dam",
         at=datetime.fromisoformat(seat["due_at"]),
         title=f"Deadline: {title(room, seat)}",
-        text="By this moment the seat must be signed in the review room. Silence never approves.",
+        text=f"By this moment the seat must be signed in the review room, or {purposes.words(room.purpose).silence}.",
         link=_page(services, room),
         organiser=parseaddr(services.settings.mail_from)[1],
         person=mail.address(services, person),
@@ -123,9 +131,7 @@ def invitation(
 
 def title(room: Room, seat: Mapping[str, Any]) -> str:
     """Return what a seat is about: ``Spring 2027: 2 versions for the legal reviewer, round 1``."""
-    count = len(room.proofs)
-    versions = "1 version" if count == 1 else f"{count} versions"
-    return f"{room.campaign or 'No campaign'}: {versions} for the {_words(seat['role'])}, round {room.round}"
+    return purposes.headline(room.purpose, room.of, seat["role"], len(room.proofs), room.round)
 
 
 def told(moment: datetime) -> str:

@@ -328,6 +328,12 @@ def versions(services: Services, *, package_id: str) -> list[str]:
         return sorted(session.scalars(select(PackageVersion.version_id).where(PackageVersion.package_id == package_id)))
 
 
+def purpose_of(services: Services, *, package_id: str) -> str:
+    """Return what the signatures on a package are for."""
+    with services.session() as session:
+        return str(session.get_one(Package, package_id).purpose)
+
+
 def seats(services: Services, *, package_id: str) -> list[dict[str, Any]]:
     """Return a package's seats in order.
 
@@ -530,6 +536,11 @@ def _next(
     return _freeze(services, session, package.batch_id, version_ids, _Meant.by(package), run, follows=package).id
 
 
+def is_left(package: Package) -> bool:
+    """Return whether anything of an expired package is still to be signed: what was completed by then went on."""
+    return any(entry.version.state in _reviewable(package) for entry in package.entries)
+
+
 def next_round(session: Session, package: Package) -> str | None:
     """Return the package that followed a void or expired one: the next round over its versions."""
     return session.scalar(select(Package.id).where(Package.follows_id == package.id))
@@ -556,7 +567,9 @@ def reopen_expired(services: Services, *, package_id: str, person: str, run: str
         following = _next(services, session, package, again, run)
         if following is None:
             raise Refused(
-                "newer versions of all that it holds are being reviewed",
+                "nothing of it is left to be filled in"
+                if package.purpose == Purpose.METADATA
+                else "newer versions of all that it holds are being reviewed",
                 where=package_id,
                 remedy="Look at the review of those.",
             )
