@@ -263,7 +263,7 @@ def test_faults_name_the_template(services: Services, tmp_path: Path):
     with pytest.raises(BadInput, match=r"no mail template nothing\.txt\.j2"):
         mail.render(services, template="nothing", context={})
     with pytest.raises(BadInput, match=r"templates/emails/seat_open.*'body' is undefined"):
-        mail.render(services, template="seat_open", context={"subject": "x"})
+        mail.render(services, template="seat_open", context={"subject": "x", "lead": "y"})
     shutil.copytree(services.settings.include / "templates" / "emails", tmp_path / "templates" / "emails")
     (tmp_path / "templates" / "emails" / "seat_open.html.j2").unlink()
     with pytest.raises(BadInput, match=r"no mail template seat_open\.html\.j2"):

@@ -7,6 +7,7 @@ the contract's result and its edition, which fields were filled in, and the hash
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from dam.catalog.models import (
 )
 from dam.enrich import contracts
 from dam.review import manifest as manifests
-from dam.review import packages, seating
+from dam.review import live, packages, seating
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -176,9 +177,24 @@ def open_packages(services: Services, *, batch_id: str) -> list[str]:
         return [package.id for package in session.scalars(_open(batch_id))]
 
 
+def tell(services: Services, *, batch_id: str) -> None:
+    """Tell those who look at a batch's open packages in the room that something was filled in."""
+    with services.session() as session:
+        for package in session.scalars(_open(batch_id)):
+            told = {"package_id": package.id, "id": package.id, "kind": "package"}
+            session.execute(select(func.pg_notify(live.CHANNEL, json.dumps(told))))
+
+
+def waiting_batches() -> Any:
+    """Return the query of the ids of batches with an open package of theirs."""
+    return select(Package.batch_id).where(*_IS_OPEN)
+
+
+_IS_OPEN = (Package.purpose == Purpose.METADATA, Package.status == PackageStatus.IN_REVIEW)
+
+
 def _open(batch_id: str) -> Any:
-    query = select(Package).where(Package.batch_id == batch_id, Package.purpose == Purpose.METADATA)
-    return query.where(Package.status == PackageStatus.IN_REVIEW).order_by(Package.round)
+    return select(Package).where(Package.batch_id == batch_id, *_IS_OPEN).order_by(Package.round)
 
 
 def left(session: Session, package: Package) -> dict[str, list[str]]:

@@ -473,6 +473,12 @@ def status(services: Services, *, seat_id: str) -> str:
         return str(_known(session, seat_id).status)
 
 
+def purpose(services: Services, *, seat_id: str) -> str:
+    """Return what a seat's signature is for."""
+    with services.session() as session:
+        return str(session.get_one(Package, _known(session, seat_id).package_id).purpose)
+
+
 def needed(services: Services, *, seat_id: str) -> int:
     """Return how many signatures a seat needs."""
     with services.session() as session:

@@ -2,6 +2,7 @@
 import { signal } from "@preact/signals";
 import { judgeByKey, sign, undoMine } from "./deciding";
 import * as draw from "./draw";
+import { fills } from "./purpose";
 import { stepNote } from "./notes";
 import * as player from "./player";
 import { controls, pagesOf } from "./stage";
@@ -61,6 +62,10 @@ export const KEYS: { title: string; keys: Key[] }[] = [
       { keys: ["n"], does: "next note", run: () => (tab.value = "notes", stepNote(1)) },
       { keys: ["N"], does: "note before", run: () => (tab.value = "notes", stepNote(-1)) },
     ],
+  },
+  {
+    title: "Fill in",
+    keys: [{ keys: ["e"], does: "fill in what this version lacks", run: () => open("fill", "#fill :is(input, textarea, select)"), when: () => fills.peek() }],
   },
   {
     title: "Decide",
