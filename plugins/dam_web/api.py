@@ -243,7 +243,7 @@ def decide(seat_id: str, given: SeatAnswer, person: Asking, request: Request, la
 def sign(
     person: Visitor, seat_id: str, given: SeatAnswer, address: str | None, later: BackgroundTasks
 ) -> dict[str, Any]:
-    """Sign a seat, through whichever door: the rules are asked, Airflow's waiting task is answered, the signature is recorded.
+    """Sign a seat, whichever the door: the rules are asked, Airflow's task is answered, the signature is recorded.
 
     Airflow is answered before we record, so that of two answers at the same moment the first wins in both.
     A package that changed meanwhile is answered as well: its task ends, and the next round is asked for.

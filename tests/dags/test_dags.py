@@ -193,7 +193,7 @@ def test_the_plugin_brings_the_operators_and_nothing_that_people_edit():
 def test_a_partner_drop_takes_both_its_packages_to_the_cms(bag):
     dag = bag.dags["partner_drop"]
     assert dag.get_task("claim").drop == "partners"
-    for name, source in (("complete", "metadata_contract"), ("completed", "librarian")):
+    for name, source in (("complete", "metadata_contract"), ("completed", "completed")):
         freeze = dag.get_task(f"freeze_{name}")
         assert (freeze.seats, freeze.channels) == (["brand_reviewer"], ["cms"])
         assert source in freeze.upstream_task_ids

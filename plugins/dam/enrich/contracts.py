@@ -243,9 +243,7 @@ def _finding(rule: Rule, row: dict[str, Any]) -> Finding:
     return Finding(rule.field, problem, rule.remedy, in_words(rule), rule.severity)
 
 
-def missing(
-    services: Services, *, batch_id: str, version_ids: Collection[str] | None = None
-) -> list[dict[str, Any]]:
+def missing(services: Services, *, batch_id: str, version_ids: Collection[str] | None = None) -> list[dict[str, Any]]:
     """Return what the newest check of a batch found missing: the librarian's table.
 
     :param version_ids: only these of its versions.

@@ -26,8 +26,8 @@ from dam.catalog.models import (
     VersionState,
 )
 from dam.enrich import contracts
-from dam.review import manifest as manifests
 from dam.review import live, packages, seating
+from dam.review import manifest as manifests
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -79,7 +79,7 @@ def answers(session: Session, package: Package, found: Found) -> dict[str, dict[
     """
     ids = sorted(entry.version_id for entry in package.entries)
     results = _results(session, ids)
-    filled = _filled(session, package, ids)
+    filled = _filled(session, package)
     described = manifests.of(session, ids)
     told: dict[str, dict[str, Any]] = {}
     for version_id in ids:
@@ -115,7 +115,7 @@ def filled_in(package: Package) -> Any:
     return query if package.closed_at is None else query.where(AuditEvent.at <= package.closed_at)
 
 
-def _filled(session: Session, package: Package, version_ids: list[str]) -> dict[str, list[str]]:
+def _filled(session: Session, package: Package) -> dict[str, list[str]]:
     found: dict[str, set[str]] = {}
     for event in session.scalars(filled_in(package)):
         found.setdefault(event.subject_id, set()).update(event.data)

@@ -65,7 +65,8 @@ def context(services: Services, room: Room, seat: Mapping[str, Any], person: str
 
     ``subject``; ``role``; ``due`` (words); ``left`` (words; empty once it is over); ``ago`` (words; empty until then);
     ``signers`` and ``asked`` (names); ``instead_of`` (whom the reader stands in for); ``may_reopen`` (whether the
-    reader may ask again); ``silence`` and ``over`` (what silence does, and did); ``proofs`` (each ``title, link``); ``more`` (how many more there are); ``link``.
+    reader may ask again); ``silence`` and ``over`` (what silence does, and did); ``proofs`` (each ``title, link``);
+    ``more`` (how many more there are); ``link``.
     """
     page = _page(services, room)
     due = datetime.fromisoformat(seat["due_at"])

@@ -55,8 +55,8 @@ STAGE_OF = {
 def my_open_seats(services: Services, *, person: str) -> list[dict[str, Any]]:
     """Return the seats that wait for a person, also in somebody else's place, the most urgent first.
 
-    :returns: rows of ``{"seat_id", "package_id", "purpose", "title", "campaign", "role", "on_behalf_of", "due_at", "versions", "round",
-        "needed", "signed", "hitl"}``.
+    :returns: rows of ``{"seat_id", "package_id", "purpose", "title", "campaign", "role", "on_behalf_of",
+        "due_at", "versions", "round", "needed", "signed", "hitl"}``.
     """
     now = utcnow()
     with services.session() as session:

@@ -415,9 +415,10 @@ def attach(services: Services, *, seat_id: str, hitl: dict[str, Any]) -> dict[st
     """Note where Airflow waits for a seat, and return what its question shows.
 
     :param hitl: ``{"dag_id", "run_id", "task_id", "map_index"}``.
-    :returns: ``{"seat_id", "package_id", "purpose", "batch_id", "role", "status", "eligible", "deputies", "may_sign", "reason", "due_at",
-        "signed", "needed", "subject", "summary"}``; ``may_sign`` lists the eligible and their deputies who are not
-        bound by a signature yet, ``signed`` of the ``needed`` signatures are there, ``summary`` is Markdown.
+    :returns: ``{"seat_id", "package_id", "purpose", "batch_id", "role", "status", "eligible", "deputies",
+        "may_sign", "reason", "due_at", "signed", "needed", "subject", "summary"}``; ``may_sign`` lists
+        the eligible and their deputies who are not bound by a signature yet, ``signed`` of the ``needed`` signatures
+        are there, ``summary`` is Markdown.
     """
     with services.session() as session:
         seat, package = _seat(session, seat_id)

@@ -208,6 +208,7 @@ function Field({ input, of, problem }: { input: Input; of: NonNullable<ToFill["r
           id={id}
           name={input.name}
           facet={input.facet}
+          disabled={shared.disabled}
           chosen={Array.isArray(value) ? value : value ? [value] : []}
           invalid={told}
           onChange={(chosen) => type(version_id, input.name, chosen)}

@@ -43,11 +43,12 @@ interface Props {
   name: string;
   facet: string;
   chosen: string[];
+  disabled: boolean;
   invalid: string | undefined;
   onChange: (chosen: string[]) => void;
 }
 
-export function Terms({ id, name, facet, chosen, invalid, onChange }: Props) {
+export function Terms({ id, name, facet, chosen, disabled, invalid, onChange }: Props) {
   const typed = useSignal("");
   const at = useSignal(-1);
   const input = useRef<HTMLInputElement>(null);
@@ -76,7 +77,7 @@ export function Terms({ id, name, facet, chosen, invalid, onChange }: Props) {
       {chosen.length > 0 && (
         <span class="chips">
           {chosen.map((one) => (
-            <button type="button" key={one} aria-label={`Remove ${labelOf(one)}`} onClick={() => remove(one)}>
+            <button type="button" key={one} disabled={disabled} aria-label={`Remove ${labelOf(one)}`} onClick={() => remove(one)}>
               {labelOf(one)} ×
             </button>
           ))}
@@ -86,6 +87,7 @@ export function Terms({ id, name, facet, chosen, invalid, onChange }: Props) {
         ref={input}
         id={id}
         name={name}
+        disabled={disabled}
         role="combobox"
         aria-autocomplete="list"
         aria-expanded={shown.length > 0}
