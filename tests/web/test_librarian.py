@@ -95,6 +95,9 @@ def test_done_is_signed_under_the_librarians_name_when_all_is_complete(site, ser
     finish = f"/api/batches/{batch_id}/finish"
     assert site("libby").post(finish, json={"answer": "done"}).status_code == 409  # nothing waits
     package_id = waits(services, batch_id, rows)
+    approvals = site("libby").get("/approvals").text
+    assert "Fill in 3 versions of drops/north" in approvals
+    assert f"/packages/{package_id}" in approvals
     assert site("ada").post(finish, json={"answer": "done"}).status_code == 409  # she may fill in, but has no seat
     assert site("bea").post(finish, json={"answer": "done"}).status_code == 403
     told = site("libby").post(finish, json={"answer": "done"})

@@ -12,12 +12,12 @@ import { Help } from "./room/help";
 import { help, onKey } from "./room/keys";
 import { listen } from "./room/live";
 import { Notes } from "./room/notes";
-import { fills, incomplete } from "./room/purpose";
+import { fills, incomplete, stands } from "./room/purpose";
 import { Stage } from "./room/stage";
 import { alsoHere, me, message, nameOf, openMustFixes, reread, room, say, shownThreads, tab, version, type Tab } from "./room/state";
 import { Strip } from "./room/strip";
 import type { Change } from "./room/types";
-import { count, plain, short, when } from "./room/words";
+import { count, short, when } from "./room/words";
 
 function Room() {
   return (
@@ -42,7 +42,7 @@ function Head() {
     <header class="head">
       <div>
         <h1>
-          {fills.value ? `Fill in ${of}` : (campaign ?? "Package")}, round {round} <span class={`badge state-${status}`}>{plain(status)}</span>
+          {fills.value ? `Fill in ${of}` : (campaign ?? "Package")}, round {round} <span class={`badge state-${status}`}>{stands(status)}</span>
         </h1>
         <p class="soft">
           {count(versions.length, "version")} · frozen {when(frozen_at)} · manifest <code title={manifest_sha256}>{short(manifest_sha256)}…</code>

@@ -72,7 +72,7 @@ export function Fill() {
       const refused = done.refused[one.version_id];
       problem.value = refused ? { field: refused.field, text: [refused.what, refused.remedy].filter(Boolean).join(". ") } : null;
       if (refused) {
-        say(problem.value!.text);
+        say(`${capital(plain(refused.field))} ${problem.value!.text}`.trim());
         document.querySelector<HTMLElement>(`.fill [name="${CSS.escape(refused.field)}"]`)?.focus();
       } else {
         forget(one.version_id);
@@ -254,7 +254,7 @@ export function Finish() {
               <button type="button" class="link" onClick={() => (show(one.version_id), (tab.value = "fill"))}>
                 {one.asset} v{one.number}
               </button>{" "}
-              <span class="soft">{lacks(one.version_id).join(" ")}</span>
+              <span class="soft">{lacks(one.version_id).length} missing</span>
             </li>
           ))}
           {left.length > 20 && <li class="soft">and {left.length - 20} more</li>}

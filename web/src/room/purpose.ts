@@ -2,16 +2,17 @@
 import { computed } from "@preact/signals";
 import { room } from "./state";
 import type { VerdictName } from "./types";
-import { VERDICTS, VERDICTS_GIVEN } from "./words";
+import { VERDICTS_GIVEN } from "./words";
 
 export const fills = computed(() => room.value.purpose === "metadata");
 
-const DONE: Partial<Record<VerdictName, string>> = { approve: "Done", reject: "Leave the rest out" };
 const DONE_GIVEN: Partial<Record<VerdictName, string>> = { approve: "Done", reject: "The rest left out" };
 const OF_VERSION: Partial<Record<VerdictName, string>> = { approve: "Complete", reject: "Left out" };
 
-/** What a verdict is called on a button. */
-export const called = (verdict: VerdictName) => (fills.value ? (DONE[verdict] ?? VERDICTS[verdict]) : VERDICTS[verdict]);
+const STANDS: Record<string, string> = { in_review: "being completed", approved: "completed", rejected: "left out" };
+
+/** How the package stands. */
+export const stands = (status: string) => (fills.value && STANDS[status]) || status.replaceAll("_", " ");
 /** What a signature said. */
 export const given = (verdict: VerdictName) => (fills.value ? (DONE_GIVEN[verdict] ?? VERDICTS_GIVEN[verdict]) : VERDICTS_GIVEN[verdict]);
 /** What became of a version. */
