@@ -151,11 +151,12 @@ def package(package_id, batch_id, versions):
 
 
 def said(page, words):
-    page.wait_for_selector(f"#live.shown:has-text('{words}')")
+    page.wait_for_selector(f"#live.shown:has-text('{words}')", timeout=60000)
 
 
 def complete(page):
     """Fill in every field that is asked for, by the keyboard alone."""
+    page.keyboard.press("Escape")
     page.keyboard.press("e")
     page.wait_for_selector("#fill :focus")
     for _ in range(60):
@@ -191,7 +192,7 @@ def test_a_batch_is_completed_by_keyboard_beside_its_proofs(enter, services, pac
     assert page.locator(".single").count() == 0  # no verdicts on single versions here
     page.keyboard.press("Escape")
     page.keyboard.press("A")
-    page.wait_for_selector("#decision-problem:has-text('2 versions are still incomplete')")
+    page.wait_for_selector("#decision-problem:has-text('2 versions are still incomplete')", timeout=60000)
     shot(page, "fill-refused")
     assert axe(page) == []
     complete(page)

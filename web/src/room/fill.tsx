@@ -4,7 +4,7 @@ import { useEffect } from "preact/hooks";
 import "./fill.css";
 import { get, post, root, type Failure } from "./api";
 import { incomplete, lacks } from "./purpose";
-import { isOpen, me, mySeat, nameOf, reread, room, say, show, shownId, tab, version } from "./state";
+import { focusOn, isOpen, me, mySeat, nameOf, reread, room, say, show, shownId, tab, version } from "./state";
 import { Terms } from "./terms";
 import type { VerdictName } from "./types";
 import { capital, count, plain, short } from "./words";
@@ -44,6 +44,17 @@ const type = (version_id: string, name: string, value: Value) => (typed.value = 
 const forget = (version_id: string) => (typed.value = Object.fromEntries(Object.entries(typed.value).filter(([id]) => id !== version_id)));
 addEventListener("beforeunload", (event) => Object.keys(typed.peek()).length && event.preventDefault());
 
+/** The caret goes into the first field once the form is there. */
+let caret = false;
+const FIRST = "#fill :is(input, textarea, select)";
+
+/** A key: go on filling in what the version shown lacks. */
+export function fillIn(): void {
+  tab.value = "fill";
+  caret = document.querySelector(FIRST) === null;
+  focusOn(FIRST);
+}
+
 const table = () => `${root}/librarian/${room.value.batch_id}`;
 
 // ------------------------------------------------------------------------------------------------ filling in
@@ -55,7 +66,12 @@ export function Fill() {
   const busy = useSignal(false);
   const read = () =>
     get<ToFill>(`/api/packages/${room.peek().package_id}/versions/${one.version_id}/missing`)
-      .then((found) => void (shownId.peek() === one.version_id && (told.value = found)))
+      .then((found) => {
+        if (shownId.peek() !== one.version_id) return;
+        told.value = found;
+        if (caret && found.row) focusOn(FIRST);
+        caret = false;
+      })
       .catch((error: Error) => void (problem.value = { field: "", text: error.message }));
   const known = lacks(one.version_id).join(" ");
   useEffect(() => {
@@ -76,6 +92,7 @@ export function Fill() {
         document.querySelector<HTMLElement>(`.fill [name="${CSS.escape(refused.field)}"]`)?.focus();
       } else {
         forget(one.version_id);
+        refusal.value = "";
         await reread();
         await read();
         goOn(one.version_id, done.missing[one.version_id]);
@@ -140,8 +157,8 @@ function goOn(version_id: string, still: Fault[] | undefined): void {
   const next = incomplete.peek().find((one) => one.version_id !== version_id);
   say(next ? `Saved, and complete. ${count(incomplete.peek().length, "version")} left.` : "Saved. Everything is complete: sign that it is done.");
   if (!next) return void (tab.value = "decide");
+  caret = true;
   show(next.version_id);
-  requestAnimationFrame(() => document.getElementById("panel")?.focus());
 }
 
 function Left() {

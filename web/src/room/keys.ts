@@ -2,6 +2,7 @@
 import { signal } from "@preact/signals";
 import { judgeByKey, sign, undoMine } from "./deciding";
 import * as draw from "./draw";
+import { fillIn } from "./fill";
 import { fills } from "./purpose";
 import { stepNote } from "./notes";
 import * as player from "./player";
@@ -65,7 +66,7 @@ export const KEYS: { title: string; keys: Key[] }[] = [
   },
   {
     title: "Fill in",
-    keys: [{ keys: ["e"], does: "fill in what this version lacks", run: () => open("fill", "#fill :is(input, textarea, select)"), when: () => fills.peek() }],
+    keys: [{ keys: ["e"], does: "fill in what this version lacks", run: fillIn, when: () => fills.peek() }],
   },
   {
     title: "Decide",
