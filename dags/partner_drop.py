@@ -2,8 +2,9 @@
 ### Partner drop: files from partners to the CMS with one approval
 
 A workflow of your own, to copy: a partner puts files below `drops/partners/` in the inbox; they are
-ingested, the brand reviewer approves once, and what is approved goes live in the CMS. What the librarian
-completes follows as a package of its own. A batch from elsewhere is refused: it has more seats to pass.
+ingested, the brand reviewer approves once, and what is approved goes live in the CMS. What lacks metadata
+is completed first and follows as a package of its own. A batch from elsewhere is refused: it has more seats to
+pass.
 
 **When a `seat` waits** the brand reviewer has the next move, in *DAM → My approvals*. What is rejected, sent
 back or left unsigned ends here: ask the partner for a new drop. A package that became void goes on in

@@ -23,6 +23,9 @@ the next round is frozen, and this DAG starts for it.
 **When a version was withdrawn or restored** the same people send it to review again on its page in
 *DAM → Asset*: it is frozen alone, and this DAG starts for it.
 
+**When its metadata was to be completed** (a package of `ingest_batch` whose own run is over) nothing is approved:
+what is complete is frozen for its review, and told to this DAG by `next_round`.
+
 **When the package is void** something was changed after it was frozen, or a newer version of one of its assets was
 frozen: the next round is frozen, says what changed, and its event starts this DAG again.
 

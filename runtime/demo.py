@@ -31,6 +31,7 @@ from dam.catalog.models import (
     Package,
     PackageVersion,
     Publication,
+    Purpose,
     Version,
 )
 from dam.demo import photos
@@ -348,7 +349,7 @@ class Demo:
             if reply.status_code != 200:
                 raise DemoFailed(f"libby could not fill in {version_id}: {reply.status_code} {reply.text}")
         libby.answer(question, "Done", comment="Ours, by contract.")
-        stage.answers.append(f"libby filled in the rights of {len(missing)} versions in her table")
+        stage.answers.append(f"libby filled in the rights of {len(missing)} versions, and signed that it is done")
         others.append(self.package_of(other_run, "freeze_completed"))
         stage.products += self.receipt(batch_id, supplier_batch_id)
         with self.services.session() as session:
@@ -488,7 +489,7 @@ class Demo:
             for package in session.scalars(
                 select(Package)
                 .join(Campaign, Campaign.id == Package.campaign_id)
-                .where(Campaign.slug == self.slug)
+                .where(Campaign.slug == self.slug, Package.purpose == Purpose.RELEASE)
                 .order_by(Package.frozen_at)
             ):
                 stage.products.append(

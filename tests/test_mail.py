@@ -40,6 +40,9 @@ CONTEXTS: dict[str, dict[str, Any]] = {
             "signers": ["Lena Vogt"],
             "asked": ["Lena Vogt"],
             "instead_of": "",
+            "lead": "A package is waiting for your signature.",
+            "silence": "the seat closes unsigned; silence never approves",
+            "over": "nothing is approved",
             "may_reopen": True,
             "proofs": [{"title": "HERO-A v1: A <red> cup", "link": "http://dam.example/dam/packages/p#v"}],
             "more": 0,
@@ -49,7 +52,6 @@ CONTEXTS: dict[str, dict[str, Any]] = {
     },
     "risks_to_clear": {"subject": "Clear the risks of 2 publications", "body": "ends soon", "due_hours": 24},
     "destruction_to_sign": {"subject": "Sign the destruction list", "body": "List `ab12`", "due_hours": 336},
-    "librarian_needed": {"subject": "batch 7", "body": "alt_text is missing"},
     "licence_alert": {
         "days": 30,
         "reference": "CC-ACME-014",
@@ -167,7 +169,7 @@ def test_a_person_is_a_username(services: Services, inbox: tuple[Inbox, str]):
 def test_without_a_server_it_is_logged(services: Services, caplog: pytest.LogCaptureFixture):
     with caplog.at_level("INFO", logger="dam.mail"):
         assert not mail.send(services, to=["a@example.org"], template="seat_open", context=CONTEXTS["seat_open"])
-    assert "not sent to a@example.org: Your review is needed: Spring 2027: 2 versions" in caplog.text
+    assert "not sent to a@example.org: Your signature is needed: Spring 2027: 2 versions" in caplog.text
 
 
 def test_with_nobody_to_tell_it_is_logged(services: Services, caplog: pytest.LogCaptureFixture):

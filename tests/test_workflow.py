@@ -139,7 +139,7 @@ def test_stages_and_deadlines_are_read_as_they_are_written(tmp_path):
         )
     )
     found = Workflow.load_whole(path)
-    assert found.review_stages == [1, 3]
+    assert found.review_stages() == [1, 3]
     brand, legal = found.seats
     assert (brand.due, legal.due) == ({"days": 3, "calendar": None}, {"hours": 5})
     monday = datetime(2027, 3, 1, 10, tzinfo=UTC)

@@ -6,7 +6,6 @@ What each is given:
 ====================  ============================================================================
 brief_to_sign,        ``subject, body`` (text)
 risks_to_clear,       and, where there is one, ``due_hours``
-librarian_needed,
 destruction_to_sign
 mentioned             ``author, asset, campaign, kind, where, body, private``; see
                       :func:`dam.review.annotations.mail_mentions`

@@ -138,12 +138,20 @@ class Policy(_Strict):
     see_place: list[str] = []
 
 
+class SignOffs(_Strict):
+    """Who signs what is no release; where nobody is named, the owner of the stage does, within its deadline."""
+
+    brief: list[SeatRule] = []
+    metadata: list[SeatRule] = []
+
+
 class Workflow(_Strict):
     """The whole template."""
 
     people: dict[str, Person]
     stages: dict[str, Stage]
     seats: list[SeatRule] = Field(min_length=1)
+    sign_offs: SignOffs = SignOffs()
     calendars: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Calendar] = {}
     drops: list[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]] = []
     policy: Policy = Policy()
@@ -186,17 +194,24 @@ class Workflow(_Strict):
         person = self.people.get(username)
         return person is not None and role in person.roles
 
-    def seat_rule(self, role: str) -> SeatRule:
+    def seat_rule(self, role: str, purpose: str = "release") -> SeatRule:
         """Return the rule of a role's seat; one without a rule has a veto and the review's deadline."""
-        for rule in self.seats:
+        for rule in self.seats_for(purpose):
             if rule.role == role:
                 return rule
         return SeatRule(role=role, veto=True, due_hours=self.stages["review"].deadline_hours)
 
-    @property
-    def review_stages(self) -> list[int]:
-        """The stages of a review, in order."""
-        return sorted({rule.stage for rule in self.seats})
+    def seats_for(self, purpose: str) -> list[SeatRule]:
+        """Return the rules of the seats of a package. :param purpose: one of :class:`dam.catalog.models.Purpose`."""
+        if purpose == "release":
+            return self.seats
+        named: list[SeatRule] = getattr(self.sign_offs, purpose)
+        stage = self.stages[SIGNED_IN[purpose]]
+        return named or [SeatRule(role=stage.owner, due_hours=stage.deadline_hours)]
+
+    def review_stages(self, purpose: str = "release") -> list[int]:
+        """Return the stages in which the seats of a package are asked, in order."""
+        return sorted({rule.stage for rule in self.seats_for(purpose)})
 
     def calendar(self, name: str | None = None) -> Calendar:
         """Return a calendar by its name, or the first; a plain one where the file has none (any more)."""
@@ -212,6 +227,8 @@ class Workflow(_Strict):
 
 
 STAGES = ("plan", "create", "ingest", "review", "activate", "measure", "archive")
+#: The stage that what is no release is signed in.
+SIGNED_IN = {"brief": "plan", "metadata": "ingest"}
 
 
 @lru_cache(maxsize=4)
@@ -257,7 +274,7 @@ def _unheld(workflow: Workflow) -> Iterator[_Fault]:
     asked: list[tuple[tuple[Any, ...], str]] = [
         (("stages", name, "owner"), stage.owner) for name, stage in workflow.stages.items()
     ]
-    asked += [(("seats", index, "role"), rule.role) for index, rule in enumerate(workflow.seats)]
+    asked += [((*loc, index, "role"), rule.role) for loc, rules in _rules(workflow) for index, rule in enumerate(rules)]
     asked += [(("policy", "see_place", index), role) for index, role in enumerate(workflow.policy.see_place)]
     if workflow.reminders.escalate is not None:
         asked.append((("reminders", "escalate", "to"), workflow.reminders.escalate.to))
@@ -272,20 +289,33 @@ def _unheld(workflow: Workflow) -> Iterator[_Fault]:
 
 def _unseatable(workflow: Workflow) -> Iterator[_Fault]:
     """Yield the seats that no package could ever have signed, or that name what is not there."""
+    for loc, rules in _rules(workflow):
+        for at, problem, remedy in _unseatable_in(workflow, rules):
+            yield (*loc, *at), problem, remedy
+
+
+def _rules(workflow: Workflow) -> Iterator[tuple[tuple[str, ...], list[SeatRule]]]:
+    """Yield the lists of seats, and where in the file they are."""
+    yield ("seats",), workflow.seats
+    for purpose in SIGNED_IN:
+        yield ("sign_offs", purpose), getattr(workflow.sign_offs, purpose)
+
+
+def _unseatable_in(workflow: Workflow, rules: list[SeatRule]) -> Iterator[_Fault]:
     roles: list[str] = []
-    for index, rule in enumerate(workflow.seats):
+    for index, rule in enumerate(rules):
         if rule.role in roles:
             remedy = "One seat may need several signatures: write signatures: 2 there."
-            yield ("seats", index, "role"), f"the {rule.role} has a seat already", remedy
+            yield (index, "role"), f"the {rule.role} has a seat already", remedy
         roles.append(rule.role)
         if len(holders := workflow.members(rule.role)) < rule.signatures:
             yield (
-                ("seats", index, "signatures"),
+                (index, "signatures"),
                 f"it needs {rule.signatures} signatures, and only {', '.join(holders)} may sign",
                 "Give the role to more people, or ask for fewer signatures.",
             )
         if rule.due_days is not None and not workflow.calendars:
-            yield ("seats", index, "due_days"), "there is no calendar to count days in", "Write one under calendars."
+            yield (index, "due_days"), "there is no calendar to count days in", "Write one under calendars."
         if rule.calendar is not None and rule.calendar not in workflow.calendars:
             known = ", ".join(workflow.calendars) or "none"
-            yield ("seats", index, "calendar"), f"there is no calendar {rule.calendar}", f"There are: {known}."
+            yield (index, "calendar"), f"there is no calendar {rule.calendar}", f"There are: {known}."

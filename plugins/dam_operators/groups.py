@@ -11,7 +11,7 @@ from airflow.sdk import TaskGroup
 from dam_operators.activate import PublishOperator, RenditionOperator, RightsPreflightOperator
 from dam_operators.base import AnnounceOperator
 from dam_operators.events import CHANGES_REQUESTED, PACKAGE_APPROVED, PACKAGE_READY
-from dam_operators.human import SOON, ClearRisksOperator, LibrarianOperator, SeatOperator
+from dam_operators.human import SOON, ClearRisksOperator, SeatOperator
 from dam_operators.ingest import (
     CloseBatchOperator,
     EmptyInboxOperator,
@@ -22,7 +22,13 @@ from dam_operators.ingest import (
     RefusedDeliverablesOperator,
     TagOperator,
 )
-from dam_operators.review import FreezePackageOperator, ProofsOperator, StageOperator, VerdictOperator
+from dam_operators.review import (
+    CompletedOperator,
+    FreezePackageOperator,
+    ProofsOperator,
+    StageOperator,
+    VerdictOperator,
+)
 from dam_operators.stage import workflow
 
 
@@ -31,7 +37,7 @@ class Ingested:
     """What :func:`ingest` hands on; each value is an XCom to pass to the next operator.
 
     :param batch_id: the batch. :param complete: version ids that meet the contract at once.
-    :param completed: version ids the librarian completed; the task is skipped when none were missing.
+    :param completed: version ids that were completed; the task is skipped when nothing was missing.
     """
 
     batch_id: Any
@@ -47,7 +53,8 @@ def _part(task: Any, key: str) -> Any:
 def ingest(batch_id: Any, *, max_bytes: int | None = None) -> Ingested:
     """Take a batch through the gate, chunk by chunk, ask slow taggers, then hold it to its metadata contract.
 
-    Deliverables that the gate refuses are asked for again at once.
+    What is incomplete is frozen as a package of its own, whose seat (``librarian``) signs that it is filled in; the
+    rest does not wait for it. Deliverables that the gate refuses are asked for again at once.
 
     :param batch_id: the batch's id or an XCom of it.
     :param max_bytes: most bytes in a chunk, if not the library's default.
@@ -60,18 +67,25 @@ def ingest(batch_id: Any, *, max_bytes: int | None = None) -> Ingested:
         contract = MetadataContractOperator(
             task_id="metadata_contract", batch_id=batch_id, trigger_rule="none_failed_min_one_success"
         )
-        librarian = LibrarianOperator(task_id="librarian", batch_id=batch_id, incomplete=_part(contract, "incomplete"))
+        lacking = FreezePackageOperator(
+            task_id="freeze_incomplete",
+            batch_id=batch_id,
+            version_ids=_part(contract, "incomplete"),
+            purpose="metadata",
+        )
+        completed = _complete(lacking.output)
         close = CloseBatchOperator(task_id="close", batch_id=batch_id, trigger_rule="none_failed_min_one_success")
         chunks >> plan_tags
         empty = EmptyInboxOperator(task_id="empty_inbox", batch_id=batch_id, trigger_rule="none_failed_min_one_success")
-        [chunks, tag] >> contract >> librarian >> close
+        [chunks, tag] >> contract
+        completed >> close
         chunks >> empty >> close
         refused = RefusedDeliverablesOperator(
             task_id="refused_deliverables", batch_id=batch_id, trigger_rule="none_failed_min_one_success"
         )
         chunks >> refused
         AnnounceOperator(task_id="ask_again", event=CHANGES_REQUESTED, keys=refused.output)
-    return Ingested(batch_id=batch_id, complete=_part(contract, "complete"), completed=librarian.output)
+    return Ingested(batch_id=batch_id, complete=_part(contract, "complete"), completed=_part(completed, "completed"))
 
 
 def freeze(
@@ -148,10 +162,14 @@ class ReviewRound(TaskGroup):
         return _part(self.verdict, "changes_package")
 
 
-def _review(package_id: Any, suffix: str) -> VerdictOperator:
-    first, *later = workflow().review_stages
+def _seats(package_id: Any, suffix: str, *, seat: str, purpose: str = "release") -> list[Any]:
+    """Make proofs and ask the seats of a package, stage by stage; return the tasks that its verdict comes after.
+
+    :param seat: what the tasks that ask are called, with a place for the stage: ``seat{}``.
+    """
+    first, *later = workflow().review_stages(purpose)
     proofs = ProofsOperator(task_id=f"proofs{suffix}", package_id=package_id, upto=first if later else None)
-    seats: Any = SeatOperator.partial(task_id=f"seat{suffix}", **SOON).expand(seat_id=proofs.output)
+    seats: Any = SeatOperator.partial(task_id=seat.format(""), **SOON).expand(seat_id=proofs.output)
     for after, stage in itertools.pairwise([first, *later]):
         opened = StageOperator(
             task_id=f"stage_{stage}{suffix}",
@@ -161,14 +179,30 @@ def _review(package_id: Any, suffix: str) -> VerdictOperator:
             trigger_rule="none_failed",
         )
         seats >> opened
-        seats = SeatOperator.partial(task_id=f"seat_{stage}{suffix}", **SOON).expand(seat_id=opened.output)
+        seats = SeatOperator.partial(task_id=seat.format(f"_{stage}"), **SOON).expand(seat_id=opened.output)
+    return [proofs, seats]
+
+
+def _review(package_id: Any, suffix: str) -> VerdictOperator:
+    asked = _seats(package_id, suffix, seat=f"seat{{}}{suffix}")
     verdict = VerdictOperator(
         task_id=f"verdict{suffix}", package_id=package_id, trigger_rule="none_failed_min_one_success"
     )
-    [proofs, seats] >> verdict  # drawn also when every seat is skipped, since all have signed elsewhere
+    asked >> verdict  # drawn also when every seat is skipped, since all have signed elsewhere
     AnnounceOperator(task_id=f"next_round{suffix}", event=PACKAGE_READY, keys=_part(verdict, "next_package"))
     AnnounceOperator(task_id=f"freed{suffix}", event=PACKAGE_APPROVED, keys=_part(verdict, "freed"))
     return verdict
+
+
+def _complete(package_id: Any, suffix: str = "_incomplete") -> CompletedOperator:
+    """Ask the seats of a package whose metadata is to be completed; return the task that says what was."""
+    asked = _seats(package_id, suffix, seat="librarian{}", purpose="metadata")
+    completed = CompletedOperator(
+        task_id="completed", package_id=package_id, trigger_rule="none_failed_min_one_success"
+    )
+    asked >> completed
+    AnnounceOperator(task_id=f"next_round{suffix}", event=PACKAGE_READY, keys=_part(completed, "next_package"))
+    return completed
 
 
 def review(package_id: Any, *, suffix: str = "") -> VerdictOperator:

@@ -22,6 +22,7 @@ from airflow.sdk.exceptions import (
 )
 
 from dam.errors import BadInput, Refused
+from dam.review import purposes
 from dam_operators.activate import chunks
 from dam_operators.base import run_name, told_plainly
 from dam_operators.services import get_services
@@ -264,7 +265,10 @@ class SignBriefOperator(PersonOperator):
 
 
 class SeatOperator(PersonOperator):
-    """One seat of a package's review: approve, request changes or reject, under one's own name.
+    """One seat of a package: approve, request changes or reject, under one's own name.
+
+    Where the package holds versions whose metadata is to be completed, the answers are "Done", which is refused while
+    something is still missing, and "Leave the rest out"; the question says what each version lacks.
 
     Only the seat's people and their deputies can answer, never who made or uploaded a version of the package. A seat
     that needs several signatures asks again at once after each, until it has them. One that is closed already, or
@@ -292,13 +296,12 @@ class SeatOperator(PersonOperator):
             description="Verdicts that differ from the package's, as JSON; the review room fills it.",
         ),
     }
-    OPTIONS = {"Approve": "approve", "Request changes": "request_changes", "Reject": "reject"}  # noqa: RUF012
     #: Where a seat stands while somebody may be asked. One that waits for an earlier stage refuses answers until then.
     ASKS = ("open", "waiting")
 
     def __init__(self, *, seat_id: str, **kwargs: Any) -> None:
         kwargs.setdefault("subject", "Review a package")
-        super().__init__(role="seat", options=list(self.OPTIONS), **kwargs)
+        super().__init__(role="seat", options=list(purposes.words("release").answers.values()), **kwargs)
         self.seat_id = seat_id
 
     def ready(self, context: Context) -> None:
@@ -321,6 +324,10 @@ class SeatOperator(PersonOperator):
             told = f"the seat is {self.seat['status'].replace('_', ' ')}"
             raise AirflowSkipException(f"{told}: {self.seat['reason']}" if self.seat["reason"] else f"{told} already")
         self.subject = self.seat["subject"]
+        self.options = list(purposes.words(self.seat["purpose"]).answers.values())
+        if self.seat["purpose"] == "metadata":  # the contract says what is complete, version by version
+            for name in ("conditions", "versions"):
+                self.params.pop(name, None)
         # of the seat, not of this task: asking again after a refusal, a retry or a clear gives no new time
         self.response_timeout = datetime.fromisoformat(self.seat["due_at"]) - datetime.now(UTC)
 
@@ -339,14 +346,20 @@ class SeatOperator(PersonOperator):
         lines = [self.seat["summary"], ""]
         if self.seat["needed"] > 1:
             lines += [f"Signed by {self.seat['signed']} of the {self.seat['needed']} who must.", ""]
-        link = f"{self.services.settings.web_url}/dam/packages/{self.seat['package_id']}"
-        return "\n".join([*lines, f"[Open the review room]({link})"])
+        links = [f"[Open the review room]({self._room()})"]
+        if self.seat["purpose"] == "metadata":
+            table = f"{self.services.settings.web_url}/dam/librarian/{self.seat['batch_id']}"
+            links.append(f"[Fill in many at once]({table})")
+        return "\n".join([*lines, " · ".join(links)])
+
+    def _room(self) -> str:
+        return f"{self.services.settings.web_url}/dam/packages/{self.seat['package_id']}"
 
     def record(self, context: Context, *, person: str, answer: str, values: dict[str, Any]) -> str:
         """Record the decision; a package that changed meanwhile is void, and its next round is frozen."""
         from dam.review import packages, seats
 
-        verdict = self.OPTIONS[answer]
+        verdict = purposes.VERDICTS[answer]
         try:
             seats.decide(
                 self.services,
@@ -521,75 +534,6 @@ class ClearRisksOperator(PersonOperator):
             run=run_name(context),
         )
         return []
-
-
-class LibrarianOperator(PersonOperator):
-    """The librarian fills what a batch's versions lack; the contract is checked again on "Done".
-
-    Skipped when nothing is missing. Returns the versions that are complete now.
-
-    :param batch_id: the batch (templated).
-    :param incomplete: version id → faults, from :class:`MetadataContractOperator` (templated).
-    """
-
-    stage = "ingest"
-    mail_template = "librarian_needed"
-    template_fields: Sequence[str] = (*HITLOperator.template_fields, "batch_id", "incomplete")
-    DONE, LEAVE = "Done", "Leave the rest out"
-    #: Versions that the question itself names; the table shows all.
-    SHOWN = 20
-
-    def __init__(self, *, batch_id: str, incomplete: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("role", "librarian")
-        kwargs.setdefault("subject", "Fill in what is missing")
-        super().__init__(options=[self.DONE, self.LEAVE], **kwargs)
-        self.batch_id = batch_id
-        self.incomplete = incomplete
-
-    def ready(self, context: Context) -> None:
-        """Skip when nothing is missing."""
-        if not self.incomplete:
-            raise AirflowSkipException("every version is complete")
-
-    def show(self) -> str:
-        """Return what is missing, version by version, and the link to the librarian's table."""
-        from dam.enrich import contracts
-
-        rows = contracts.missing(self.services, batch_id=self.batch_id)
-        names = {row["version_id"]: row["filename"] for row in rows}
-        lines = [
-            f"- `{names.get(version, version)}`: {self._told(faults)}"
-            for version, faults in list(self.incomplete.items())[: self.SHOWN]
-        ]
-        if more := len(self.incomplete) - len(lines):
-            lines.append(f"- and {more} more")
-        link = f"{self.services.settings.web_url}/dam/librarian/{self.batch_id}"
-        return "\n".join(lines) + f"\n\n[Open the table]({link})"
-
-    def _told(self, faults: list[dict[str, str]]) -> str:
-        said = (f"**{fault['field'].replace('_', ' ')}** {fault['problem'].rstrip('.')}" for fault in faults)
-        return "; ".join(said) + "."
-
-    def record(self, context: Context, *, person: str, answer: str, values: dict[str, Any]) -> list[str]:
-        """Check the contract again; what is still incomplete is asked again, unless it is left out."""
-        from dam.enrich import contracts
-
-        report = contracts.check(self.services, batch_id=self.batch_id, run=run_name(context))
-        still = {version: faults for version, faults in report.incomplete.items() if version in self.incomplete}
-        if still and answer == self.DONE:
-            raise Refused(
-                f"{len(still)} versions are still incomplete",
-                where=f"batch {self.batch_id}",
-                remedy="Fill them in, or choose to leave them out.",
-            )
-        return [version for version in self.incomplete if version in report.complete]
-
-    def expire(self, context: Context) -> list[str]:
-        """Let through what is complete by now; the rest stays where it is."""
-        from dam.enrich import contracts
-
-        report = contracts.check(self.services, batch_id=self.batch_id, run=run_name(context))
-        return [version for version in self.incomplete if version in report.complete]
 
 
 class SignDestructionOperator(PersonOperator):

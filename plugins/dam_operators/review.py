@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowSkipException
@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 class FreezePackageOperator(DamOperator):
     """Freezes versions as a package: a manifest with its hash, and the seats that must sign it.
 
-    Returns the package's id; skipped without versions. A version whose asset is in an open round takes the older
+    Returns the package's id; skipped without versions. Where their metadata is to be filled in, they stay as they
+    are, and whoever signs says that it is done. A version whose asset is in an open round takes the older
     one's place there; the ids of those packages' next rounds are pushed as ``displaced``, to be announced for review.
 
     :param batch_id: the batch the versions came in (templated).
     :param version_ids: the versions (templated).
     :param seats: roles of the seats; the default is the workflow's seats.
     :param channels: channels to publish to, also in later rounds; the default is what the brief names.
+    :param purpose: ``release``, or ``metadata``: what they lack is to be filled in.
     """
 
     template_fields: Sequence[str] = ("batch_id", "version_ids")
@@ -38,6 +40,7 @@ class FreezePackageOperator(DamOperator):
         version_ids: Any,
         seats: list[str] | None = None,
         channels: list[str] | None = None,
+        purpose: Literal["release", "metadata"] = "release",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -45,19 +48,21 @@ class FreezePackageOperator(DamOperator):
         self.version_ids = version_ids
         self.seats = seats
         self.channels = channels
+        self.purpose = purpose
 
     def work(self, context: Context) -> str:
         """Freeze; the same versions freeze the same package."""
         from dam.review import packages
 
         if not self.version_ids:
-            raise AirflowSkipException("no version is complete")
+            raise AirflowSkipException(f"no version is {'incomplete' if self.purpose == 'metadata' else 'complete'}")
         package_id = packages.freeze(
             self.services,
             batch_id=self.batch_id,
             version_ids=list(self.version_ids),
             seats=self.seats,
             channels=self.channels,
+            purpose=self.purpose,
             run=run_name(context),
         )
         displaced = packages.displaced(self.services, package_id=package_id)
@@ -132,7 +137,8 @@ class VerdictOperator(DamOperator):
     keys to announce: ``approved_package``, ``changes_package`` (this package, or empty), ``next_package`` (the next
     round of a package that became void, or empty) and ``freed`` (approved packages that waited for this one). What
     is approved of a package that waits for changes to the rest (``policy.rest``) is not announced before those are
-    approved as well; ``waits_for`` names them.
+    approved as well; ``waits_for`` names them. Of a package whose metadata was to be completed nothing is approved:
+    what is complete is frozen for its review, and ``next_package`` lists the key of that as well.
 
     :param package_id: the package (templated).
     """
@@ -148,11 +154,38 @@ class VerdictOperator(DamOperator):
         from dam.review import packages
 
         verdict = packages.verdict(self.services, package_id=self.package_id, run=run_name(context))
+        if packages.purpose_of(self.services, package_id=self.package_id) == "metadata":
+            return self._completed(context, verdict)
         return verdict | {
             "approved_package": self.package_id if verdict["approved"] and not verdict["waits_for"] else "",
             "changes_package": self.package_id if verdict["changes_requested"] else "",
             "next_package": verdict["next_package_id"] or "",
         }
+
+    def _completed(self, context: Context, verdict: dict[str, Any]) -> dict[str, Any]:
+        """Send what was completed to its review: that it is complete releases nothing."""
+        from dam.review import completion
+
+        release = completion.release(self.services, package_id=self.package_id, run=run_name(context))
+        following = [key for key in (verdict["next_package_id"], release) if key]
+        return verdict | {"approved_package": "", "changes_package": "", "next_package": following}
+
+
+class CompletedOperator(VerdictOperator):
+    """Says which of a batch's versions were completed, once the seat that was asked for them has closed.
+
+    Returns them as ``completed``, for what comes after it in the same run to freeze, and ``next_package``, the key of
+    the next round of a package that became void, to be announced. Nobody having signed in time, what is complete by
+    then goes on and the rest stays where it is.
+
+    :param package_id: the package (templated).
+    """
+
+    def _completed(self, context: Context, verdict: dict[str, Any]) -> dict[str, Any]:
+        from dam.review import completion
+
+        done = completion.completed(self.services, package_id=self.package_id, run=run_name(context))
+        return verdict | {"completed": done, "next_package": verdict["next_package_id"] or ""}
 
 
 class ApprovalSensor(BaseSensorOperator):

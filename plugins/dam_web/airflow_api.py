@@ -152,14 +152,6 @@ def questions(person: Visitor) -> list[dict[str, Any]]:
     return rows
 
 
-def librarians_question(person: Visitor, batch_id: str) -> dict[str, Any] | None:
-    """Return the question about what a batch lacks when it waits for this person; it names the batch's table."""
-    for asked in questions(person):
-        if asked["task_id"].rsplit(".", 1)[-1] == "librarian" and f"/librarian/{batch_id})" in asked["body"]:
-            return asked
-    return None
-
-
 def _waiting(person: Visitor) -> Iterator[dict[str, Any]]:
     """Yield every human task that waits for anybody, oldest first; Airflow gives them in pages."""
     asked: dict[str, Any] = {"response_received": "false", "state": "awaiting_input", "order_by": "created_at"}

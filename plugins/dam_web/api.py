@@ -15,7 +15,7 @@ from dam.catalog import claims
 from dam.enrich import contracts, retag
 from dam.errors import DamError
 from dam.ingest import batches, duplicates, merges, suppliers
-from dam.review import packages, queries, seats
+from dam.review import packages, purposes, queries, seats
 from dam_web import airflow_api, room, views
 from dam_web.auth import Asking, Visitor, may, sees_place
 from dam_web.deps import services
@@ -23,7 +23,6 @@ from dam_web.deps import services
 router = APIRouter(prefix="/api")
 #: Seconds that a task of Airflow is given to take the answer it is at.
 LOOKS = 30
-OPTION = {"approve": "Approve", "request_changes": "Request changes", "reject": "Reject"}
 VerdictName = Literal["approve", "request_changes", "reject"]
 Librarian = Annotated[Visitor, may("librarian", "dam_admin")]
 Merger = Annotated[Visitor, may(*merges.MERGERS)]
@@ -238,7 +237,14 @@ def answer_question(given: QuestionAnswer, person: Asking) -> dict[str, str]:
 
 @router.post("/seats/{seat_id}/decision")
 def decide(seat_id: str, given: SeatAnswer, person: Asking, request: Request, later: BackgroundTasks) -> dict[str, Any]:
-    """Sign a seat: the rules are asked, Airflow's waiting task is answered, the signature is recorded.
+    """Sign a seat."""
+    return sign(person, seat_id, given, request.client.host if request.client else None, later)
+
+
+def sign(
+    person: Visitor, seat_id: str, given: SeatAnswer, address: str | None, later: BackgroundTasks
+) -> dict[str, Any]:
+    """Sign a seat, whichever the door: the rules are asked, Airflow's task is answered, the signature is recorded.
 
     Airflow is answered before we record, so that of two answers at the same moment the first wins in both.
     A package that changed meanwhile is answered as well: its task ends, and the next round is asked for.
@@ -259,7 +265,6 @@ def decide(seat_id: str, given: SeatAnswer, person: Asking, request: Request, la
         new = seats.check_decision(services(), **known)
     again = not new and seats.status(services(), seat_id=seat_id) == "open"  # others are asked now
     heard = waiting is not None and not again and _answer(person, waiting, given, versions, seat_id)
-    address = request.client.host if request.client else None
     try:
         signed = seats.decide(services(), **known, via="room", address=address)
     except seats.PackageVoid as void:
@@ -287,13 +292,12 @@ def _answer(
     It does not know a deputy who was named after it asked, and it takes one answer at a time, though a seat may need
     several signatures. In both cases the rules, which have been asked, let the person sign.
     """
-    values = {
-        "comment": given.comment,
-        "conditions": given.conditions,
-        "versions": json.dumps(versions) if versions else "",
-    }
+    purpose = seats.purpose(services(), seat_id=seat_id)
+    values = {"comment": given.comment}
+    if purpose != "metadata":  # there the contract speaks of single versions
+        values |= {"conditions": given.conditions, "versions": json.dumps(versions) if versions else ""}
     try:
-        airflow_api.answer(person, waiting, OPTION[given.verdict], values)
+        airflow_api.answer(person, waiting, purposes.words(purpose).answers[given.verdict], values)
     except airflow_api.AirflowSaysNo as error:
         if error.status == 403 or (error.status == 409 and seats.needed(services(), seat_id=seat_id) > 1):
             return False

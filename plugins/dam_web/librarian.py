@@ -1,24 +1,40 @@
-"""The librarian's part of the JSON API: what a batch lacks, filling it in at once or by CSV, and going on."""
+"""Completing a batch, as JSON: what it lacks, filling it in one by one, at once or by CSV, and signing that it is done.
+
+It is signed as in the review room: the table's buttons and the room's are the same act on the same seat.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Depends, HTTPException, Request, Response, status
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlalchemy import select
 
 from dam.catalog.models import Term
 from dam.enrich import contracts, results, sheet
 from dam.errors import BadInput, Refused
+from dam.review import completion, queries, seats
 from dam.taxonomy import sync_terms
-from dam_web import airflow_api
-from dam_web.api import Librarian
+from dam_web import api, views
+from dam_web.auth import Asking, Visitor
 from dam_web.deps import services
 
 router = APIRouter(prefix="/api")
-ANSWERS = {"done": "Done", "leave": "Leave the rest out"}
+ANSWERS: dict[str, api.VerdictName] = {"done": "approve", "leave": "reject"}
+
+
+def _filler(batch_id: str, person: Asking) -> Visitor:
+    if not completion.may_fill(services(), batch_id=batch_id, person=person.username):
+        raise HTTPException(
+            status.HTTP_403_FORBIDDEN, "This is for the librarian or dam admin, and for whoever signs this batch."
+        )
+    return person
+
+
+#: Who may fill in the batch that a route names.
+Filler = Annotated[Visitor, Depends(_filler)]
 
 
 class Rows(BaseModel):
@@ -28,10 +44,10 @@ class Rows(BaseModel):
 
 
 class Finish(BaseModel):
-    """How the librarian ends a batch, and a comment for the record."""
+    """How the work on a batch ends, and a comment for the record."""
 
     answer: Literal["done", "leave"]
-    comment: str = ""
+    comment: str = Field("", max_length=4000)
 
 
 @router.get("/batches/{batch_id}/contract")
@@ -47,9 +63,11 @@ def missing(batch_id: str) -> list[dict[str, Any]]:
 
 
 @router.post("/batches/{batch_id}/metadata")
-def fill(batch_id: str, given: Rows, person: Librarian) -> dict[str, Any]:
+def fill(batch_id: str, given: Rows, person: Filler) -> dict[str, Any]:
     """Fill in many versions; each is saved whole or told why not, and what was saved is checked at once."""
-    return contracts.fill_many(services(), batch_id=batch_id, values=given.rows, person=person.username)
+    told = contracts.fill_many(services(), batch_id=batch_id, values=given.rows, person=person.username)
+    completion.tell(services(), batch_id=batch_id)
+    return told
 
 
 @router.get("/batches/{batch_id}/metadata.csv")
@@ -61,40 +79,56 @@ def download(batch_id: str) -> Response:
 
 
 @router.post("/batches/{batch_id}/metadata.csv")
-async def upload(batch_id: str, request: Request, person: Librarian) -> dict[str, Any]:
+async def upload(batch_id: str, request: Request, person: Filler) -> dict[str, Any]:
     """Fill in versions from a CSV, the request's body; bad lines are told by line and column."""
     data = bytearray()
     async for block in request.stream():
         data += block
         if len(data) > sheet.MOST:
             raise BadInput("is too large", where="sheet", remedy="Send it in parts.")
-    return await run_in_threadpool(
+    told = await run_in_threadpool(
         sheet.upload, services(), batch_id=batch_id, data=bytes(data), person=person.username
     )
+    await run_in_threadpool(completion.tell, services(), batch_id=batch_id)
+    return told
+
+
+@router.get("/packages/{package_id}/versions/{version_id}/missing")
+def missing_of(package_id: str, version_id: str) -> dict[str, Any]:
+    """Return what one version of a package lacks, and how each of it is filled in."""
+    return views.to_fill(services(), package_id, version_id)
 
 
 @router.post("/batches/{batch_id}/finish")
-def finish(batch_id: str, given: Finish, person: Librarian) -> dict[str, Any]:
-    """Answer Airflow's question about what a batch lacks under my own name, so that the batch goes on."""
-    asked = airflow_api.librarians_question(person, batch_id)
-    if asked is None:
+def finish(batch_id: str, given: Finish, person: Filler, request: Request, later: BackgroundTasks) -> dict[str, Any]:
+    """Sign my seats of what a batch lacked: it is done, or the rest is left out. All of them, or none."""
+    mine = my_seats(person, batch_id)
+    if not mine:
         raise Refused(
-            "Airflow does not ask you about this batch now",
+            "no seat of this batch waits for you now",
             where=batch_id,
             remedy="What you saved is kept; it counts when the batch is checked again.",
         )
-    lacking = [row["version_id"] for row in contracts.missing(services(), batch_id=batch_id)]
-    left = (
-        contracts.check_for(services(), stage="ingest", version_ids=lacking, keep=False).incomplete if lacking else {}
-    )
-    if left and given.answer == "done":
-        raise Refused(
-            f"{len(left)} versions are still incomplete" if len(left) > 1 else "1 version is still incomplete",
-            where=batch_id,
-            remedy="Fill them in, or leave the rest out.",
-        )
-    airflow_api.answer(person, asked, ANSWERS[given.answer], {"comment": given.comment})
-    return {"answered": ANSWERS[given.answer], "left_out": sorted(left)}
+    answer = api.SeatAnswer(verdict=ANSWERS[given.answer], comment=given.comment)
+    left: list[str] = []
+    for seat in mine:
+        known = {"seat_id": seat["seat_id"], "person": person.username, "verdict": answer.verdict}
+        seats.check_decision(services(), **known, comment=answer.comment)
+        found = completion.look(services(), seat_id=seat["seat_id"], keep=False)
+        left += found.lacks if found else []
+    address = request.client.host if request.client else None
+    signed = [api.sign(person, seat["seat_id"], answer, address, later) for seat in mine]
+    return {"signed": [row["package_id"] for row in signed], "left_out": sorted(left)}
+
+
+def my_seats(person: Visitor, batch_id: str) -> list[dict[str, Any]]:
+    """Return the seats of a batch's metadata that wait for a person."""
+    packages = completion.open_packages(services(), batch_id=batch_id)
+    return [
+        seat
+        for seat in queries.my_open_seats(services(), person=person.username)
+        if seat["package_id"] in packages and seat["purpose"] == "metadata"
+    ]
 
 
 @router.get("/terms")

@@ -18,7 +18,7 @@ from dam.errors import DamError
 from dam.ingest import batches, drops, duplicates, suppliers, uploads
 from dam.ingest.media import clock
 from dam.ingest.merges import MERGERS
-from dam.review import queries, seats
+from dam.review import completion, queries, seats
 from dam.review.packages import REOPENERS, RETURNING
 from dam.rights.terms import DEEDS, OWED, RELEASES
 from dam.taxonomy.contracts import label
@@ -26,6 +26,7 @@ from dam.workflow import STAGES
 from dam_web import airflow_api, room, views
 from dam_web.auth import Asking, Visitor, sees_place
 from dam_web.deps import services
+from dam_web.librarian import my_seats
 from dam_web.uploads import PEOPLE
 
 router = APIRouter(default_response_class=HTMLResponse)
@@ -248,20 +249,23 @@ def one_supplier(request: Request, supplier: str, person: Asking) -> Response:
 
 @router.get("/librarian")
 def librarian(request: Request, person: Asking) -> Response:
-    """Batches that wait for the librarian."""
+    """Batches that wait for somebody to complete them."""
     return page_of(request, person, "librarian.html.j2", batches=views.batches(services(), waiting=True))
 
 
 @router.get("/librarian/{batch_id}")
 def librarian_table(request: Request, batch_id: str, person: Asking) -> Response:
-    """What is missing in one batch, to be filled in."""
-    waits, problem = None, None
-    try:
-        waits = airflow_api.librarians_question(person, batch_id)
-    except DamError as error:  # filling in goes on all the same
-        problem = str(error)
-    table = views.librarian_table(services(), batch_id)
-    return page_of(request, person, "librarian_table.html.j2", table=table, waits=waits, problem=problem)
+    """What is missing in one batch, to be filled in; its packages open in the review room as well."""
+    may_fill = completion.may_fill(services(), batch_id=batch_id, person=person.username)
+    return page_of(
+        request,
+        person,
+        "librarian_table.html.j2",
+        table=views.librarian_table(services(), batch_id),
+        may_fill=may_fill,
+        seats=my_seats(person, batch_id) if may_fill else [],
+        packages=completion.open_packages(services(), batch_id=batch_id),
+    )
 
 
 @router.get("/batches/{batch_id}/contract")

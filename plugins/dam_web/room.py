@@ -7,10 +7,10 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dam.catalog.models import Asset, Description, Package, PackageVersion, Rendition, Version
+from dam.catalog.models import Asset, Description, Package, PackageVersion, Purpose, Rendition, Version
 from dam.errors import NotFound
 from dam.renditions import tiles
-from dam.review import compare, packages, seating
+from dam.review import compare, completion, packages, seating
 from dam.services import Services
 from dam_web import views
 
@@ -22,7 +22,8 @@ def shown(services: Services, package_id: str, username: str) -> dict[str, Any]:
     """Return a package as the room shows it to a person; a few queries, however many versions it has.
 
     :returns: the package with ``versions`` (what is shown of each, without metadata and rights: see :func:`facts`),
-        ``seats``, ``annotations``, ``me`` and ``people`` (for mentions).
+        ``seats``, ``annotations``, ``me`` and ``people`` (for mentions). Where metadata is to be completed also
+        ``lacks``, sentences by version, and ``may_fill``.
     """
     told: dict[str, Any] = {"live": services.live.position()}  # before anything is read
     with services.session() as session:
@@ -35,6 +36,10 @@ def shown(services: Services, package_id: str, username: str) -> dict[str, Any]:
             "versions": _versions(services, session, package_id),
             "makers": sorted(makers),
         }
+        if package.purpose == Purpose.METADATA:
+            told["lacks"] = completion.left(session, package)
+    if told["purpose"] == Purpose.METADATA:
+        told["may_fill"] = completion.may_fill(services, batch_id=told["batch_id"], person=username)
     told |= views.said(services, package_id, told["status"], told["previous_package_id"], username)
     return told | _people(services, username)
 

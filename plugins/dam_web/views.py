@@ -30,7 +30,7 @@ from dam.errors import BadInput, NotFound
 from dam.ingest import duplicates, embedded
 from dam.renditions.render import ASIDE
 from dam.review import annotations as notes
-from dam.review import packages, seating
+from dam.review import completion, packages, purposes, seating
 from dam.rights import policy
 from dam.rights.terms import RELEASES
 from dam.services import Services
@@ -82,6 +82,9 @@ def standing(session: Session, package: Package, makers: set[str]) -> dict[str, 
     """
     return {
         "package_id": package.id,
+        "purpose": package.purpose,
+        "batch_id": package.batch_id,
+        "of": purposes.source(package),
         "campaign": package.campaign.name if package.campaign else None,
         "round": package.round,
         "status": package.status,
@@ -391,7 +394,8 @@ def batches(services: Services, *, waiting: bool = False, supplier: str | None =
     with services.session() as session:
         query = select(Batch).order_by(Batch.received_at.desc()).limit(100).options(selectinload(Batch.campaign))
         if waiting:
-            query = query.where(Batch.status == "waiting")
+            asked = completion.waiting_batches()
+            query = query.where(or_(Batch.status == "waiting", Batch.id.in_(asked)))
         if supplier is not None:
             query = query.where(Batch.supplier == supplier)
         found = session.scalars(query).all()
@@ -440,6 +444,31 @@ def librarian_table(services: Services, batch_id: str) -> dict[str, Any]:
             raise NotFound("there is no such batch", where=batch_id)
         location = batch.location
     rows = contracts.missing(services, batch_id=batch_id)
+    return {
+        "batch_id": batch_id,
+        "location": location,
+        "columns": _columns(services, rows),
+        "rows": rows,
+        "counts": results.missing_by_field(rows),
+    }
+
+
+def to_fill(services: Services, package_id: str, version_id: str) -> dict[str, Any]:
+    """Return what a version of a package lacks: ``columns`` as of :func:`librarian_table`, and its ``row``, or None.
+
+    :raises NotFound: the version is not in the package.
+    """
+    with services.session() as session:
+        entry = session.get(PackageVersion, (package_id, version_id))
+        if entry is None:
+            raise NotFound("the version is not in this package", where=f"version {version_id}")
+        batch_id = entry.package.batch_id
+    rows = contracts.missing(services, batch_id=batch_id, version_ids=[version_id])
+    return {"columns": _columns(services, rows), "row": rows[0] if rows else None}
+
+
+def _columns(services: Services, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the columns that rows lack something in, and note in each row its faults by column."""
     needed: set[str] = set()
     for row in rows:
         row["cells"], row["other"] = {}, []
@@ -453,13 +482,7 @@ def librarian_table(services: Services, batch_id: str) -> dict[str, Any]:
             key = _column(name)
             column = columns.setdefault(key, {"key": key, "label": label(key), "inputs": []})
             column["inputs"].append({"name": name, "label": label(name), **_input(services, name)})
-    return {
-        "batch_id": batch_id,
-        "location": location,
-        "columns": list(columns.values()),
-        "rows": rows,
-        "counts": results.missing_by_field(rows),
-    }
+    return list(columns.values())
 
 
 def _column(name: str) -> str:

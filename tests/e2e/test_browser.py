@@ -211,7 +211,7 @@ def test_people_fill_in_answer_and_decide_in_the_browser(as_person, stack, libra
         ).all()
     assert set(live) == {"live"}
 
-    # what was incomplete: the librarian fills in the table, and answers under My approvals
+    # what was incomplete: the librarian fills in the table, and signs in the room that My approvals leads to
     libby.question("ingest_batch", ingest_run, "librarian")
     page = as_person("libby")
     page.goto(f"{stack.url}/dam/librarian")
@@ -228,11 +228,14 @@ def test_people_fill_in_answer_and_decide_in_the_browser(as_person, stack, libra
     page.click("#fill button:has-text('Save')")
     page.wait_for_selector("#live.shown:has-text('Saved 1')", timeout=20000)
     page.goto(f"{stack.url}/dam/approvals")
-    question = page.locator("article", has=page.locator(f"a[href$='/librarian/{batch_id}']"))
-    question.locator("textarea").fill("By phone.")
     shot(page, "approvals")
-    question.get_by_role("button", name="Done").click()
-    page.wait_for_selector("#live.shown:has-text('Answered under your name')", timeout=20000)
+    page.locator("li", has_text="Fill in 1 version of").get_by_role("link", name="Fill in", exact=True).click()
+    page.wait_for_selector("#left:has-text('Every version is complete')")
+    page.click("#tab-decide")
+    page.fill("#decision textarea", "By phone.")
+    shot(page, "completing")
+    page.click("#decision [value=approve]")
+    page.wait_for_selector("#live.shown:has-text('What is complete goes on')", timeout=20000)
     package_id, run_id = review_of("freeze_completed")
     librarian = next(task for task in ada.tasks("ingest_batch", ingest_run) if task["task_id"] == "librarian")
     assert librarian["state"] == "success"

@@ -1233,51 +1233,149 @@ def test_bad_input_fails_at_once_and_plainly(run):
         OpenCreatorTasksOperator(task_id="t", key="brf_nothing").execute(run())
 
 
-class TestLibrarian:
-    def test_a_version_that_was_merged_away_meanwhile_is_not_sent_to_review(self, run, services, tmp_path):
+class TestCompleting:
+    """What a batch lacks is asked for by a seat, and handed on by the task after it."""
+
+    WHOLE = {  # noqa: RUF012
+        "title": "Shapes", "description": "Soft shapes.", "alt_text": "Soft shapes, blurred", "creator": "Zoë",
+        "copyright_notice": "© Northlight", "licence": "NORTH-1", "holder": "Northlight", "kind": "owned",
+        "territories": ["*"], "channels": ["*"], "tags": ["subject/coffee"],
+    }  # fmt: skip
+
+    @pytest.fixture
+    def asked(self, monkeypatch):
+        from airflow.providers.standard.operators import hitl
+
+        found = []
+        monkeypatch.setattr(hitl, "upsert_hitl_detail", lambda **kwargs: found.append(kwargs))
+        return found
+
+    def freeze(self, run, services, tmp_path, files):
+        """Take files through the gate and freeze what is incomplete, as the DAG does; return package and seat."""
+        from dam_operators.ingest import MetadataContractOperator
+        from dam_operators.review import FreezePackageOperator, ProofsOperator
+
+        batch_id = world.drop(services, "drops/a", files)
+        world.ingest(services, batch_id)
+        incomplete = MetadataContractOperator(task_id="contract", batch_id=batch_id).work(run())["incomplete"]
+        operator = FreezePackageOperator(
+            task_id="freeze", batch_id=batch_id, version_ids=incomplete, purpose="metadata"
+        )
+        package_id = operator.execute(run())
+        assert operator.execute(run()) == package_id
+        [seat_id] = ProofsOperator(task_id="proofs", package_id=package_id).execute(run())
+        return package_id, seat_id
+
+    def ask(self, seat_id, context):
+        from airflow.sdk.exceptions import TaskAwaitingInput
+
+        from dam_operators.human import SeatOperator
+
+        operator = SeatOperator(task_id="librarian", seat_id=seat_id)
+        with pytest.raises(TaskAwaitingInput):
+            operator.execute(context)
+        return operator
+
+    def answer(self, option, person="libby"):
+        return {
+            "chosen_options": [option],
+            "params_input": {"comment": ""},
+            "responded_at": datetime.now(UTC),
+            "responded_by_user": {"id": person, "name": person},
+        }
+
+    def completed(self, run, package_id):
+        from dam_operators.review import CompletedOperator
+
+        return CompletedOperator(task_id="completed", package_id=package_id).execute(run())
+
+    def test_nothing_incomplete_is_skipped(self, run):
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        from dam_operators.review import FreezePackageOperator
+
+        with pytest.raises(AirflowSkipException, match="no version is incomplete"):
+            FreezePackageOperator(task_id="f", batch_id="b", version_ids={}, purpose="metadata").execute(run())
+
+    def test_the_question_says_what_each_file_lacks_in_the_words_of_this_work(self, run, asked, services, tmp_path):
+        path = world.picture(tmp_path, "BARE_ACME_20270301_v01.jpg", xmp={}, size=(400, 300))
+        package_id, seat_id = self.freeze(run, services, tmp_path, [path])
+        self.ask(seat_id, run())
+        [question] = asked
+        assert question["subject"] == "Fill in 1 version of drops/a"
+        assert question["options"] == ["Done", "Leave the rest out"]
+        assert list(question["params"]) == ["comment"]
+        assert "**BARE_ACME** v1: Title is missing." in question["body"]
+        assert "Width is 400, less than 1200." in question["body"]
+        assert f"{services.settings.web_url}/dam/packages/{package_id}" in question["body"]
+        with services.session() as session:
+            batch_id = session.scalars(select(Version.batch_id)).one()
+        assert f"[Fill in many at once]({services.settings.web_url}/dam/librarian/{batch_id})" in question["body"]
+
+    def test_done_is_asked_again_while_something_is_missing_and_then_hands_on(self, run, asked, services, tmp_path):
+        from airflow.sdk.exceptions import TaskAwaitingInput
+
+        from dam.enrich import contracts
+
+        path = world.picture(tmp_path, "BARE_ACME_20270301_v01.jpg", xmp={})
+        package_id, seat_id = self.freeze(run, services, tmp_path, [path])
+        operator = self.ask(seat_id, run())
+        with pytest.raises(TaskAwaitingInput):
+            operator.execute_complete(run(), self.answer("Done"))
+        assert self.completed(run, package_id)["completed"] == []
+        [version_id] = packages.versions(services, package_id=package_id)
+        contracts.fill(services, version_id=version_id, values=self.WHOLE, person="libby")
+        assert operator.execute_complete(run(), self.answer("Done")) == "approve"
+        told = self.completed(run, package_id)
+        assert (told["completed"], told["next_package"]) == ([version_id], "")
+
+    def test_leave_the_rest_out_takes_no_reason(self, run, asked, services, tmp_path):
+        path = world.picture(tmp_path, "BARE_ACME_20270301_v01.jpg", xmp={})
+        package_id, seat_id = self.freeze(run, services, tmp_path, [path])
+        operator = self.ask(seat_id, run())
+        assert operator.execute_complete(run(), self.answer("Leave the rest out")) == "reject"
+        assert self.completed(run, package_id)["completed"] == []
+
+    def test_where_no_run_of_the_batch_is_left_the_review_is_told(self, run, asked, services, tmp_path):
+        """The run was deleted; ``review_package`` draws the verdict, and the completed versions go to their review."""
+        from dam.enrich import contracts
+        from dam.review import seats
+        from dam_operators.review import VerdictOperator
+
+        path = world.picture(tmp_path, "BARE_ACME_20270301_v01.jpg", xmp={})
+        package_id, seat_id = self.freeze(run, services, tmp_path, [path])
+        [version_id] = packages.versions(services, package_id=package_id)
+        contracts.fill(services, version_id=version_id, values=self.WHOLE, person="libby")
+        seats.decide(services, seat_id=seat_id, person="libby", verdict="approve")
+        told = VerdictOperator(task_id="verdict", package_id=package_id).execute(run())
+        [release] = told["next_package"]
+        assert told["approved_package"] == ""
+        assert packages.purpose_of(services, package_id=release) == "release"
+        assert packages.versions(services, package_id=release) == [version_id]
+        again = VerdictOperator(task_id="verdict", package_id=package_id).execute(run())
+        assert again["next_package"] == [release]
+
+    def test_a_version_that_was_merged_away_meanwhile_is_not_sent_to_review(self, run, asked, services, tmp_path):
         """The librarian merges a bare copy instead of filling it in; "Done" then lets through only what is left."""
         import shutil
 
         import pyexiv2
 
-        from dam.enrich import contracts
-        from dam.ingest import batches, merges
-        from dam_operators.human import LibrarianOperator
+        from dam.ingest import merges
 
         whole = world.picture(tmp_path, "A_ACME_20270301_v01.jpg")
         bare = tmp_path / "B_ACME_20270301_v01.jpg"
         shutil.copy(whole, bare)
         with pyexiv2.Image(str(bare)) as opened:
             opened.clear_xmp()
-        batch_id = world.drop(services, "drops/a", [whole, bare])
-        world.ingest(services, batch_id)
-        keep, drop = [row["version_id"] for row in batches.receipt(services, batch_id=batch_id)]
-        report = contracts.check(services, batch_id=batch_id)
-        assert (report.complete, list(report.incomplete)) == ([keep], [drop])
+        package_id, seat_id = self.freeze(run, services, tmp_path, [whole, bare])
+        [drop] = packages.versions(services, package_id=package_id)
+        with services.session() as session:
+            keep = session.scalars(select(Version.id).where(Version.id != drop)).one()
         merges.merge(services, keep=keep, drop=drop, person="libby")
-        operator = LibrarianOperator(task_id="librarian", batch_id=batch_id, incomplete={drop: []})
-        assert operator.record(run(), person="libby", answer=operator.DONE, values={}) == []
-        assert operator.expire(run()) == []
-
-    def test_the_question_says_what_each_file_lacks_and_names_only_some_of_many(self, run, services, tmp_path):
-        from dam.enrich import contracts
-        from dam_operators.human import LibrarianOperator
-        from dam_operators.ingest import MetadataContractOperator
-
-        path = world.picture(tmp_path, "BARE_ACME_20270301_v01.jpg", xmp={}, size=(400, 300))
-        batch_id = world.drop(services, "drops/a", [path])
-        world.ingest(services, batch_id)
-        contract = MetadataContractOperator(task_id="contract", batch_id=batch_id)
-        incomplete = contract.work(run())["incomplete"]
-        shown = LibrarianOperator(task_id="librarian", batch_id=batch_id, incomplete=incomplete).show()
-        assert "`BARE_ACME_20270301_v01.jpg`: **title** is missing; **description** is missing; **alt text**" in shown
-        assert "**width** is 400, less than 1200.\n" in shown
-        assert f"[Open the table]({services.settings.web_url}/dam/librarian/{batch_id})" in shown
-        [row] = contracts.missing(services, batch_id=batch_id)
-        many = incomplete | {f"ver_{number}": row["faults"] for number in range(40)}
-        shown = LibrarianOperator(task_id="librarian", batch_id=batch_id, incomplete=many).show()
-        assert shown.count("**title**") == 20
-        assert "and 21 more" in shown
+        operator = self.ask(seat_id, run())
+        assert operator.execute_complete(run(), self.answer("Done")) == "approve"
+        assert self.completed(run, package_id)["completed"] == []
 
 
 class TestTags:

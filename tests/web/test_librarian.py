@@ -11,6 +11,7 @@ from sqlalchemy import select
 import world
 from dam.catalog.models import Description, Tag, Version
 from dam.enrich import contracts, sheet
+from dam.review import packages
 from web.test_routes import airflow  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.slow
@@ -42,9 +43,14 @@ def rows(services, batch_id):
     return {row["asset"]: row["version_id"] for row in contracts.missing(services, batch_id=batch_id)}
 
 
-def waits(airflow, batch_id, *people):  # noqa: F811
-    body = f"- something\n\n[Open the table](http://localhost/dam/librarian/{batch_id})"
-    return airflow.ask("ingest.librarian", *people, body=body, options=["Done", "Leave the rest out"])
+def waits(services, batch_id, rows):
+    """Let the librarian's seat wait; no run of Airflow does."""
+    return packages.freeze(services, batch_id=batch_id, version_ids=list(rows.values()), purpose="metadata")
+
+
+def signed(services, package_id):
+    [seat] = packages.seats(services, package_id=package_id)
+    return [(row["person"], row["verdict"], row["comment"], row["via"]) for row in seat["signatures"]]
 
 
 # ---------------------------------------------------------------------------------------------- routes
@@ -85,19 +91,22 @@ def test_the_csv_goes_out_and_comes_back(site, batch_id, rows):
     assert site("libby").post(f"/api/batches/{batch_id}/metadata.csv", content=huge).status_code == 422
 
 
-def test_done_is_answered_under_the_librarians_name_when_all_is_complete(site, airflow, batch_id, rows):  # noqa: F811
+def test_done_is_signed_under_the_librarians_name_when_all_is_complete(site, services, airflow, batch_id, rows):  # noqa: F811
     finish = f"/api/batches/{batch_id}/finish"
     assert site("libby").post(finish, json={"answer": "done"}).status_code == 409  # nothing waits
-    waits(airflow, "bat_another", "libby")
-    waits(airflow, batch_id, "libby")
-    assert site("ada").post(finish, json={"answer": "done"}).status_code == 409  # not asked
+    package_id = waits(services, batch_id, rows)
+    approvals = site("libby").get("/approvals").text
+    assert "Fill in 3 versions of drops/north" in approvals
+    assert f"/packages/{package_id}" in approvals
+    assert site("ada").post(finish, json={"answer": "done"}).status_code == 409  # she may fill in, but has no seat
+    assert site("bea").post(finish, json={"answer": "done"}).status_code == 403
     told = site("libby").post(finish, json={"answer": "done"})
     assert (told.status_code, told.json()["what"]) == (409, "3 versions are still incomplete")
-    assert airflow.answers == []
+    assert signed(services, package_id) == []
     told = site("libby").post(finish, json={"answer": "leave", "comment": "Too small."}).json()
-    assert (told["answered"], sorted(told["left_out"])) == ("Leave the rest out", sorted(rows.values()))
-    answer = {"chosen_options": ["Leave the rest out"], "params_input": {"comment": "Too small."}}
-    assert airflow.answers == [("libby", answer)]
+    assert (told["signed"], told["left_out"]) == ([package_id], sorted(rows.values()))
+    assert signed(services, package_id) == [("libby", "reject", "Too small.", "room")]
+    assert site("libby").post(finish, json={"answer": "done"}).status_code == 409  # it is over
 
 
 def test_pages_of_a_batch_that_is_not_there_say_so(site, airflow):  # noqa: F811
@@ -113,11 +122,14 @@ def test_a_viewer_sees_what_is_missing_but_no_way_to_fill_it_in(site, airflow, b
     assert "librarian.js" not in page
 
 
-def test_filling_in_works_while_airflow_is_down(site, batch_id):
+def test_filling_in_works_while_airflow_is_down(site, services, batch_id, rows):
+    package_id = waits(services, batch_id, rows)
     page = site("libby").get(f"/librarian/{batch_id}")
     assert page.status_code == 200
-    assert "Airflow does not answer" in page.text
     assert "<textarea" in page.text
+    assert f"/packages/{package_id}" in page.text
+    assert "Leave the rest out" in page.text
+    assert "drops/north" in site("libby").get("/librarian").text
 
 
 def test_terms_are_told_with_their_words_in_all_languages(site):
@@ -175,7 +187,7 @@ def described(services, version_id):
 
 
 def test_many_are_filled_in_at_once_and_the_batch_goes_on(page, served, services, airflow, batch_id, rows):  # noqa: F811
-    waits(airflow, batch_id, "libby")
+    package_id = waits(services, batch_id, rows)
     page.goto(f"{served}/librarian/{batch_id}")
     shot(page, "table")
     assert page.locator("#fill tbody tr").count() == 3
@@ -220,7 +232,7 @@ def test_many_are_filled_in_at_once_and_the_batch_goes_on(page, served, services
     said(page, "1 version is still incomplete")
     page.click("#finish [value=leave]")
     said(page, "1 left out")
-    assert [person for person, _ in airflow.answers] == ["libby"]
+    assert signed(services, package_id) == [("libby", "reject", "", "room")]
     page.wait_for_url("**/librarian")
 
 

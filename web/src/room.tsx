@@ -7,15 +7,17 @@ import { post, root } from "./shared/api";
 import * as draw from "./room/draw";
 import { Decide, VersionVerdict } from "./room/deciding";
 import { Details } from "./room/facts";
+import { Fill } from "./room/fill";
 import { Help } from "./room/help";
 import { help, onKey } from "./room/keys";
 import { listen } from "./room/live";
 import { Notes } from "./room/notes";
+import { fills, incomplete, stands } from "./room/purpose";
 import { Stage } from "./room/stage";
 import { act, alsoHere, me, message, nameOf, openMustFixes, reread, room, say, shownThreads, tab, version, type Tab } from "./room/state";
 import { Strip } from "./room/strip";
 import type { Change } from "./room/types";
-import { count, plain, short, when } from "./room/words";
+import { count, short, when } from "./room/words";
 
 function Room() {
   return (
@@ -35,12 +37,12 @@ function Room() {
 }
 
 function Head() {
-  const { campaign, round, status, versions, frozen_at, manifest_sha256 } = room.value;
+  const { campaign, of, round, status, versions, frozen_at, manifest_sha256 } = room.value;
   return (
     <header class="head">
       <div>
         <h1>
-          {campaign ?? "Package"}, round {round} <span class={`badge state-${status}`}>{plain(status)}</span>
+          {fills.value ? `Fill in ${of}` : (campaign ?? "Package")}, round {round} <span class={`badge state-${status}`}>{stands(status)}</span>
         </h1>
         <p class="soft">
           {count(versions.length, "version")} · frozen {when(frozen_at)} · manifest <code title={manifest_sha256}>{short(manifest_sha256)}…</code>
@@ -83,7 +85,7 @@ function Notice() {
   if (status === "expired" || lapsed) {
     return (
       <div class="notice" role="alert">
-        Nobody signed every seat in time, so nothing is approved. {next || (me.value.reopens ? <Ask label="Ask again" path="reopen" /> : "A marketing lead can ask again.")}
+        Nobody signed every seat in time, {fills.value ? "and what was not complete by then was left out" : "so nothing is approved"}. {next || (me.value.reopens ? <Ask label="Ask again" path="reopen" /> : "A marketing lead can ask again.")}
       </div>
     );
   }
@@ -136,11 +138,11 @@ function Ask({ label, path }: { label: string; path: string }) {
   );
 }
 
-const TABS: Tab[] = ["notes", "decide", "details"];
+const TABS: Tab[] = fills.peek() ? ["fill", "notes", "decide", "details"] : ["notes", "decide", "details"];
 
 function Side() {
   const open = shownThreads.value.filter(({ note }) => note.status === "open").length;
-  const labels: Record<Tab, string> = { notes: open ? `Notes ${open}` : "Notes", decide: "Decide", details: "Details" };
+  const labels: Record<Tab, string> = { fill: incomplete.value.length ? `Fill in ${incomplete.value.length}` : "Fill in", notes: open ? `Notes ${open}` : "Notes", decide: fills.value ? "Sign" : "Decide", details: "Details" };
   const pressed = (event: KeyboardEvent) => {
     const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!by) return;
@@ -171,6 +173,7 @@ function Side() {
         ))}
       </div>
       <div id="panel" class="panel" role="tabpanel" aria-labelledby={`tab-${tab.value}`} tabIndex={0}>
+        {version.value && tab.value === "fill" && <Fill />}
         {version.value && tab.value === "notes" && <Notes />}
         {tab.value === "decide" && <Decide />}
         {version.value && tab.value === "details" && <Details />}

@@ -88,6 +88,18 @@ class FileOutcome(StrEnum):
     OPAQUE = "opaque"
 
 
+class Purpose(StrEnum):
+    """What signatures on a package are for.
+
+    ``release``: its versions go out. ``brief``: the brief they show is signed. ``metadata``: what a batch's versions
+    lacked is filled in; such a package binds their bytes alone, and leaves their state as it is.
+    """
+
+    RELEASE = "release"
+    BRIEF = "brief"
+    METADATA = "metadata"
+
+
 class PackageStatus(StrEnum):
     """The state of a review package.
 
@@ -839,8 +851,10 @@ class Package(Base):
 
     __tablename__ = "packages"
     __table_args__ = (
-        UniqueConstraint("batch_id", "round"),
+        UniqueConstraint("batch_id", "purpose", "round"),
         UniqueConstraint("follows_id"),
+        CheckConstraint(_one_of("purpose", Purpose), name="purpose"),
+        CheckConstraint("(purpose = 'brief') = (brief_id IS NOT NULL)", name="brief_is_named"),
         CheckConstraint(_one_of("status", PackageStatus), name="status"),
         CheckConstraint("(status = 'in_review') = (closed_at IS NULL)", name="closed_when_decided"),
         CheckConstraint("rest IN ('goes_on', 'waits')", name="rest"),
@@ -852,7 +866,9 @@ class Package(Base):
     id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("pkg"))
     campaign_id: Mapped[str | None] = mapped_column(ForeignKey("campaigns.id"), index=True)
     batch_id: Mapped[str] = mapped_column(ForeignKey("batches.id"))
-    round: Mapped[int] = mapped_column(default=1)
+    purpose: Mapped[str] = mapped_column(default=Purpose.RELEASE)
+    brief_id: Mapped[str | None] = mapped_column(ForeignKey("briefs.id"), index=True)
+    round: Mapped[int] = mapped_column(default=1)  # of those of a batch that are for the same
     # the void or expired package whose next round this is
     follows_id: Mapped[str | None] = mapped_column(ForeignKey("packages.id"))
     status: Mapped[str] = mapped_column(default=PackageStatus.IN_REVIEW)
@@ -869,6 +885,7 @@ class Package(Base):
 
     campaign: Mapped[Campaign | None] = relationship()
     batch: Mapped[Batch] = relationship()
+    brief: Mapped[Brief | None] = relationship()
     entries: Mapped[list[PackageVersion]] = relationship(back_populates="package")
     seats: Mapped[list[Seat]] = relationship(back_populates="package", order_by="Seat.ordinal")
 

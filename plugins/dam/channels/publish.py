@@ -28,6 +28,7 @@ from dam.catalog.models import (
     PackageStatus,
     Publication,
     PublicationStatus,
+    Purpose,
     Version,
     VersionState,
     new_id,
@@ -159,8 +160,15 @@ def _void(services: Services, package_id: str, run: str | None) -> str | None:
     :raises Refused: the package is not approved, or is void and nothing of it can be reviewed again.
     """
     with services.session() as session:
-        if session.get(Package, package_id) is None:
+        found = session.get(Package, package_id)
+        if found is None:
             raise NotFound(f"There is no package {package_id}.", where="publish")
+        if found.purpose != Purpose.RELEASE:
+            raise Refused(
+                f"The package was signed for its {found.purpose}, which releases nothing.",
+                where=f"package {package_id}",
+                remedy="Publish the package that its versions were approved in.",
+            )
     following = packages.revalidate(services, package_id=package_id, run=run)
     if following is not None:
         return following

@@ -19,7 +19,9 @@ _Person = Annotated[str, typer.Option(help="Who does it.")]
 def decide(
     seat: str,
     person: Annotated[str, typer.Option(help="Who signs.")],
-    verdict: Annotated[str, typer.Option(help="approve, request_changes or reject.")],
+    verdict: Annotated[
+        str, typer.Option(help="approve, request_changes or reject; of metadata approve (done) or reject (leave out).")
+    ],
     comment: Annotated[str, typer.Option(help="Goes into the record; to reject takes one.")] = "",
     conditions: Annotated[str, typer.Option(help="What an approval is tied to.")] = "",
     version: Annotated[

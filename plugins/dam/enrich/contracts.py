@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, true
 from sqlalchemy.dialects.postgresql import insert
 
 from dam import audit
@@ -244,9 +244,10 @@ def _finding(rule: Rule, row: dict[str, Any]) -> Finding:
     return Finding(rule.field, problem, rule.remedy, in_words(rule), rule.severity)
 
 
-def missing(services: Services, *, batch_id: str) -> list[dict[str, Any]]:
+def missing(services: Services, *, batch_id: str, version_ids: Collection[str] | None = None) -> list[dict[str, Any]]:
     """Return what the newest check of a batch found missing: the librarian's table.
 
+    :param version_ids: only these of its versions.
     :returns: rows of ``{"version_id", "asset", "asset_id", "filename", "has_thumbnail", "faults", "values"}``;
         ``values`` are the descriptive fields, the tags and the newest licence as they are.
     """
@@ -258,6 +259,7 @@ def missing(services: Services, *, batch_id: str) -> list[dict[str, Any]]:
                 ContractResult.id.in_(newest_results(batch_id)),
                 ContractResult.complete.is_(False),
                 Version.state == VersionState.INGESTED,
+                true() if version_ids is None else Version.id.in_(version_ids),
             )
             .order_by(Version.filename, Version.id)
         ).all()

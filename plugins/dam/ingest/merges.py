@@ -37,6 +37,7 @@ from dam.catalog.models import (
     PackageVersion,
     Publication,
     PublicationStatus,
+    Purpose,
     RightsAlert,
     Tag,
     Verdict,
@@ -447,7 +448,7 @@ def _approved_in(session: Session, version: Version) -> set[str]:
             select(PackageVersion.package_id)
             .join(Package, Package.id == PackageVersion.package_id)
             .where(PackageVersion.version_id == version.id, PackageVersion.verdict == Verdict.APPROVE)
-            .where(Package.status == PackageStatus.APPROVED)
+            .where(Package.status == PackageStatus.APPROVED, Package.purpose == Purpose.RELEASE)
         )
     )
 

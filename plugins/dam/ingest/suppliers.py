@@ -64,7 +64,7 @@ decided AS (
               JOIN packages k ON k.id = e.package_id AND k.status IN ('approved', 'changes_requested', 'rejected')
               JOIN versions v ON v.id = e.version_id
               JOIN mine m ON m.id = v.batch_id
-             WHERE e.verdict IS NOT NULL
+             WHERE k.purpose = 'release' AND e.verdict IS NOT NULL
              ORDER BY e.version_id, k.closed_at DESC) AS latest
      GROUP BY batch_id)
 SELECT supplier, month, count(*) AS batches, coalesce(sum(files), 0) AS files, coalesce(sum(bytes), 0) AS bytes,

@@ -30,7 +30,7 @@ RIGHT_AT_ONCE = """e.verdict = 'approve' AND NOT EXISTS (
                      JOIN package_versions x ON x.version_id = earlier.id
                      JOIN packages y ON y.id = x.package_id
                     WHERE earlier.asset_id = v.asset_id AND earlier.number < v.number
-                      AND x.verdict IN ('request_changes', 'reject')
+                      AND x.verdict IN ('request_changes', 'reject') AND y.purpose = 'release'
                       AND y.status IN ('approved', 'changes_requested', 'rejected'))"""
 
 KPIS = (
@@ -45,7 +45,7 @@ SELECT avg(hours) AS value, count(*) AS rows, min(frozen_at) AS first, max(close
        percentile_cont(ARRAY[0, 0.25, 0.5, 0.75, 1]) WITHIN GROUP (ORDER BY hours) AS spread
   FROM (SELECT frozen_at, closed_at, CAST(extract(epoch FROM closed_at - frozen_at) / 3600 AS float) AS hours
           FROM packages
-         WHERE status = 'approved' AND closed_at >= :start AND closed_at < :end) AS approved""",
+         WHERE purpose = 'release' AND status = 'approved' AND closed_at >= :start AND closed_at < :end) AS approved""",
         "No package was approved in the period.",
     ),
     Kpi(
@@ -63,7 +63,7 @@ SELECT avg(CASE WHEN first_time THEN 1.0 ELSE 0.0 END) AS value, count(*) AS row
           FROM package_versions e
           JOIN packages k ON k.id = e.package_id AND k.status IN ('approved', 'changes_requested', 'rejected')
           JOIN versions v ON v.id = e.version_id
-         WHERE e.verdict IS NOT NULL AND k.closed_at >= :start AND k.closed_at < :end
+         WHERE k.purpose = 'release' AND e.verdict IS NOT NULL AND k.closed_at >= :start AND k.closed_at < :end
          ORDER BY e.version_id, k.closed_at DESC) AS decided""",  # noqa: S608 - a constant of ours
         "Nothing was decided in the period.",
         "most",

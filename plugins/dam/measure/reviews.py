@@ -139,7 +139,7 @@ WITH approved AS (
       FROM packages k
       JOIN package_versions e ON e.package_id = k.id AND e.verdict = 'approve'
       JOIN versions v ON v.id = e.version_id
-     WHERE k.status = 'approved' AND k.closed_at >= :start AND k.closed_at < :end
+     WHERE k.purpose = 'release' AND k.status = 'approved' AND k.closed_at >= :start AND k.closed_at < :end
      GROUP BY v.asset_id, k.closed_at
 ), counted AS (
     SELECT a.asset_id, a.closed_at, count(DISTINCT k.id) AS rounds, min(k.frozen_at) AS first
@@ -147,12 +147,12 @@ WITH approved AS (
       JOIN versions v ON v.asset_id = a.asset_id
       JOIN package_versions e ON e.version_id = v.id AND e.verdict IS NOT NULL
       JOIN packages k ON k.id = e.package_id AND k.status IN ('approved', 'changes_requested', 'rejected')
-                     AND k.closed_at <= a.closed_at
+                     AND k.closed_at <= a.closed_at AND k.purpose = 'release'
      WHERE NOT EXISTS (
                SELECT 1
                  FROM versions before
                  JOIN package_versions x ON x.version_id = before.id AND x.verdict = 'approve'
-                 JOIN packages y ON y.id = x.package_id AND y.status = 'approved'
+                 JOIN packages y ON y.id = x.package_id AND y.purpose = 'release' AND y.status = 'approved'
                 WHERE before.asset_id = a.asset_id AND y.closed_at >= k.closed_at AND y.closed_at < a.closed_at)
      GROUP BY a.asset_id, a.closed_at)
 SELECT avg(rounds) AS value, count(*) AS rows, min(first) AS first, max(closed_at) AS last,
@@ -175,7 +175,7 @@ WITH reviewed AS (
            (SELECT count(*) FROM annotations a WHERE a.version_id = e.version_id AND {_MUST_FIX}) AS fixes
       FROM package_versions e
       JOIN packages k ON k.id = e.package_id AND k.status IN ('approved', 'changes_requested', 'rejected')
-     WHERE e.verdict IS NOT NULL AND k.closed_at >= :start AND k.closed_at < :end
+     WHERE k.purpose = 'release' AND e.verdict IS NOT NULL AND k.closed_at >= :start AND k.closed_at < :end
      ORDER BY e.version_id, k.closed_at DESC)
 SELECT avg(fixes) AS value, count(*) AS rows, min(frozen_at) AS first, max(closed_at) AS last,
        {_counts("fixes", "versions", "reviewed")} AS breakdown

@@ -17,6 +17,7 @@ from dam.catalog.models import (
     Asset,
     Package,
     PackageVersion,
+    Purpose,
     Rendition,
     Term,
     Version,
@@ -231,7 +232,7 @@ def _rights(session: Session, older: Version, newer: Version) -> dict[str, Any]:
         package = session.scalar(
             select(Package)
             .join(PackageVersion, PackageVersion.package_id == Package.id)
-            .where(PackageVersion.version_id == older.id)
+            .where(PackageVersion.version_id == older.id, Package.purpose != Purpose.METADATA)
             .order_by(Package.round.desc(), Package.frozen_at.desc())
             .limit(1)
         )

@@ -567,7 +567,7 @@ def room(services: Services, visitor: Visitor, *, address: str | None) -> dict[s
                 "number": entry["number"],
                 "media_type": entry["media_type"],
                 "sha256": entry["sha256"],
-                **{name: entry["metadata"].get(name) for name in ("title", "alt_text", "description")},
+                **{name: entry.get("metadata", {}).get(name) for name in ("title", "alt_text", "description")},
                 "proofs": sorted(recipes.get(version_id, ())),
                 "leaves": _leaves(recipes.get(version_id, ())),
                 "seconds": films.get(version_id),

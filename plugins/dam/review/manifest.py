@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 from sqlalchemy.orm import joinedload
 
-from dam.catalog.models import Asset, Description, Grant, Tag, Term, Version
+from dam.catalog.models import Asset, Description, Grant, Purpose, Tag, Term, Version
 from dam.plan.briefs import canonical
 from dam.rights import words
 from dam.taxonomy.vocabulary import shown
@@ -25,18 +25,24 @@ DESCRIBED = (
     "title", "description", "alt_text", "creator", "credit_line", "copyright_notice", "language", "date_created",
     "custom",
 )  # fmt: skip
+#: What an entry says of a version's bytes, and of which version they are.
+BYTES = ("asset", "number", "sha256", "bytes", "media_type")
 #: Ids that one query names at most; PostgreSQL takes 65,535 parameters.
 IN_ONE_QUERY = 10_000
 
 
-def of(session: Session, version_ids: list[str]) -> dict[str, Any]:
+def of(session: Session, version_ids: list[str], purpose: str = Purpose.RELEASE) -> dict[str, Any]:
     """Return the manifest entries of versions by id: bytes, metadata, applied tags and grants.
 
     A few queries for all of them, however many there are: every publication asks for its whole package's.
+
+    :param purpose: of the package. Whose metadata is to be filled in has its bytes in the manifest, and no more.
     """
     entries: dict[str, Any] = {}
     for start in range(0, len(version_ids), IN_ONE_QUERY):
         entries |= _entries(session, version_ids[start : start + IN_ONE_QUERY])
+    if purpose == Purpose.METADATA:
+        return {version_id: {part: entry[part] for part in BYTES} for version_id, entry in entries.items()}
     return entries
 
 
@@ -109,12 +115,13 @@ def differences(session: Session, before: dict[str, Any], after: dict[str, Any] 
     """
     if after is None:
         return {"bytes": ["It is not there any more."]}
-    found = {
-        "bytes": _bytes(before, after),
-        "metadata": _metadata(before["metadata"], after["metadata"]),
-        "tags": _tags(session, before["tags"], after["tags"]),
-        "rights": _rights(before["rights"], after["rights"]),
-    }
+    found = {"bytes": _bytes(before, after)}
+    if "metadata" in before:
+        found |= {
+            "metadata": _metadata(before["metadata"], after["metadata"]),
+            "tags": _tags(session, before["tags"], after["tags"]),
+            "rights": _rights(before["rights"], after["rights"]),
+        }
     return {part: said for part, said in found.items() if said}
 
 

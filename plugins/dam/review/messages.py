@@ -13,7 +13,7 @@ from sqlalchemy import exists, select
 from dam import mail
 from dam.catalog.models import Package, Seat
 from dam.invitations import Deadline, Method, calendar_file
-from dam.review import packages
+from dam.review import packages, purposes
 from dam.review.annotations import is_guest, name_of
 
 if TYPE_CHECKING:
@@ -28,12 +28,13 @@ SHOWN = 10
 class Room:
     """A package as its mails tell it.
 
-    ``followed``: its next round is there. ``calendars``: the name of each seat's, None for the house calendar.
-    ``proofs``: id, asset and title.
+    ``of``: the campaign, or where it came from. ``followed``: its next round is there. ``calendars``: the name of each
+    seat's, None for the house calendar. ``proofs``: id, asset and title.
     """
 
     package_id: str
-    campaign: str
+    purpose: str
+    of: str
     round: int
     status: str
     followed: bool
@@ -65,7 +66,8 @@ def look(services: Services, package_id: str) -> Room:
         package = session.get_one(Package, package_id)
         return Room(
             package_id=package_id,
-            campaign=package.campaign.name if package.campaign else "",
+            purpose=package.purpose,
+            of=purposes.source(package),
             round=package.round,
             status=package.status,
             followed=bool(session.scalar(select(exists().where(Package.follows_id == package_id)))),
@@ -75,7 +77,7 @@ def look(services: Services, package_id: str) -> Room:
                 for seat_id, due in session.execute(select(Seat.id, Seat.due).where(Seat.package_id == package_id))
             },
             proofs=[
-                (version_id, f"{entry['asset']} v{entry['number']}", entry["metadata"].get("title") or "")
+                (version_id, f"{entry['asset']} v{entry['number']}", entry.get("metadata", {}).get("title") or "")
                 for version_id, entry in package.manifest.get("versions", {}).items()
             ],
         )
@@ -93,8 +95,9 @@ def context(
 
     ``subject``; ``role``; ``due`` (words, on the clock of the seat's calendar); ``left`` (words; empty once it is
     over); ``ago`` (words; empty until then); ``signers`` and ``asked`` (names); ``instead_of`` (whom the reader stands
-    in for); ``may_reopen`` (whether the reader may ask again); ``proofs`` (each ``title, link``); ``more`` (how many
-    more there are); ``link`` and ``way`` (words about it).
+    in for); ``may_reopen`` (whether the reader may ask again); ``lead``, ``silence`` and ``over`` (what it is about,
+    what silence does, and did); ``proofs`` (each ``title, link``); ``more`` (how many more there are); ``link`` and
+    ``way`` (words about it).
 
     :param way: how the reader gets in; the review room for who has a log-in, and no way for a guest, when left out.
     """
@@ -110,6 +113,9 @@ def context(
         "signers": [name_of(services, row["person"]) for row in seat["signatures"]],
         "asked": [name_of(services, name) for name in seat["eligible"]],
         "instead_of": name_of(services, absent) if absent else "",
+        "lead": purposes.words(room.purpose).lead,
+        "silence": purposes.words(room.purpose).silence,
+        "over": purposes.words(room.purpose).over,
         "may_reopen": any(services.workflow.has_role(person, role) for role in packages.REOPENERS),
         "proofs": [
             {
@@ -128,10 +134,11 @@ def line(services: Services, room: Room, seat: Mapping[str, Any], audience: str,
     """Return a message for the chat room, and the page to open."""
     due = datetime.fromisoformat(seat["due_at"])
     about = title(room, seat)
+    over = purposes.words(room.purpose).over
     if due > moment:
         text = f"{span(due - moment)} left: {about}. Asked: {_asked(services, seat)}."
     elif audience == "seat":
-        text = f"Not signed in time: {about}. Asked: {_asked(services, seat)}. Nothing is approved."
+        text = f"Not signed in time: {about}. Asked: {_asked(services, seat)}. {over[0].upper()}{over[1:]}."
     else:
         text = f"Still not signed, {span(moment - due)} after the deadline: {about}. A marketing lead can ask again."
     return text, _page(services, room)
@@ -154,7 +161,7 @@ def invitation(
         uid=f"{seat['seat_id']}@airflow-dam",
         at=datetime.fromisoformat(seat["due_at"]),
         title=f"Deadline: {title(room, seat)}",
-        text="By this moment the seat must be signed in the review room. Silence never approves.",
+        text=f"By this moment the seat must be signed in the review room, or {purposes.words(room.purpose).silence}.",
         link="" if is_guest(person) else _page(services, room),
         organiser=parseaddr(services.settings.mail_from)[1],
         person=mail.address(services, person),
@@ -166,9 +173,7 @@ def invitation(
 
 def title(room: Room, seat: Mapping[str, Any]) -> str:
     """Return what a seat is about: ``Spring 2027: 2 versions for the legal reviewer, round 1``."""
-    count = len(room.proofs)
-    versions = "1 version" if count == 1 else f"{count} versions"
-    return f"{room.campaign or 'No campaign'}: {versions} for the {_words(seat['role'])}, round {room.round}"
+    return purposes.headline(room.purpose, room.of, seat["role"], len(room.proofs), room.round)
 
 
 def span(length: timedelta) -> str:

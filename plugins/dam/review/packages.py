@@ -6,6 +6,7 @@ out of its round, whose other versions go on in the next.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from dam.catalog.models import (
     Package,
     PackageStatus,
     PackageVersion,
+    Purpose,
     Seat,
     SeatStatus,
     Verdict,
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
     from dam.services import Services
 
-#: States of versions that a package's next round takes over from it.
+#: States of versions under review that a package's next round takes over from it.
 REVIEWABLE = frozenset({VersionState.IN_REVIEW, VersionState.APPROVED})
 #: Stage under which a run claims a package's review: the id of the DAG that reviews packages.
 STAGE = "review_package"
@@ -52,6 +54,21 @@ REOPENERS = ("marketing_lead", "dam_admin")
 # ------------------------------------------------------------------------------------------------ freeze
 
 
+@dataclass(frozen=True, slots=True)
+class _Meant:
+    """What a package, and each of its next rounds, is asked for; see :func:`freeze`."""
+
+    purpose: str
+    brief_id: str | None
+    roles: list[str] | None
+    channels: list[str] | None
+
+    @classmethod
+    def by(cls, package: Package) -> _Meant:
+        """Return what a package was asked for."""
+        return cls(package.purpose, package.brief_id, [seat.role for seat in package.seats], package.channels)
+
+
 def freeze(
     services: Services,
     *,
@@ -59,6 +76,8 @@ def freeze(
     version_ids: list[str],
     seats: list[str] | None = None,
     channels: list[str] | None = None,
+    purpose: str = Purpose.RELEASE,
+    brief_id: str | None = None,
     run: str | None = None,
 ) -> str:
     """Freeze versions of a batch as a package and return its id; the versions go into review.
@@ -70,6 +89,9 @@ def freeze(
     :param seats: roles that must sign; the default is the workflow's seats.
     :param channels: where it is to be published; the default is what the deliverables or the campaign say.
         Seats and channels are those of its next rounds too.
+    :param purpose: what the signatures are for (:class:`~dam.catalog.models.Purpose`). Versions of which the metadata
+        is to be filled in stay as they are, and may be frozen for release meanwhile.
+    :param brief_id: the brief that the versions show, where it is to be signed.
     :raises Refused: a seat has nobody who may take it, or no seat need sign; or a version is not freshly ingested
         (it is in another package already), or a newer one of its asset is being reviewed.
     :raises BadInput: there is no version. :raises NotFound: the batch or one of the versions in it is unknown.
@@ -79,17 +101,22 @@ def freeze(
         raise BadInput("a package needs versions", where=f"batch {batch_id}")
     with services.session() as session:
         wanted = _newest_of_each(session, wanted)
-        for package_id in sorted(_open_rounds(session, wanted)):  # in the order in which signatures lock them, too
+        for package_id in sorted(
+            _open_rounds(session, wanted, purpose)
+        ):  # in the order in which signatures lock them, too
             locked(session, package_id)
         if session.get(Batch, batch_id, with_for_update={"of": Batch}) is None:
             raise NotFound("there is no such batch", where=batch_id)
         for package in session.scalars(
-            select(Package).where(Package.batch_id == batch_id).order_by(Package.round.desc())
+            select(Package)
+            .where(Package.batch_id == batch_id, Package.purpose == purpose)
+            .order_by(Package.round.desc())
         ):
             if sorted(entry.version_id for entry in package.entries) == wanted:
                 return package.id
         _check_fresh(session, batch_id, wanted)
-        return _freeze(services, session, batch_id, wanted, seats, run, channels=channels).id
+        meant = _Meant(purpose, brief_id, seats, channels)
+        return _freeze(services, session, batch_id, wanted, meant, run).id
 
 
 def _newest_of_each(session: Session, version_ids: list[str]) -> list[str]:
@@ -125,10 +152,9 @@ def _freeze(
     session: Session,
     batch_id: str,
     version_ids: list[str],
-    roles: list[str] | None,
+    meant: _Meant,
     run: str | None,
     *,
-    channels: list[str] | None,
     follows: Package | None = None,
 ) -> Package:
     """Make the package, its entries and its seats, in the transaction of ``session``.
@@ -142,19 +168,22 @@ def _freeze(
         .order_by(Asset.id)
         .with_for_update(key_share=True)
     )
-    _take_over(services, session, version_ids, run)
+    _take_over(services, session, version_ids, meant.purpose, run)
     versions = session.scalars(select(Version).where(Version.id.in_(version_ids)).order_by(Version.id)).all()
-    number = (session.scalar(select(func.max(Package.round)).where(Package.batch_id == batch_id)) or 0) + 1
-    entries = manifests.of(session, version_ids)
+    rounds = select(func.max(Package.round)).where(Package.batch_id == batch_id, Package.purpose == meant.purpose)
+    number = (session.scalar(rounds) or 0) + 1
+    entries = manifests.of(session, version_ids, meant.purpose)
     body = {"batch_id": batch_id, "round": number, "versions": entries}
     package = Package(
         campaign_id=batch.campaign_id,
         batch_id=batch_id,
+        purpose=meant.purpose,
+        brief_id=meant.brief_id,
         round=number,
         follows_id=follows.id if follows else None,
         manifest=body,
         manifest_sha256=manifests.sha256(body),
-        channels=channels,
+        channels=meant.channels,
         rest=follows.rest if follows else services.workflow.policy.rest,
     )
     session.add(package)
@@ -166,8 +195,8 @@ def _freeze(
             )
         )
     makers = makers_of(session, package)
-    seating.make(services, session, package, versions=list(versions), makers=makers, roles=roles)
-    for version in versions:
+    seating.make(services, session, package, versions=list(versions), makers=makers, roles=meant.roles)
+    for version in versions if package.purpose != Purpose.METADATA else ():
         change_state(
             session,
             version,
@@ -182,7 +211,12 @@ def _freeze(
         actor="airflow",
         action="package.frozen",
         subject_id=package.id,
-        data={"manifest_sha256": package.manifest_sha256, "versions": version_ids, "round": number},
+        data={
+            "manifest_sha256": package.manifest_sha256,
+            "versions": version_ids,
+            "round": number,
+            "purpose": package.purpose,
+        },
         run=run,
     )
     session.flush()
@@ -194,15 +228,16 @@ def _freeze(
 # ------------------------------------------------------------------------------- one line, one open round
 
 
-def _open_rounds(session: Session, version_ids: list[str]) -> dict[str, list[Version]]:
-    """Return the open packages that hold another version of the assets of some versions, with those versions."""
+def _open_rounds(session: Session, version_ids: list[str], purpose: str) -> dict[str, list[Version]]:
+    """Return the open packages for a purpose that hold another version of some versions' assets, with those."""
     mine, theirs = aliased(Version), aliased(Version)
     rows = session.execute(
         select(Package.id, theirs)
         .join(PackageVersion, PackageVersion.package_id == Package.id)
         .join(theirs, theirs.id == PackageVersion.version_id)
         .join(mine, mine.asset_id == theirs.asset_id)
-        .where(mine.id.in_(version_ids), theirs.id.not_in(version_ids), Package.status == PackageStatus.IN_REVIEW)
+        .where(mine.id.in_(version_ids), theirs.id.not_in(version_ids))
+        .where(Package.status == PackageStatus.IN_REVIEW, Package.purpose == purpose)
         .order_by(Package.id, theirs.id)
     )
     found: dict[str, list[Version]] = {}
@@ -211,7 +246,7 @@ def _open_rounds(session: Session, version_ids: list[str]) -> dict[str, list[Ver
     return found
 
 
-def _take_over(services: Services, session: Session, version_ids: list[str], run: str | None) -> None:
+def _take_over(services: Services, session: Session, version_ids: list[str], purpose: str, run: str | None) -> None:
     """Take older versions of the same assets out of their open rounds.
 
     :raises Refused: a newer version of one of the assets is being reviewed.
@@ -220,7 +255,7 @@ def _take_over(services: Services, session: Session, version_ids: list[str], run
         row.asset_id: row.number
         for row in session.execute(select(Version.asset_id, Version.number).where(Version.id.in_(version_ids)))
     }
-    for package_id, others in _open_rounds(session, version_ids).items():
+    for package_id, others in _open_rounds(session, version_ids, purpose).items():
         for other in others:
             if other.number is not None and other.number > numbers[other.asset_id]:
                 name = other.asset.name if other.asset else other.asset_id
@@ -232,7 +267,7 @@ def _take_over(services: Services, session: Session, version_ids: list[str], run
         package = locked(session, package_id)
         said = [f"{other.asset.name} v{numbers[other.asset_id]}" for other in others if other.asset]
         why = f"a newer version took its place: {', '.join(said)}"
-        for other in others:
+        for other in others if purpose != Purpose.METADATA else ():
             change_state(
                 session, other, VersionState.INGESTED, actor="airflow", why=why, run=run, package_id=package.id
             )
@@ -259,7 +294,12 @@ def displaced(services: Services, *, package_id: str) -> list[str]:
 
 
 def makers_of(session: Session, package: Package) -> set[str]:
-    """Return who made or sent any version of a package: nobody of them may take a seat."""
+    """Return who made or sent any version of a package: nobody of them may take a seat.
+
+    Whoever they are may fill in what its metadata lacks: that approves nobody's work.
+    """
+    if package.purpose == Purpose.METADATA:
+        return set()
     made = session.execute(
         select(Version.made_by, Version.batch_id)
         .join(PackageVersion, PackageVersion.version_id == Version.id)
@@ -286,6 +326,12 @@ def versions(services: Services, *, package_id: str) -> list[str]:
     """Return the ids of a package's versions."""
     with services.session() as session:
         return sorted(session.scalars(select(PackageVersion.version_id).where(PackageVersion.package_id == package_id)))
+
+
+def purpose_of(services: Services, *, package_id: str) -> str:
+    """Return what the signatures on a package are for."""
+    with services.session() as session:
+        return str(session.get_one(Package, package_id).purpose)
 
 
 def seats(services: Services, *, package_id: str) -> list[dict[str, Any]]:
@@ -327,7 +373,7 @@ def changed_versions(session: Session, package: Package) -> list[str]:
         if entry.version_id not in gone_on
         and (package.status == PackageStatus.IN_REVIEW or entry.verdict == Verdict.APPROVE)
     ]
-    now = manifests.of(session, [entry.version_id for entry in entries])
+    now = manifests.of(session, [entry.version_id for entry in entries], package.purpose)
     return [entry.version_id for entry in entries if manifests.sha256(now[entry.version_id]) != entry.entry_sha256]
 
 
@@ -336,31 +382,33 @@ def _gone_on(session: Session, package: Package) -> set[str]:
     rows = session.scalars(
         select(PackageVersion.version_id)
         .join(Package, Package.id == PackageVersion.package_id)
-        .where(Package.batch_id == package.batch_id, Package.round > package.round)
+        .where(Package.batch_id == package.batch_id, Package.purpose == package.purpose)
+        .where(Package.round > package.round)
     )
     return {entry.version_id for entry in package.entries} & set(rows)
 
 
 def approves(session: Session, package_id: str, version_id: str) -> bool:
-    """Return whether a package is approved, and its approval is of what one of its versions is now.
+    """Return whether a package is approved for release, and its approval is of what one of its versions is now.
 
     A later package over the version takes the approval's place, whatever came of it.
     """
     if newest(session, version_id) != package_id:
         return False
     entry = session.get_one(PackageVersion, (package_id, version_id), populate_existing=True)
-    status = session.scalar(select(Package.status).where(Package.id == package_id))
-    if status != PackageStatus.APPROVED or entry.verdict != Verdict.APPROVE:
+    released = select(Package.id).where(Package.id == package_id, Package.purpose == Purpose.RELEASE)
+    approved = session.scalar(released.where(Package.status == PackageStatus.APPROVED))
+    if approved is None or entry.verdict != Verdict.APPROVE:
         return False
     return manifests.sha256(manifests.of(session, [version_id])[version_id]) == entry.entry_sha256
 
 
 def newest(session: Session, version_id: str) -> str | None:
-    """Return the newest package over a version; None when it was in none."""
+    """Return the newest package that was to release a version, or to sign the brief it shows; None: it was in none."""
     return session.scalar(
         select(Package.id)
         .join(PackageVersion, PackageVersion.package_id == Package.id)
-        .where(PackageVersion.version_id == version_id)
+        .where(PackageVersion.version_id == version_id, Package.purpose != Purpose.METADATA)
         .order_by(Package.round.desc())
         .limit(1)
     )
@@ -385,7 +433,8 @@ def _differences(session: Session, package: Package) -> list[dict[str, Any]]:
     after: dict[str, Any] = {}
     if following:
         after = dict(session.get_one(Package, following).manifest["versions"])
-    after = manifests.of(session, [version_id for version_id in before if version_id not in after]) | after
+    gone = [version_id for version_id in before if version_id not in after]
+    after = manifests.of(session, gone, package.purpose) | after
     rows = []
     for version_id, entry in before.items():
         if changes := manifests.differences(session, entry, after.get(version_id)):
@@ -427,7 +476,7 @@ def void(
     again = [
         entry.version_id
         for entry in package.entries
-        if entry.version.state in REVIEWABLE
+        if entry.version.state in _reviewable(package)
         and entry.version_id not in gone_on
         and (undecided or entry.verdict == Verdict.APPROVE)
     ]
@@ -455,6 +504,11 @@ def void(
     return _next(services, session, package, again, run)
 
 
+def _reviewable(package: Package) -> frozenset[VersionState]:
+    """Return the states of versions that a package's next round takes over from it."""
+    return frozenset({VersionState.INGESTED}) if package.purpose == Purpose.METADATA else REVIEWABLE
+
+
 def _told(differences: list[dict[str, Any]]) -> str:
     """Return one sentence on what changed, for the package's page and the audit trail."""
     said = [f"{row['asset']} v{row['number']} ({', '.join(row['changes'])})" for row in differences]
@@ -474,16 +528,17 @@ def _next(
             select(Version.id, Version.asset_id, Version.number).where(Version.id.in_(version_ids))
         )
     }
-    for others in _open_rounds(session, version_ids).values():
+    for others in _open_rounds(session, version_ids, package.purpose).values():
         newer = {other.asset_id: other.number or 0 for other in others}
         version_ids = [one for one in version_ids if newer.get(numbers[one][0], 0) < (numbers[one][1] or 0)]
     if not version_ids:
         return None
-    roles = [seat.role for seat in package.seats]
-    following = _freeze(
-        services, session, package.batch_id, version_ids, roles, run, channels=package.channels, follows=package
-    )
-    return following.id
+    return _freeze(services, session, package.batch_id, version_ids, _Meant.by(package), run, follows=package).id
+
+
+def is_left(package: Package) -> bool:
+    """Return whether anything of an expired package is still to be signed: what was completed by then went on."""
+    return any(entry.version.state in _reviewable(package) for entry in package.entries)
 
 
 def next_round(session: Session, package: Package) -> str | None:
@@ -508,11 +563,13 @@ def reopen_expired(services: Services, *, package_id: str, person: str, run: str
         if following := next_round(session, package):
             return following
         audit.record(session, actor=person, action="package.reopened", subject_id=package_id, run=run)
-        again = [entry.version_id for entry in package.entries if entry.version.state in REVIEWABLE]
+        again = [entry.version_id for entry in package.entries if entry.version.state in _reviewable(package)]
         following = _next(services, session, package, again, run)
         if following is None:
             raise Refused(
-                "newer versions of all that it holds are being reviewed",
+                "nothing of it is left to be filled in"
+                if package.purpose == Purpose.METADATA
+                else "newer versions of all that it holds are being reviewed",
                 where=package_id,
                 remedy="Look at the review of those.",
             )
@@ -546,9 +603,8 @@ def reopen_withdrawn(services: Services, *, version_id: str, person: str, run: s
                 remedy="Only one that was withdrawn or restored is sent to review again.",
             )
         audit.record(session, actor=person, action="version.reopened", subject_id=version_id, run=run)
-        roles = [seat.role for seat in last.seats] if last else None
-        channels = last.channels if last else None
-        return _freeze(services, session, version.batch_id, [version_id], roles, run, channels=channels).id
+        meant = _Meant.by(last) if last else _Meant(Purpose.RELEASE, None, None, None)
+        return _freeze(services, session, version.batch_id, [version_id], meant, run).id
 
 
 def _check_reopener(services: Services, person: str, where: str) -> None:
@@ -582,6 +638,7 @@ def waits_for(session: Session, package: Package) -> list[str]:
             .join(Package, Package.id == PackageVersion.package_id)
             .where(Version.id.in_([version.id for version in asked]))
             .where(PackageVersion.verdict == Verdict.APPROVE, Package.status == PackageStatus.APPROVED)
+            .where(Package.purpose == Purpose.RELEASE)
         )
     )
     return sorted(
@@ -599,7 +656,7 @@ def _line(session: Session, package: Package) -> list[Package]:
 
 def _freed(session: Session, package: Package) -> list[str]:
     """Return the approved packages that waited for an approval of this package, and wait no more."""
-    if package.status != PackageStatus.APPROVED:
+    if package.status != PackageStatus.APPROVED or package.purpose != Purpose.RELEASE:
         return []
     older, mine, before = aliased(Version), aliased(Version), aliased(PackageVersion)
     asked = session.scalars(
@@ -689,6 +746,8 @@ def _conclude(services: Services, session: Session, package: Package, run: str |
         return
     for entry in package.entries:
         entry.verdict = Verdict.REJECT if vetoed else verdicts.of_version(package, entry.version_id)
+        if package.purpose == Purpose.METADATA:
+            continue
         change_state(
             session,
             entry.version,

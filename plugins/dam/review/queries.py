@@ -20,13 +20,15 @@ from dam.catalog.models import (
     PackageStatus,
     PackageVersion,
     Publication,
+    Purpose,
     Seat,
     SeatStatus,
     Version,
     VersionState,
     utcnow,
 )
-from dam.review import packages, seating
+from dam.review import packages, purposes, seating
+from dam.workflow import SIGNED_IN
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -53,8 +55,8 @@ STAGE_OF = {
 def my_open_seats(services: Services, *, person: str) -> list[dict[str, Any]]:
     """Return the seats that wait for a person, also in somebody else's place, the most urgent first.
 
-    :returns: rows of ``{"seat_id", "package_id", "campaign", "role", "on_behalf_of", "due_at", "versions", "round",
-        "needed", "signed", "hitl"}``.
+    :returns: rows of ``{"seat_id", "package_id", "purpose", "title", "campaign", "role", "on_behalf_of",
+        "due_at", "versions", "round", "needed", "signed", "hitl"}``.
     """
     now = utcnow()
     with services.session() as session:
@@ -69,6 +71,7 @@ def my_open_seats(services: Services, *, person: str) -> list[dict[str, Any]]:
             .options(
                 *(joinedload(Seat.package).options(one) for one in seating.SIGNED),
                 joinedload(Seat.package).joinedload(Package.campaign),
+                joinedload(Seat.package).joinedload(Package.batch),
             )
             .order_by(Seat.due_at, Seat.ordinal)
         ).all()
@@ -83,6 +86,8 @@ def my_open_seats(services: Services, *, person: str) -> list[dict[str, Any]]:
             {
                 "seat_id": seat.id,
                 "package_id": seat.package_id,
+                "purpose": seat.package.purpose,
+                "title": _title(seat.package, counts[seat.package_id]),
                 "campaign": seat.package.campaign.name if seat.package.campaign else "",
                 "role": seat.role,
                 "on_behalf_of": principal or None,
@@ -96,6 +101,13 @@ def my_open_seats(services: Services, *, person: str) -> list[dict[str, Any]]:
             for seat in rows
             if (principal := _signs_for(session, seat, person)) is not None
         ]
+
+
+def _title(package: Package, count: int) -> str:
+    """Return what is to be done: ``Spring 2027: 2 versions``, or ``Fill in 2 versions of Spring 2027``."""
+    if package.purpose == Purpose.METADATA:
+        return purposes.headline(package.purpose, purposes.source(package), "", count, package.round)
+    return f"{package.campaign.name if package.campaign else 'Package'}: {count} version{'s' if count != 1 else ''}"
 
 
 def _signs_for(session: Session, seat: Seat, person: str) -> str | None:
@@ -172,19 +184,25 @@ def _next_move(services: Services, session: Session, campaign: Campaign) -> dict
         select(Seat)
         .join(Package)
         .where(Package.campaign_id == campaign.id, Package.status == PackageStatus.IN_REVIEW, Seat.status == "open")
-        .order_by(Seat.due_at, Seat.ordinal)
+        .order_by(Package.purpose == Purpose.METADATA, Seat.due_at, Seat.ordinal)
         .limit(1)
     )
     if seat is not None:
-        return _move("review", list(seat.eligible), f"sign as {seat.role.replace('_', ' ')}", seat.due_at.isoformat())
+        stage, what = "review", f"sign as {seat.role.replace('_', ' ')}"
+        if seat.package.purpose == Purpose.METADATA:
+            stage, what = SIGNED_IN[seat.package.purpose], "fill in what is missing"
+        return _move(stage, list(seat.eligible), what, seat.due_at.isoformat())
     for package in session.scalars(
         select(Package)
         .where(Package.campaign_id == campaign.id, Package.status == PackageStatus.EXPIRED)
         .order_by(Package.closed_at)
     ):
-        if packages.next_round(session, package) is None:
+        if packages.next_round(session, package) is None and packages.is_left(package):
             who = [person for role in packages.REOPENERS for person in workflow.members(role)]
-            return _move("review", who, f"reopen review {package.round}: nobody signed in time", None)
+            what = f"reopen review {package.round}"
+            if package.purpose == Purpose.METADATA:
+                what = "ask again for what is missing"
+            return _move(SIGNED_IN.get(package.purpose, "review"), who, f"{what}: nobody signed in time", None)
     waiting = session.scalar(
         select(Batch)
         .where(Batch.campaign_id == campaign.id, Batch.status == "waiting")

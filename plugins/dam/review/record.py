@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import or_, select
 
 from dam import audit
-from dam.catalog.models import Annotation, AuditEvent, Decision, Guest, Package, Rendition, Seat
+from dam.catalog.models import Annotation, AuditEvent, Decision, Guest, Package, Purpose, Rendition, Seat
 from dam.errors import NotFound
 from dam.plan.briefs import canonical
+from dam.review import completion
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -47,7 +48,7 @@ def build(services: Services, *, package_id: str) -> dict[str, Any]:
         if package is None:
             raise NotFound("there is no such package", where=package_id)
         notes, private = _notes(session, package_id)
-        events = [row for row in _events(session, package_id) if not _tells(row, private)]
+        events = [row for row in _events(session, package) if not _tells(row, private)]
         record: dict[str, Any] = {
             "format": FORMAT,
             "package": _row(package, "manifest") | {"campaign": package.campaign.name if package.campaign else None},
@@ -174,7 +175,9 @@ def _rounds_before(session: Session, package: Package) -> list[Package]:
         session.scalars(
             select(Package).where(
                 or_(
-                    (Package.batch_id == package.batch_id) & (Package.round < package.round),
+                    (Package.batch_id == package.batch_id)
+                    & (Package.purpose == package.purpose)
+                    & (Package.round < package.round),
                     Package.id == package.follows_id,
                 )
             )
@@ -203,8 +206,12 @@ def _names(services: Services, record: dict[str, Any]) -> dict[str, str]:
 # ------------------------------------------------------------------------------------------------- proof
 
 
-def _events(session: Session, package_id: str) -> list[AuditEvent]:
-    return list(session.scalars(select(AuditEvent).where(AuditEvent.subject_id == package_id).order_by(AuditEvent.seq)))
+def _events(session: Session, package: Package) -> list[AuditEvent]:
+    """Return a package's events, and what was filled in while it was open where it is about that."""
+    found = list(session.scalars(select(AuditEvent).where(AuditEvent.subject_id == package.id)))
+    if package.purpose == Purpose.METADATA:
+        found += session.scalars(completion.filled_in(package))
+    return sorted(found, key=lambda row: row.seq)
 
 
 def _tells(event: AuditEvent, private: set[str]) -> bool:

@@ -19,7 +19,7 @@ from dam.review.record import FORMAT, leaves, seal
 
 #: What an event has in a record beside what its hash is over.
 PROVEN = frozenset({"sha256", "anchor", "path"})
-SIGNED, WITHDRAWN = "seat.signed", "seat.withdrawn"
+SIGNED, WITHDRAWN, DESCRIBED = "seat.signed", "seat.withdrawn", "version.described"
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +204,8 @@ def _events(document: dict[str, Any]) -> Iterator[Problem]:
         yield Problem("/proof/events", "are not in the chain's order")
     for index, event in enumerate(events):
         place = f"/proof/events/{index}"
-        if event["subject_id"] != record["package"]["id"]:
+        of_version = event["action"] == DESCRIBED and event["subject_id"] in record["manifest"]["versions"]
+        if event["subject_id"] != record["package"]["id"] and not of_version:
             yield Problem(f"{place}/subject_id", "is of another package")
         told = {name: value for name, value in event.items() if name not in PROVEN}
         if audit.digest(told) != event["sha256"]:

@@ -505,6 +505,10 @@ def _decision(record: dict[str, Any], decision: dict[str, Any]) -> Flowable:
     for version_id, answer in sorted(decision["versions"].items()):
         told = f"{_asset(record, version_id)}: {_plainly(answer.get('verdict'))}"
         rows.append(("Single version", f"{told}. {answer['comment']}" if answer.get("comment") else told))
+        if "metadata_sha256" in answer:
+            filled = ", ".join(map(_plainly, answer["filled"])) or "nothing"
+            rows.append(("Filled in", f"{filled}; by the contract {answer['contract']}"))
+            rows.append(("Metadata, SHA-256", _Told(answer["metadata_sha256"], MONO)))
     rows += [("Must be fixed", fix.get("body", "")) for fix in decision["must_fixes"]]
     return _facts_card(_plainly(decision["role"]).capitalize(), rows, colour=LINE if back else ACCENT)
 
@@ -550,19 +554,20 @@ def _version(
     record: dict[str, Any], version_id: str, entry: dict[str, Any], pictures: Mapping[str, bytes]
 ) -> list[Any]:
     verdict = record["verdicts"].get(version_id)
-    title = entry["metadata"].get("title")
+    described = entry.get("metadata", {})  # where that is to be filled in, the bytes alone were frozen
+    title = described.get("title")
     rights = [
         f"{grant['licence']} of {grant['holder']}, {'until ' + grant['ends_on'] if grant['ends_on'] else 'without end'}"
-        for grant in entry["rights"]
+        for grant in entry.get("rights", [])
     ]
     width = WIDTH - THUMB - 5 * mm
     facts = _facts(
         [
             ("Verdict", _Told(_bold(_plainly(verdict), verdict), TEXT) if verdict else "none yet"),
             ("Title", title),
-            ("Alt text", entry["metadata"].get("alt_text")),
+            ("Alt text", described.get("alt_text")),
             ("File", f"{entry['media_type']}, {entry['bytes']:_} bytes".replace("_", "\u00a0")),
-            ("Rights", "; ".join(rights) or "none recorded"),
+            ("Rights", ("; ".join(rights) or "none recorded") if "rights" in entry else None),
             ("SHA-256", _Told(entry["sha256"], MONO)),
         ],
         width=width,

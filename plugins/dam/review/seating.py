@@ -44,7 +44,8 @@ def make(
     :raises Refused: no seat need sign, or too few people may take one.
     """
     workflow = services.workflow
-    rules = [workflow.seat_rule(role) for role in roles] if roles else list(workflow.seats)
+    purpose = package.purpose
+    rules = [workflow.seat_rule(role, purpose) for role in roles] if roles else workflow.seats_for(purpose)
     known = conditions.facts(services, session, versions, channels=package.channels)
     where = f"batch {package.batch_id}"
     needed: list[tuple[SeatRule, list[str]]] = []

@@ -20,6 +20,7 @@ from dam.catalog.models import (
     Fulfilment,
     Package,
     PackageStatus,
+    Purpose,
     Seat,
     SeatStatus,
     Verdict,
@@ -29,7 +30,7 @@ from dam.catalog.models import (
 )
 from dam.errors import BadInput, NotFound, Refused
 from dam.review import annotations as notes
-from dam.review import packages, seating, verdicts
+from dam.review import completion, packages, purposes, seating, verdicts
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 #: Most characters of why somebody is away.
 REASON = 300
+#: Versions that a question about their metadata names; the room and the table show all.
+SHOWN = 20
 
 
 class SeatRefused(Refused):
@@ -77,12 +80,13 @@ def check_decision(
     :raises SeatRefused: a rule forbids it. :raises PackageVoid: the package changed after it was frozen.
     :raises BadInput: the answer is none, lacks its reason, or a version is not in the package.
     """
+    found = completion.look(services, seat_id=seat_id, keep=False)
     with services.session() as session:
         seat, package = _seat(session, seat_id)
         if _signed_by(seat, person):
             return False
         _check(session, seat, package, person, at=None)
-        _check_answer(seat, package, verdict, comment, conditions, versions or {})
+        _answers(session, seat, package, found, verdict, comment, conditions, versions or {})
         if packages.changed_versions(session, package):
             raise PackageVoid(package.id, None)
         return True
@@ -115,13 +119,13 @@ def decide(
     :raises SeatRefused: a rule forbids it. :raises PackageVoid: the package changed; the next round is frozen.
     :raises BadInput: as :func:`check_decision`.
     """
-    answers = versions or {}
+    found = completion.look(services, seat_id=seat_id, keep=True)
     with services.session() as session:
         seat, package = _seat(session, seat_id)
         if (given := _signed_by(seat, person)) is not None:
             return _told(given)
         on_behalf_of = _check(session, seat, package, person, at=at)
-        _check_answer(seat, package, verdict, comment, conditions, answers)
+        answers = _answers(session, seat, package, found, verdict, comment, conditions, versions or {})
         if packages.changed_versions(session, package):
             following: str | None = packages.void(services, session, package, run=run)
         else:
@@ -471,9 +475,10 @@ def attach(services: Services, *, seat_id: str, hitl: dict[str, Any]) -> dict[st
     """Note where Airflow waits for a seat, and return what its question shows.
 
     :param hitl: ``{"dag_id", "run_id", "task_id", "map_index"}``.
-    :returns: ``{"seat_id", "package_id", "role", "status", "eligible", "deputies", "may_sign", "reason", "due_at",
-        "signed", "needed", "subject", "summary"}``; ``may_sign`` lists the eligible and their deputies who are not
-        bound by a signature yet, ``signed`` of the ``needed`` signatures are there, ``summary`` is Markdown.
+    :returns: ``{"seat_id", "package_id", "purpose", "batch_id", "role", "status", "eligible", "deputies",
+        "may_sign", "reason", "due_at", "signed", "needed", "subject", "summary"}``; ``may_sign`` lists
+        the eligible and their deputies who are not bound by a signature yet, ``signed`` of the ``needed`` signatures
+        are there, ``summary`` is Markdown.
     """
     with services.session() as session:
         seat, package = _seat(session, seat_id)
@@ -482,15 +487,11 @@ def attach(services: Services, *, seat_id: str, hitl: dict[str, Any]) -> dict[st
         makers = packages.makers_of(session, package)
         standing = seating.deputies(session, package, makers, at=utcnow()).get(seat.id, {})
         bound = seating.involved(package)
-        role = seat.role.replace("_", " ")
-        campaign = package.campaign.name if package.campaign else "no campaign"
-        lines = [
-            f"- **{entry['asset']}** v{entry['number']}: {entry['metadata'].get('title') or 'untitled'}"
-            for entry in package.manifest["versions"].values()
-        ]
         return {
             "seat_id": seat.id,
             "package_id": package.id,
+            "purpose": package.purpose,
+            "batch_id": package.batch_id,
             "role": seat.role,
             "status": seat.status,
             "eligible": list(seat.eligible),
@@ -500,9 +501,24 @@ def attach(services: Services, *, seat_id: str, hitl: dict[str, Any]) -> dict[st
             "due_at": seat.due_at.isoformat(),
             "signed": len(seat.signatures),
             "needed": seat.needed,
-            "subject": f"{campaign}: {len(lines)} versions for the {role}, round {package.round}",
-            "summary": "\n".join([f"Manifest `{package.manifest_sha256}`", "", *lines]),
+            "subject": purposes.headline(
+                package.purpose, purposes.source(package), seat.role, len(package.entries), package.round
+            ),
+            "summary": "\n".join([f"Manifest `{package.manifest_sha256}`", "", *_summary(session, package)]),
         }
+
+
+def _summary(session: Session, package: Package) -> list[str]:
+    """Return a line of Markdown for each version: its title, or what it lacks where that is to be filled in."""
+    rows = [
+        (f"**{entry['asset']}** v{entry['number']}", version_id, entry)
+        for version_id, entry in package.manifest["versions"].items()
+    ]
+    if package.purpose != Purpose.METADATA:
+        return [f"- {name}: {entry['metadata'].get('title') or 'untitled'}" for name, _, entry in rows]
+    left = completion.left(session, package)
+    lines = [f"- {name}: {' '.join(left.get(version_id, ['complete']))}" for name, version_id, _ in rows[:SHOWN]]
+    return [*lines, f"- and {len(rows) - SHOWN} more"] if len(rows) > SHOWN else lines
 
 
 def hitl_of(services: Services, *, seat_id: str) -> dict[str, Any] | None:
@@ -523,6 +539,12 @@ def status(services: Services, *, seat_id: str) -> str:
     """Return a seat's status."""
     with services.session() as session:
         return str(_known(session, seat_id).status)
+
+
+def purpose(services: Services, *, seat_id: str) -> str:
+    """Return what a seat's signature is for."""
+    with services.session() as session:
+        return str(session.get_one(Package, _known(session, seat_id).package_id).purpose)
 
 
 def needed(services: Services, *, seat_id: str) -> int:
@@ -627,6 +649,43 @@ def _taken_back(seat: Seat, person: str) -> datetime | None:
     """Return when a person last took a signature on a seat back."""
     found = [row.withdrawal.withdrawn_at for row in seat.decisions if row.withdrawal and row.person == person]
     return max(found, default=None)
+
+
+def _answers(
+    session: Session,
+    seat: Seat,
+    package: Package,
+    found: completion.Found | None,
+    verdict: str,
+    comment: str,
+    conditions: str,
+    versions: dict[str, Any],
+) -> dict[str, Any]:
+    """Return what is said of single versions: what the person gives, or what the metadata contract says of them.
+
+    :param found: of a package whose metadata is completed; else None.
+    :raises SeatRefused: something is still missing. :raises BadInput: as :func:`check_decision`.
+    """
+    if found is None:
+        _check_answer(seat, package, verdict, comment, conditions, versions)
+        return versions
+    where, known = f"package {package.id}", purposes.words(package.purpose).answers
+    if verdict not in known:
+        raise BadInput(f"{verdict!r} is no answer here", where=where, remedy=f"Use: {', '.join(known)}.")
+    if versions or conditions.strip():
+        raise BadInput(
+            "whether a version is complete is for its contract to say, one by one and without conditions",
+            where=where,
+            remedy="Fill in what is missing, or leave the rest out.",
+        )
+    if verdict == Verdict.APPROVE and found.lacks:
+        count = len(found.lacks)
+        raise SeatRefused(
+            f"{count} versions are still incomplete" if count > 1 else "1 version is still incomplete",
+            where=where,
+            remedy="Fill in what is missing, or leave the rest out.",
+        )
+    return completion.answers(session, package, found)
 
 
 def _check_answer(

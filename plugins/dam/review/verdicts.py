@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dam.catalog.models import PackageStatus, SeatStatus, Verdict, VersionState
+from dam.catalog.models import PackageStatus, Purpose, SeatStatus, Verdict, VersionState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,7 +37,8 @@ def of_version(package: Package, version_id: str) -> Verdict:
     """Return what all signatures together say of one version of a review that is over.
 
     Approved when every signature approves it and no needed seat lacks one; rejected when a veto seat's signature
-    rejects it; otherwise changes are requested.
+    rejects it; otherwise changes are requested. What is not complete when its metadata was to be filled in is left
+    out, veto or not.
     """
     given = [(seat.veto, said(decision, version_id)) for seat in package.seats for decision in seat.signatures]
     complete = all(seat.status in (SeatStatus.SIGNED, SeatStatus.NOT_NEEDED) for seat in package.seats)
@@ -45,7 +46,7 @@ def of_version(package: Package, version_id: str) -> Verdict:
         return Verdict.APPROVE
     if any(veto and verdict == Verdict.REJECT for veto, verdict in given):
         return Verdict.REJECT
-    return Verdict.REQUEST_CHANGES
+    return Verdict.REJECT if package.purpose == Purpose.METADATA else Verdict.REQUEST_CHANGES
 
 
 def may_approve(package: Package) -> bool:

@@ -416,7 +416,7 @@ if (finish) {
     busy(finish, true);
     try {
       const told = await send("POST", `/api/batches/${finish.dataset.batch}/finish`, { answer, comment: finish.elements.comment.value.trim() });
-      say(told.left_out.length ? `Answered under your name; ${told.left_out.length} left out.` : "Answered under your name. The batch goes on.");
+      say(told.left_out.length ? `Signed under your name; ${told.left_out.length} left out.` : "Signed under your name. The batch goes on.");
       goSoon("/librarian");
     } catch (error) {
       say(error.message);

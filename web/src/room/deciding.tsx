@@ -1,13 +1,15 @@
 // Deciding: verdicts on single versions, the signature for the package, and taking it back.
 import { batch, signal } from "@preact/signals";
 import { post, root, type Failure } from "../shared/api";
+import { finish, Finish } from "./fill";
+import { fills, given } from "./purpose";
 import { Seats } from "./seats";
 import { judge, meant } from "./strip";
 import {
   act, chosen, focusOn, isOpen, mark, marks, me, mySeat, nameOf, openMustFixes, reread, room, say, show, signedSeat, tab, version, type Mark,
 } from "./state";
 import type { VerdictName, Version } from "./types";
-import { count, plain, short, VERDICTS, VERDICTS_GIVEN } from "./words";
+import { count, plain, short, VERDICTS } from "./words";
 
 const comment = signal("");
 const condition = signal<string | null>(null);
@@ -23,7 +25,7 @@ const called = (one: Version) => `${one.asset} v${one.number}`;
 /** Under the proof: a verdict on this version, or on all selected ones, in one keystroke. */
 export function VersionVerdict() {
   const one = version.value;
-  if (!mySeat.value || !one) return null;
+  if (!mySeat.value || !one || fills.value) return null;
   const bulk = chosen.value.size;
   const own = marks.value[one.version_id];
   return (
@@ -64,6 +66,7 @@ export function VersionVerdict() {
 /** A key: mark what is meant, and put the caret where the reason is missing. */
 export function judgeByKey(name: VerdictName): void {
   if (!mySeat.peek()) return say(whyNot());
+  if (fills.peek()) return say("Whether a version is complete is for its contract to say.");
   const ids = meant();
   judge(name);
   const set = ids.every((id) => marks.peek()[id]?.verdict === name);
@@ -77,7 +80,7 @@ export function judgeByKey(name: VerdictName): void {
 export function Decide() {
   return (
     <>
-      {signedSeat.value ? <MySignature /> : mySeat.value ? <Signing /> : room.value.status === "in_review" && <p class="soft">{whyNot()}</p>}
+      {signedSeat.value ? <MySignature /> : mySeat.value ? fills.value ? <Finish /> : <Signing /> : room.value.status === "in_review" && <p class="soft">{whyNot()}</p>}
       <h3>Seats</h3>
       <Seats />
       <Outside />
@@ -239,6 +242,7 @@ function missing(verdict: VerdictName): [what: string, selector: string] | null 
 export async function sign(verdict: VerdictName): Promise<void> {
   const seat = mySeat.peek();
   if (!seat) return say(whyNot());
+  if (fills.peek()) return finish(verdict);
   tab.value = "decide";
   const lacks = missing(verdict);
   if (lacks) {
@@ -282,7 +286,7 @@ function MySignature() {
       <h3>You signed as {plain(seat.role)}</h3>
       {own && (
         <p>
-          {VERDICTS_GIVEN[own.verdict]}, for <code title={own.manifest_sha256}>{short(own.manifest_sha256)}…</code>
+          {given(own.verdict)}, for <code title={own.manifest_sha256}>{short(own.manifest_sha256)}…</code>
         </p>
       )}
       <div class="actions">

@@ -3,6 +3,8 @@ import { signal } from "@preact/signals";
 import { pagesOf } from "../shared/api";
 import { judgeByKey, sign, undoMine } from "./deciding";
 import * as draw from "./draw";
+import { fillIn } from "./fill";
+import { fills } from "./purpose";
 import { stepNote } from "./notes";
 import * as player from "./player";
 import { controls } from "./stage";
@@ -61,6 +63,10 @@ export const KEYS: { title: string; keys: Key[] }[] = [
       { keys: ["n"], does: "next note", run: () => (tab.value = "notes", stepNote(1)) },
       { keys: ["N"], does: "note before", run: () => (tab.value = "notes", stepNote(-1)) },
     ],
+  },
+  {
+    title: "Fill in",
+    keys: [{ keys: ["e"], does: "fill in what this version lacks", run: fillIn, when: () => fills.peek() }],
   },
   {
     title: "Decide",

@@ -1,9 +1,10 @@
 // Who must sign, in which order, who did, and why somebody waits.
 import { useSignal } from "@preact/signals";
 import { post } from "../shared/api";
+import { fills, given } from "./purpose";
 import { act, isOpen, me, nameOf, reread, room, say } from "./state";
 import type { Seat, Signature } from "./types";
-import { ago, capital, count, plain, VERDICTS_GIVEN, when } from "./words";
+import { ago, capital, count, plain, when } from "./words";
 
 export function Seats() {
   const { seats } = room.value;
@@ -26,12 +27,12 @@ function Card({ seat, staged }: { seat: Seat; staged: boolean }) {
     <li class={`seat ${seat.status}`}>
       <div class="row">
         <strong>{capital(plain(seat.role))}</strong>
-        <span class={`badge state-${seat.verdict ?? seat.status}`}>{seat.verdict ? VERDICTS_GIVEN[seat.verdict] : plain(seat.status)}</span>
+        <span class={`badge state-${seat.verdict ?? seat.status}`}>{seat.verdict ? given(seat.verdict) : plain(seat.status)}</span>
       </div>
       <p class="soft">
         {staged && `Stage ${seat.stage}. `}
         {needed > 1 && `${signed.length} of ${needed} signatures. `}
-        {seat.veto && "Can veto. "}
+        {seat.veto && !fills.value && "Can veto. "}
         {["open", "waiting"].includes(seat.status) && seat.due_at && `By ${when(seat.due_at)}. `}
         {seat.reason}
       </p>
@@ -58,7 +59,7 @@ function Signed({ one, mayTick }: { one: Signature; mayTick: boolean }) {
         {nameOf(one.person)}
         {one.on_behalf_of && ` for ${nameOf(one.on_behalf_of)}`}{" "}
         <span class="soft">
-          {VERDICTS_GIVEN[one.verdict].toLowerCase()}
+          {given(one.verdict).toLowerCase()}
           {` ${ago(one.at)}`}
           {one.via !== "room" && ` by ${one.via === "cli" ? "command line" : capital(one.via)}`}
         </span>

@@ -5,7 +5,7 @@ import type { Place } from "./target";
 import { read } from "./target";
 import type { Annotation, Room, Seat, VerdictName } from "./types";
 
-export type Tab = "notes" | "decide" | "details";
+export type Tab = "fill" | "notes" | "decide" | "details";
 export interface Mark {
   verdict: VerdictName;
   comment: string;
@@ -17,7 +17,7 @@ export const room = signal<Room>(told);
 export const notes = signal<Annotation[]>(told.annotations);
 export const shownId = signal(startsAt());
 export const page = signal(1);
-export const tab = signal<Tab>("notes");
+export const tab = signal<Tab>(told.purpose === "metadata" && told.status === "in_review" ? "fill" : "notes");
 export const activeNote = signal<string | null>(new URLSearchParams(location.search).get("note"));
 /** What was drawn or timed for the note that is being written; null: nothing yet. */
 export const draft = signal<Place | null>(null);

@@ -2,13 +2,14 @@
 import { memo } from "preact/compat";
 import { useEffect, useRef } from "preact/hooks";
 import { media } from "../shared/api";
+import { became, fills, lacks } from "./purpose";
 import { chosen, choose, mark, marks, mySeat, room, show, shownId, threads } from "./state";
 import type { Version } from "./types";
-import { count, VERDICTS, VERDICTS_GIVEN } from "./words";
+import { count, VERDICTS } from "./words";
 
 export function Strip() {
   const { versions } = room.value;
-  const bulk = mySeat.value !== undefined && versions.length > 1;
+  const bulk = mySeat.value !== undefined && versions.length > 1 && !fills.value;
   const all = chosen.value.size === versions.length;
   return (
     <nav class="strip" aria-label="Versions">
@@ -26,6 +27,7 @@ export function Strip() {
             shown={one.version_id === shownId.value}
             selected={bulk ? chosen.value.has(one.version_id) : undefined}
             verdict={marks.value[one.version_id]?.verdict ?? null}
+            missing={fills.value && !one.verdict ? lacks(one.version_id).length : null}
             open={(threads.value.get(one.version_id) ?? []).filter(({ note }) => note.status === "open").length}
             mustFix={(threads.value.get(one.version_id) ?? []).some(({ note }) => note.kind === "must_fix" && note.status === "open")}
           />
@@ -40,16 +42,18 @@ interface FrameProps {
   shown: boolean;
   selected: boolean | undefined;
   verdict: keyof typeof VERDICTS | null;
+  /** How much it lacks; null where that is no matter of this package. */
+  missing: number | null;
   open: number;
   mustFix: boolean;
 }
 
-const Frame = memo(function Frame({ one, shown, selected, verdict, open, mustFix }: FrameProps) {
+const Frame = memo(function Frame({ one, shown, selected, verdict, missing, open, mustFix }: FrameProps) {
   const item = useRef<HTMLLIElement>(null);
   useEffect(() => {
     if (shown) item.current?.scrollIntoView({ block: "nearest", inline: "nearest" });
   }, [shown]);
-  const given = verdict ? VERDICTS[verdict] : one.verdict ? VERDICTS_GIVEN[one.verdict] : "";
+  const given = verdict ? VERDICTS[verdict] : one.verdict ? became(one.verdict) : "";
   return (
     <li ref={item} class={shown ? "frame shown" : "frame"}>
       <button type="button" aria-current={shown ? "true" : undefined} onClick={() => show(one.version_id)}>
@@ -62,6 +66,7 @@ const Frame = memo(function Frame({ one, shown, selected, verdict, open, mustFix
           {one.asset} <span class="soft">v{one.number}</span>
         </span>
         {given && <span class={`given ${verdict ?? one.verdict}`}>{given}</span>}
+        {missing !== null && <span class={missing ? "lacks" : "lacks none"}>{missing ? `${missing} missing` : "Complete"}</span>}
         {open > 0 && (
           <span class={mustFix ? "open must_fix" : "open"} title={count(open, "open note")}>
             {open}

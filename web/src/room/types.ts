@@ -117,6 +117,14 @@ export interface Change {
 
 export interface Room {
   package_id: string;
+  /** What the signatures are for. */
+  purpose: "release" | "brief" | "metadata";
+  batch_id: string;
+  /** The campaign, or where the files came from. */
+  of: string;
+  /** Where metadata is to be completed: what versions lack, and whether I may fill it in. */
+  lacks?: Record<string, string[]>;
+  may_fill?: boolean;
   campaign: string | null;
   round: number;
   status: "in_review" | "approved" | "changes_requested" | "rejected" | "void" | "expired";

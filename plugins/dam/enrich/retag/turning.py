@@ -16,6 +16,7 @@ from dam.catalog.models import (
     Package,
     PackageStatus,
     PackageVersion,
+    Purpose,
     RetagChange,
     RetagRun,
     RetagVerdict,
@@ -234,7 +235,7 @@ def packages_of(session: Session, version_ids: Any) -> dict[str, str]:
     rows = session.execute(
         select(PackageVersion.version_id, Package.id)
         .join(Package, Package.id == PackageVersion.package_id)
-        .where(PackageVersion.version_id.in_(version_ids))
+        .where(PackageVersion.version_id.in_(version_ids), Package.purpose != Purpose.METADATA)
         .where(
             or_(
                 Package.status == PackageStatus.IN_REVIEW,

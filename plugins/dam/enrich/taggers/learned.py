@@ -22,7 +22,7 @@ from pydantic import Field
 from sqlalchemy import func, or_, select, text
 from sqlalchemy.orm import joinedload, selectinload
 
-from dam.catalog.models import PackageVersion, Tag, TaggerModel, Version, VersionState, utcnow
+from dam.catalog.models import Package, PackageVersion, Purpose, Tag, TaggerModel, Version, VersionState, utcnow
 from dam.enrich.taggers import Options, Said, Tagger, threshold
 from dam.enrich.taggers.words import spaced
 from dam.ingest import embedded
@@ -243,8 +243,11 @@ def _approved() -> Any:
     """Versions that people tagged, or whose tags they approved in review."""
     person = select(Tag.id).where(Tag.version_id == Version.id, Tag.source.like("person:%")).exists()
     refused = select(Tag.id).where(Tag.version_id == Version.id, Tag.status == "refused").exists()
-    signed = select(PackageVersion.version_id).where(
-        PackageVersion.version_id == Version.id, PackageVersion.verdict == "approve"
+    signed = (
+        select(PackageVersion.version_id)
+        .join(Package, Package.id == PackageVersion.package_id)
+        .where(PackageVersion.version_id == Version.id, PackageVersion.verdict == "approve")
+        .where(Package.purpose == Purpose.RELEASE)
     )
     return or_(person, refused, signed.exists())
 
