@@ -4,9 +4,8 @@ Each template is a pair: ``<name>.txt.j2``, whose first line is the subject, and
 What each is given:
 
 ====================  ============================================================================
-brief_to_sign,        ``subject, body`` (text)
-seat_open,            and, where there is one, ``due_hours``
-risks_to_clear,
+seat_open,            ``subject, body`` (text)
+risks_to_clear,       and, where there is one, ``due_hours``
 librarian_needed,
 destruction_to_sign
 mentioned             ``author, asset, campaign, kind, where, body, private``; see

@@ -88,8 +88,10 @@ def test_all_briefs_of_a_campaign_are_versions_of_one_asset_named_by_the_convent
     second = the_version(services, documents.freeze(services, brief_id=renamed))
     assert first.asset.name == "SPRING27-BRIEF_ACME"
     assert (second.asset_id, first.number, second.number) == (first.asset_id, 1, 2)
-    assert second.filename.startswith("SPRING27-BRIEF_ACME_") and second.filename.endswith("_v02.pdf")
-    assert [row["notes"] for row in batches.receipt(services, batch_id=second.batch_id)] == [["It carries attached files: brief.json."]]
+    assert second.filename.startswith("SPRING27-BRIEF_ACME_")
+    assert second.filename.endswith("_v02.pdf")
+    [row] = batches.receipt(services, batch_id=second.batch_id)
+    assert row["notes"] == ["It carries attached files: brief.json."]
 
 
 def test_no_deliverable_is_named_as_the_brief_is(services):
@@ -189,7 +191,7 @@ def test_the_next_draft_takes_over_what_must_be_fixed_and_ends_the_round_before(
     assert (note["body"], note["origin"]["version_id"]) == ("Name a number", version.id)
     answer(services, second, "approve")
     assert brief(services, second_id).status == "signed"
-    with pytest.raises(Refused, match="older|signed already|sent back"):
+    with pytest.raises(Refused, match="signed already"):
         briefs.sign(services, brief_id=first_id, person="maya")
 
 

@@ -545,9 +545,10 @@ def test_closed_seats_are_not_read(desk):
     with desk.services.session() as session:
         session.execute(
             text(
-                "INSERT INTO packages (id, batch_id, purpose, round, status, manifest, manifest_sha256, rest, frozen_at,"
-                " closed_at)"
-                " SELECT 'pkg_old' || n, batch_id, 'release', n, 'approved', '{}', repeat('0', 64), 'goes_on', now(), now()"
+                "INSERT INTO packages (id, batch_id, purpose, round, status, manifest, manifest_sha256, rest,"
+                " frozen_at, closed_at)"
+                " SELECT 'pkg_old' || n, batch_id, 'release', n, 'approved', '{}', repeat('0', 64), 'goes_on', now(),"
+                " now()"
                 " FROM packages, generate_series(2, 20001) AS n WHERE follows_id IS NULL AND round = 1"
             )
         )

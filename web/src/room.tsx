@@ -35,15 +35,15 @@ function Room() {
 }
 
 function Head() {
-  const { campaign, round, status, versions, frozen_at, manifest_sha256 } = room.value;
+  const { campaign, brief, round, status, versions, frozen_at, manifest_sha256 } = room.value;
   return (
     <header class="head">
       <div>
         <h1>
-          {campaign ?? "Package"}, round {round} <span class={`badge state-${status}`}>{plain(status)}</span>
+          {campaign ?? "Package"}{brief && `: brief ${brief.number}`}, round {round} <span class={`badge state-${status}`}>{plain(status)}</span>
         </h1>
         <p class="soft">
-          {count(versions.length, "version")} · frozen {when(frozen_at)} · manifest <code title={manifest_sha256}>{short(manifest_sha256)}…</code>
+          {brief ? `Drafted by ${nameOf(brief.drafted_by)}` : count(versions.length, "version")} · frozen {when(frozen_at)} · manifest <code title={manifest_sha256}>{short(manifest_sha256)}…</code>
         </p>
       </div>
       <div class="tail">
@@ -70,7 +70,7 @@ const initials = (name: string) => name.split(/\s+/).slice(0, 2).map((part) => p
 
 /** What a person must know before anything else: the round is void, or ran out, or what changed since the last one. */
 function Notice() {
-  const { status, void_reason, next_package_id, lapsed, waits_for, changes, changed_since, previous_package_id } = room.value;
+  const { brief, status, void_reason, next_package_id, lapsed, waits_for, changes, changed_since, previous_package_id } = room.value;
   const next = next_package_id && <a href={`${root}/packages/${next_package_id}`}>Go to the next round</a>;
   if (status === "void") {
     return (
@@ -83,7 +83,7 @@ function Notice() {
   if (status === "expired" || lapsed) {
     return (
       <div class="notice" role="alert">
-        Nobody signed every seat in time, so nothing is approved. {next || (me.value.reopens ? <Ask label="Ask again" path="reopen" /> : "A marketing lead can ask again.")}
+        Nobody signed every seat in time, so {brief ? "the brief was sent back" : "nothing is approved"}. {next || (me.value.reopens ? <Ask label="Ask again" path="reopen" /> : "A marketing lead can ask again.")}
       </div>
     );
   }

@@ -9,7 +9,7 @@ from typing import Any
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from reportlab.lib.units import mm
-from reportlab.platypus import Flowable, Spacer
+from reportlab.platypus import CondPageBreak, Flowable, Spacer
 
 from dam import pages
 from dam.plan.briefs import canonical
@@ -18,6 +18,8 @@ ATTACHMENT = "brief.json"
 LAYOUT = 1
 #: Marks what belongs together in a list's item.
 _BULLET = "•"
+#: A heading with so much below it at least; what comes after may be a table over several pages.
+HEADING, HEADED = pages.style("H2", 12.5, font="Bold", spaceBefore=16, spaceAfter=6), 30 * mm
 LEAD = pages.style("lead", 11, spaceAfter=8)
 BODY = pages.style("body", 9.6, spaceAfter=4)
 ITEM = pages.style("item", 9.6, leftIndent=10, bulletIndent=1, spaceAfter=2)
@@ -67,7 +69,7 @@ def _story(told: dict[str, Any], when: str) -> list[Flowable]:
         ),
     ]
     for heading, text in told["sections"]:
-        story += [pages.Told(pages.seen(heading), pages.H2), *_set(text)]
+        story += [CondPageBreak(HEADED), pages.Told(pages.seen(heading), HEADING), *_set(text)]
     return story
 
 

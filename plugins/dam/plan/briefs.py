@@ -18,7 +18,7 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from dam import audit
-from dam.catalog.models import Brief, Campaign, CreatorTask, Deliverable, utcnow
+from dam.catalog.models import Batch, Brief, Campaign, CreatorTask, Deliverable, utcnow
 from dam.errors import BadInput, Fault, NotFound, Refused
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ VARIANT = re.compile(r"[A-Z0-9]{1,8}")
 DOCUMENT = "BRIEF"
 #: Where the documents of briefs arrive, below the inbox: no drop, so that nobody takes them up as one.
 LOCATION = "briefs/"
+#: SQL: the batches that are documents of briefs. They are no work of creators, and nothing counts them as such.
+BATCHES = select(Batch.id).where(Batch.location.startswith(LOCATION, autoescape=True))
 KINDS = ("image", "video", "audio", "document", "model")
 #: Fields that the campaign itself is made of; with a fault in one of them there is nothing to draft.
 CAMPAIGNS = frozenset(FORM) - {"goals", "audience", "deliverables"}

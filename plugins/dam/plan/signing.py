@@ -24,6 +24,14 @@ def frozen(session: Session, brief_id: str) -> dict[str, Any]:
     return {"brief_id": brief.id, "number": brief.number, "sha256": briefs.sha256(brief.content)}
 
 
+def read(services: Services, brief: Brief) -> list[str]:
+    """Return a brief's text in Markdown, for who can't open its document."""
+    parts = [f"## {brief.content['name']}, brief {brief.number}"]
+    for heading, text in briefs.sections(services, brief.content):
+        parts += ["", f"### {heading}", "", text]
+    return parts
+
+
 def approve(services: Services, session: Session, package: Package, *, run: str | None) -> str | None:
     """Sign the brief of a package that everybody approved, in the transaction of its verdict.
 

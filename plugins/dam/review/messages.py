@@ -13,7 +13,7 @@ from sqlalchemy import exists, select
 from dam import mail
 from dam.catalog.models import Package
 from dam.invitations import Deadline, Method, calendar_file
-from dam.review import packages
+from dam.review import packages, words
 from dam.review.annotations import name_of
 
 if TYPE_CHECKING:
@@ -25,7 +25,10 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class Room:
-    """A package as the reminders tell it. ``followed``: its next round is there. ``proofs``: id, asset and title."""
+    """A package as the reminders tell it.
+
+    ``followed``: its next round is there. ``proofs``: id, asset and title. ``holds``: what it holds, in words.
+    """
 
     package_id: str
     campaign: str
@@ -34,6 +37,7 @@ class Room:
     followed: bool
     seats: Mapping[str, dict[str, Any]]
     proofs: list[tuple[str, str, str]]
+    holds: str
 
 
 def look(services: Services, package_id: str) -> Room:
@@ -52,6 +56,7 @@ def look(services: Services, package_id: str) -> Room:
                 (version_id, f"{entry['asset']} v{entry['number']}", entry["metadata"].get("title") or "")
                 for version_id, entry in package.manifest.get("versions", {}).items()
             ],
+            holds=words.holds(package, len(package.manifest.get("versions", {}))),
         )
 
 
@@ -123,9 +128,7 @@ def invitation(
 
 def title(room: Room, seat: Mapping[str, Any]) -> str:
     """Return what a seat is about: ``Spring 2027: 2 versions for the legal reviewer, round 1``."""
-    count = len(room.proofs)
-    versions = "1 version" if count == 1 else f"{count} versions"
-    return f"{room.campaign or 'No campaign'}: {versions} for the {_words(seat['role'])}, round {room.round}"
+    return f"{room.campaign or 'No campaign'}: {room.holds} for the {_words(seat['role'])}, round {room.round}"
 
 
 def told(moment: datetime) -> str:

@@ -703,9 +703,10 @@ def verdict(services: Services, *, package_id: str, run: str | None = None) -> d
     expired approves nothing. When a stage has closed and a version may still be approved, the next one opens. A
     package that changed is void.
 
-    :returns: ``{"status", "approved", "changes_requested", "rejected", "next_package_id", "waits_for", "freed"}``;
-        the status is None while seats are open; the lists of verdicts hold version ids. ``waits_for`` names what the
-        approved versions wait for before they go out, ``freed`` the packages that wait no more by this verdict.
+    :returns: ``{"purpose", "brief_id", "status", "approved", "changes_requested", "rejected", "next_package_id",
+        "waits_for", "freed"}``; the status is None while seats are open; the lists of verdicts hold version ids.
+        ``waits_for`` names what the approved versions wait for before they go out, ``freed`` the packages that wait
+        no more by this verdict.
     """
     with services.session() as session:
         package = locked(session, package_id)
@@ -717,6 +718,8 @@ def verdict(services: Services, *, package_id: str, run: str | None = None) -> d
         open_yet = package.status == PackageStatus.IN_REVIEW
         follows = package.status in (PackageStatus.VOID, PackageStatus.EXPIRED)
         return {
+            "purpose": str(package.purpose),
+            "brief_id": package.brief_id,
             "status": None if open_yet else str(package.status),
             "approved": [] if follows else sorted(by_verdict.get(Verdict.APPROVE, [])),
             "changes_requested": [] if follows else sorted(by_verdict.get(Verdict.REQUEST_CHANGES, [])),

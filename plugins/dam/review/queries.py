@@ -20,13 +20,15 @@ from dam.catalog.models import (
     PackageStatus,
     PackageVersion,
     Publication,
+    Purpose,
     Seat,
     SeatStatus,
     Version,
     VersionState,
     utcnow,
 )
-from dam.review import packages, seating
+from dam.plan import briefs
+from dam.review import packages, seating, words
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -53,8 +55,8 @@ STAGE_OF = {
 def my_open_seats(services: Services, *, person: str) -> list[dict[str, Any]]:
     """Return the seats that wait for a person, also in somebody else's place, the most urgent first.
 
-    :returns: rows of ``{"seat_id", "package_id", "campaign", "role", "on_behalf_of", "due_at", "versions", "round",
-        "needed", "signed", "hitl"}``.
+    :returns: rows of ``{"seat_id", "package_id", "campaign", "role", "on_behalf_of", "due_at", "versions", "holds",
+        "purpose", "round", "needed", "signed", "hitl"}``; ``holds`` says what the package holds.
     """
     now = utcnow()
     with services.session() as session:
@@ -69,6 +71,7 @@ def my_open_seats(services: Services, *, person: str) -> list[dict[str, Any]]:
             .options(
                 *(joinedload(Seat.package).options(one) for one in seating.SIGNED),
                 joinedload(Seat.package).joinedload(Package.campaign),
+                joinedload(Seat.package).joinedload(Package.brief),
             )
             .order_by(Seat.due_at, Seat.ordinal)
         ).all()
@@ -88,6 +91,8 @@ def my_open_seats(services: Services, *, person: str) -> list[dict[str, Any]]:
                 "on_behalf_of": principal or None,
                 "due_at": seat.due_at.isoformat(),
                 "versions": counts[seat.package_id],
+                "holds": words.holds(seat.package, counts[seat.package_id]),
+                "purpose": seat.package.purpose,
                 "round": seat.package.round,
                 "needed": seat.needed,
                 "signed": len(seat.signatures),
@@ -121,7 +126,7 @@ def board(services: Services) -> list[dict[str, Any]]:
         for campaign_id, state, count in session.execute(
             select(Batch.campaign_id, Version.state, func.count())
             .join(Version, Version.batch_id == Batch.id)
-            .where(Batch.campaign_id.is_not(None))
+            .where(Batch.campaign_id.is_not(None), Batch.id.not_in(briefs.BATCHES))
             .group_by(Batch.campaign_id, Version.state)
         ):
             states.setdefault(str(campaign_id), Counter())[STAGE_OF[VersionState(state)]] += count
@@ -175,11 +180,14 @@ def _next_move(services: Services, session: Session, campaign: Campaign) -> dict
         .order_by(Seat.due_at, Seat.ordinal)
         .limit(1)
     )
+    if seat is not None and (brief := seat.package.brief) is not None:
+        return _move("plan", list(seat.eligible), f"sign brief {brief.number}", seat.due_at.isoformat())
     if seat is not None:
         return _move("review", list(seat.eligible), f"sign as {seat.role.replace('_', ' ')}", seat.due_at.isoformat())
     for package in session.scalars(
         select(Package)
         .where(Package.campaign_id == campaign.id, Package.status == PackageStatus.EXPIRED)
+        .where(Package.purpose != Purpose.BRIEF)
         .order_by(Package.closed_at)
     ):
         if packages.next_round(session, package) is None:

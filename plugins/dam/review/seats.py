@@ -28,8 +28,9 @@ from dam.catalog.models import (
     utcnow,
 )
 from dam.errors import BadInput, NotFound, Refused
+from dam.plan import signing
 from dam.review import annotations as notes
-from dam.review import packages, seating, verdicts
+from dam.review import packages, seating, verdicts, words
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -426,6 +427,7 @@ def attach(services: Services, *, seat_id: str, hitl: dict[str, Any]) -> dict[st
             f"- **{entry['asset']}** v{entry['number']}: {entry['metadata'].get('title') or 'untitled'}"
             for entry in package.manifest["versions"].values()
         ]
+        told = signing.read(services, package.brief) if package.brief else lines
         return {
             "seat_id": seat.id,
             "package_id": package.id,
@@ -438,8 +440,8 @@ def attach(services: Services, *, seat_id: str, hitl: dict[str, Any]) -> dict[st
             "due_at": seat.due_at.isoformat(),
             "signed": len(seat.signatures),
             "needed": seat.needed,
-            "subject": f"{campaign}: {len(lines)} versions for the {role}, round {package.round}",
-            "summary": "\n".join([f"Manifest `{package.manifest_sha256}`", "", *lines]),
+            "subject": f"{campaign}: {words.holds(package, len(lines))} for the {role}, round {package.round}",
+            "summary": "\n".join([f"Manifest `{package.manifest_sha256}`", "", *told]),
         }
 
 

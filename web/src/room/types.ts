@@ -117,6 +117,8 @@ export interface Change {
 export interface Room {
   package_id: string;
   campaign: string | null;
+  /** The brief that is to be signed, where the package is for one. */
+  brief: { brief_id: string; number: number; status: "draft" | "returned" | "signed"; drafted_by: string } | null;
   round: number;
   status: "in_review" | "approved" | "changes_requested" | "rejected" | "void" | "expired";
   manifest_sha256: string;
