@@ -59,7 +59,8 @@ def of_version(services: Services, *, version_id: str, package_id: str) -> dict[
     :returns: ``{"brief", "contract", "rights", "grants", "near", "provenance"}``: ``brief`` and ``provenance`` are
         rows of ``{"label", "text"}``; ``contract`` holds by stage (``review``, ``activate``) ``{"said", "complete",
         "checked_at", "rules"}``; ``rights`` has a row ``{"channel", "territories", "allowed", "said"}`` for each
-        planned channel; both are empty where a brief is to be signed, which goes nowhere; ``grants`` are sentences; ``near`` rows of ``{"version_id", "asset_id", "label", "how",
+        planned channel; ``contract`` is empty and ``rights`` None where a brief is to be signed, which goes nowhere;
+        ``grants`` are sentences; ``near`` rows of ``{"version_id", "asset_id", "label", "how",
         "state"}``.
     :raises NotFound: there is no such package, or the version is not in it.
     """
