@@ -208,7 +208,7 @@ function MustFixes() {
   const byId = new Map(room.value.versions.map((one) => [one.version_id, one]));
   return (
     <details class="mustfixes" open={found.length < 6}>
-      <summary>{count(found.length, "open must-fix", "open must-fixes")}: frozen when you request changes</summary>
+      <summary>{count(found.length, "open must-fix", "open must-fixes")}: {room.value.brief ? "sent back with it" : "frozen when you request changes"}</summary>
       <ul>
         {found.map(({ note, number }) => {
           const of = byId.get(note.version_id);
