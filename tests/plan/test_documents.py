@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from datetime import timedelta
 
 import pikepdf
 import pypdfium2
@@ -26,8 +27,13 @@ from dam.catalog.models import (
 )
 from dam.errors import Refused
 from dam.ingest import batches, drops, gate
+from dam.measure import kpis
 from dam.plan import briefs, documents
-from dam.review import annotations, packages, seats
+from dam.retention import archive
+from dam.review import annotations, packages, queries, record, record_check, record_pdf, seats
+from dam.workflow import SeatRule, SignOffs, When
+
+LEAD = SeatRule(role="marketing_lead", due_hours=72)
 
 
 def drafted(services, by="momo", **changes):
@@ -261,6 +267,62 @@ def test_a_brief_with_faults_is_no_document(services):
         documents.freeze(services, brief_id=brief_id)
     with services.session() as session:
         assert session.scalar(select(func.count()).select_from(Batch)) == 0
+
+
+def test_its_record_says_which_brief_was_signed_and_holds(services, tmp_path):
+    brief_id = drafted(services)
+    package_id = documents.freeze(services, brief_id=brief_id)
+    answer(services, package_id, "approve", comment="Clear.")
+    path = tmp_path / "record.pdf"
+    path.write_bytes(record_pdf.export(services, record.build(services, package_id=package_id)))
+    assert [str(problem) for problem in record_check.verify(path).problems] == []
+    with pypdfium2.PdfDocument(path) as pdf:
+        words = pdf[0].get_textpage().get_text_bounded().replace("\r\n", " ")
+    assert "Spring 2027, brief 1" in words
+    assert brief(services, brief_id).sha256 in words
+
+
+def test_its_document_is_counted_as_no_work_of_creators(services):
+    package_id = documents.freeze(services, brief_id=drafted(services))
+    [row] = queries.board(services)
+    assert row["stage_counts"] == dict.fromkeys(row["stage_counts"], 0) | {"plan": 1}
+    assert (row["next_move"]["stage"], row["next_move"]["who"]) == ("plan", ["maya"])
+    [mine] = queries.my_open_seats(services, person="maya")
+    assert (mine["package_id"], mine["holds"], mine["purpose"]) == (package_id, "brief 1", "brief")
+    assert queries.my_open_seats(services, person="momo") == []
+    answer(services, package_id, "approve")
+    now = utcnow()
+    report = kpis.make_report(services, start=now - timedelta(days=1), end=now + timedelta(days=1))
+    counted = {kpi["name"]: kpi["inputs"]["rows"] for kpi in report["kpis"]}
+    assert [counted[name] for name in ("cost_per_asset", "first_time_right", "approval_hours")] == [0, 0, 0]
+    assert archive.due(services, now=now + timedelta(days=4000)) == []
+    assert the_version(services, package_id).phash is None  # or every brief would look like every other
+
+
+def test_conditions_of_seats_ask_what_the_brief_says(services, monkeypatch):
+    american = SeatRule(role="legal_reviewer", due_hours=24, when=When(markets=["US"]))
+    rules = services.workflow.model_copy(update={"sign_offs": SignOffs(brief=[LEAD, american])})
+    monkeypatch.setitem(services.__dict__, "workflow", rules)
+    german = documents.freeze(services, brief_id=drafted(services))
+    assert [seat["status"] for seat in packages.seats(services, package_id=german)] == ["open", "not_needed"]
+    wider = drafted(services, markets=["DE", "FR", "US"])  # the campaign itself knows of it when it is signed
+    package_id = documents.freeze(services, brief_id=wider)
+    assert [seat["status"] for seat in packages.seats(services, package_id=package_id)] == ["open", "open"]
+
+
+def test_one_of_two_seats_sends_it_back(services, monkeypatch):
+    legal = SeatRule(role="legal_reviewer", due_hours=24)
+    rules = services.workflow.model_copy(update={"sign_offs": SignOffs(brief=[LEAD, legal])})
+    monkeypatch.setitem(services.__dict__, "workflow", rules)
+    brief_id = drafted(services)
+    package_id = documents.freeze(services, brief_id=brief_id)
+    lead, counsel = packages.seats(services, package_id=package_id)
+    seats.decide(services, seat_id=lead["seat_id"], person="maya", verdict="approve", comment="Mine is done.")
+    assert packages.verdict(services, package_id=package_id)["status"] is None
+    assert brief(services, brief_id).status == "draft"
+    seats.decide(services, seat_id=counsel["seat_id"], person="lena", verdict="request_changes", comment="Not legal.")
+    assert packages.verdict(services, package_id=package_id)["status"] == "changes_requested"
+    assert brief(services, brief_id).return_reason == "Maya Lindqvist: Mine is done.\nLena Vogt: Not legal."
 
 
 def test_a_lapsed_seat_of_a_brief_counts_as_silence(services):

@@ -27,6 +27,7 @@ from dam.catalog.models import (
     Package,
     PackageStatus,
     PackageVersion,
+    Purpose,
     Rendition,
     Seat,
     SeatStatus,
@@ -210,10 +211,12 @@ def of_package(services: Services, *, package_id: str) -> list[dict[str, Any]]:
 
 def open_seats(services: Services, *, package_id: str) -> list[dict[str, Any]]:
     """Return the unsigned seats of a package that ``workflow.yaml`` opens to externals."""
+    with services.session() as session:
+        purpose = session.scalar(select(Package.purpose).where(Package.id == package_id)) or Purpose.RELEASE
     return [
         seat
         for seat in packages.seats(services, package_id=package_id)
-        if seat["status"] in _UNSIGNED and services.workflow.seat_rule(seat["role"]).external
+        if seat["status"] in _UNSIGNED and services.workflow.seat_rule(seat["role"], purpose).external
     ]
 
 
@@ -263,7 +266,7 @@ def _admit(services: Services, session: Session, package: Package, seat_id: str,
     if seat is None or seat.package_id != package.id:
         raise NotFound("there is no such seat in this package", where=where)
     role = seat.role.replace("_", " ")
-    if not services.workflow.seat_rule(seat.role).external:
+    if not services.workflow.seat_rule(seat.role, package.purpose).external:
         raise Refused(
             f"the seat of the {role} is for people with a log-in",
             where=where,
@@ -495,7 +498,8 @@ def room(services: Services, visitor: Visitor, *, address: str | None) -> dict[s
         ]
         guest = session.get_one(Guest, visitor.guest_id)
         told: dict[str, Any] = {
-            "campaign": package.campaign.name if package.campaign else "Package",
+            "campaign": (package.campaign.name if package.campaign else "Package")
+            + (f": brief {package.brief.number}" if package.brief else ""),
             "round": package.round,
             "manifest_sha256": package.manifest_sha256,
             "versions": sorted(shown, key=lambda row: (row["asset"], row["number"])),
@@ -668,10 +672,11 @@ def seat_of(services: Services, visitor: Visitor) -> str:
     if visitor.seat_id is None:
         raise Refused("you were not asked to sign", where="signature", remedy="Leave your advice instead.")
     with services.session() as session:
-        role = session.scalar(select(Seat.role).where(Seat.id == visitor.seat_id))
+        seat = session.get(Seat, visitor.seat_id)
+        rule = services.workflow.seat_rule(seat.role, seat.package.purpose) if seat else None
     if known := _insider(services, visitor.email):
         raise seats.SeatRefused(f"{known} has a log-in: nobody acts in two names", where=f"seat {visitor.seat_id}")
-    if role is None or not services.workflow.seat_rule(role).external:
+    if rule is None or not rule.external:
         raise seats.SeatRefused("the seat is for people with a log-in", where=f"seat {visitor.seat_id}")
     return visitor.seat_id
 

@@ -183,7 +183,13 @@ def _latest(record: dict[str, Any]) -> datetime:
 
 def _title(record: dict[str, Any]) -> str:
     package = record["package"]
-    return f"Record of a review: {package['campaign'] or 'package'}, round {package['round']}"
+    return f"Record of a review: {package['campaign'] or 'package'}{_brief(record)}, round {package['round']}"
+
+
+def _brief(record: dict[str, Any]) -> str:
+    """Return which brief was signed, to be said after the campaign; nothing where it was no brief."""
+    brief = record["manifest"].get("brief")
+    return f", brief {brief['number']}" if brief else ""
 
 
 def _when(text: Any) -> str:
@@ -229,7 +235,7 @@ def _head(record: dict[str, Any], document: dict[str, Any]) -> list[Any]:
     status = package["status"]
     told = f"Round {package['round']}, {len(record['verdicts'])} versions: " + _bold(_plainly(status), status)
     return [
-        pages.Told(pages.seen(package["campaign"] or "A package"), pages.H1),
+        pages.Told(pages.seen(f"{package['campaign'] or 'A package'}{_brief(record)}"), pages.H1),
         pages.Told(told, pages.style("lead", 11, spaceAfter=8)),
         pages.facts(
             [
@@ -238,6 +244,7 @@ def _head(record: dict[str, Any], document: dict[str, Any]) -> list[Any]:
                 ("Closed", _when(package["closed_at"]) if package["closed_at"] else "still open"),
                 ("Void because", package["void_reason"]),
                 ("Manifest, SHA-256", pages.Told(package["manifest_sha256"], pages.MONO)),
+                ("The brief's content, SHA-256", _content(record)),
                 ("This record, SHA-256", pages.Told(document["sha256"], pages.MONO)),
             ]
         ),
@@ -249,6 +256,11 @@ def _head(record: dict[str, Any], document: dict[str, Any]) -> list[Any]:
             pages.SMALL,
         ),
     ]
+
+
+def _content(record: dict[str, Any]) -> Flowable | None:
+    brief = record["manifest"].get("brief")
+    return pages.Told(brief["sha256"], pages.MONO) if brief else None
 
 
 def _decision(record: dict[str, Any], decision: dict[str, Any]) -> Flowable:
