@@ -198,7 +198,15 @@ def test_the_next_draft_takes_over_what_must_be_fixed_and_ends_the_round_before(
     answer(services, second, "approve")
     assert brief(services, second_id).status == "signed"
     with pytest.raises(Refused, match="signed already"):
-        briefs.sign(services, brief_id=first_id, person="maya")
+        world.sign_brief(services, first_id)
+
+
+def test_an_older_draft_takes_no_newer_ones_place(services):
+    older, newer = drafted(services), drafted(services)
+    open_round = documents.freeze(services, brief_id=newer)
+    with pytest.raises(Refused, match="brief 2 of spring-2027 is being reviewed, which is newer"):
+        documents.freeze(services, brief_id=older)
+    assert the_seat(services, open_round)["status"] == "open"
 
 
 def test_content_that_is_not_what_was_frozen_is_never_signed(services):

@@ -299,29 +299,14 @@ def check(services: Services, *, brief_id: str) -> list[Fault]:
         return faults_of(services, known(session, brief_id).content)
 
 
-def sign(services: Services, *, brief_id: str, person: str, run: str | None = None) -> dict[str, Any]:
-    """Sign a brief: freezes and hashes its content, and makes its deliverables.
+def sign(services: Services, session: Session, brief: Brief, *, person: str, run: str | None = None) -> dict[str, Any]:
+    """Sign a brief in the transaction of ``session``: freezes and hashes its content, and makes its deliverables.
 
-    It takes the place of the campaign's brief before: what creators still owe for that one is cancelled.
+    Whether the person may, the rules of seats have said (:mod:`dam.plan.signing`). It takes the place of the
+    campaign's brief before: what creators still owe for that one is cancelled.
 
-    :raises Refused: the person does not own planning, or the brief has faults, was sent back, or is older
-        than one that was signed.
-    """
-    role = services.workflow.stages["plan"].owner
-    if not services.workflow.has_role(person, role):
-        raise Refused(
-            f"{person} is no {role.replace('_', ' ')}",
-            where=f"brief {brief_id}",
-            remedy=f"Ask one to sign: {', '.join(services.workflow.members(role))}.",
-        )
-    with services.session() as session:
-        return sign_in(services, session, known(session, brief_id, lock=True), person=person, run=run)
-
-
-def sign_in(services: Services, session: Session, brief: Brief, *, person: str, run: str | None) -> dict[str, Any]:
-    """Sign a brief in the transaction of ``session``, for somebody of whom it is known that they may.
-
-    :param brief: its row is locked. :raises Refused: as :func:`sign`; nothing is changed then.
+    :param brief: its row is locked.
+    :raises Refused: the brief has faults, was sent back, or is older than one that was signed; nothing is changed.
     """
     if brief.status == "signed":
         return _told(brief)
@@ -368,14 +353,11 @@ def check_newest(session: Session, brief: Brief) -> None:
         )
 
 
-def send_back(services: Services, *, brief_id: str, person: str, reason: str, run: str | None = None) -> None:
-    """Send a draft back with a reason; one that is signed stays signed."""
-    with services.session() as session:
-        send_back_in(session, known(session, brief_id, lock=True), person=person, reason=reason, run=run)
+def send_back(session: Session, brief: Brief, *, person: str, reason: str, run: str | None = None) -> None:
+    """Send a draft back with a reason, in the transaction of ``session``; one that is signed stays signed.
 
-
-def send_back_in(session: Session, brief: Brief, *, person: str, reason: str, run: str | None) -> None:
-    """Send a draft back in the transaction of ``session``. :param brief: its row is locked."""
+    :param brief: its row is locked.
+    """
     if brief.status != "draft":
         return
     brief.status, brief.return_reason = "returned", reason

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
-from dam.catalog.models import Asset, Batch, BatchFile, Brief, Package, Purpose, Version, VersionState
+from dam.catalog.models import Asset, Batch, BatchFile, Brief, Package, PackageStatus, Purpose, Version, VersionState
 from dam.errors import Refused
 from dam.ingest import batches, gate, released
 from dam.plan import briefs
@@ -43,7 +43,7 @@ def freeze(services: Services, *, brief_id: str, run: str | None = None) -> str:
             if frozen is None:
                 raise Refused(f"the brief is {brief.status}", where=f"brief {brief_id}", remedy="Draft it again.")
             return frozen
-        briefs.check_newest(session, brief)
+        _check_newest(session, brief)
     if faults := briefs.check(services, brief_id=brief_id):
         raise Refused(
             f"the brief has {len(faults)} faults, first {faults[0].field}: {faults[0].problem}",
@@ -51,9 +51,28 @@ def freeze(services: Services, *, brief_id: str, run: str | None = None) -> str:
             remedy="Draft it again.",
         )
     batch_id, version_id = make(services, brief_id=brief_id, run=run)
+    with services.session() as session:  # another draft may have been quicker
+        _check_newest(session, briefs.known(session, brief_id))
     return packages.freeze(
         services, batch_id=batch_id, version_ids=[version_id], purpose=Purpose.BRIEF, brief_id=brief_id, run=run
     )
+
+
+def _check_newest(session: Session, brief: Brief) -> None:
+    """Refuse a brief that a later one has taken the place of, or is about to."""
+    briefs.check_newest(session, brief)
+    later = session.scalar(
+        select(func.max(Brief.number))
+        .join(Package, Package.brief_id == Brief.id)
+        .where(Brief.campaign_id == brief.campaign_id, Brief.number > brief.number)
+        .where(Package.status == PackageStatus.IN_REVIEW)
+    )
+    if later is not None:
+        raise Refused(
+            f"brief {later} of {brief.campaign.slug} is being reviewed, which is newer",
+            where=f"brief {brief.id}",
+            remedy="Draft it again if it is to take that one's place.",
+        )
 
 
 def make(services: Services, *, brief_id: str, run: str | None = None) -> tuple[str, str]:

@@ -44,7 +44,7 @@ def approve(services: Services, session: Session, package: Package, *, run: str 
     if briefs.sha256(brief.content) != package.manifest["brief"]["sha256"]:
         return "The brief is not what was frozen for the signatures. Draft it again."
     try:
-        briefs.sign_in(services, session, brief, person=_last(package).person, run=run)
+        briefs.sign(services, session, brief, person=_last(package).person, run=run)
     except Refused as refusal:
         return str(refusal)
     return None
@@ -57,12 +57,12 @@ def refuse(services: Services, session: Session, package: Package, fixes: list[A
         gives them.
     """
     person, reason = _last(package).person, _said(services, _signatures(package), fixes)
-    briefs.send_back_in(session, _locked(session, package), person=person, reason=reason, run=run)
+    briefs.send_back(session, _locked(session, package), person=person, reason=reason, run=run)
 
 
 def drop(session: Session, package: Package, *, why: str, run: str | None) -> None:
     """Send the brief of a package that nobody decided on back."""
-    briefs.send_back_in(session, _locked(session, package), person="airflow", reason=why, run=run)
+    briefs.send_back(session, _locked(session, package), person="airflow", reason=why, run=run)
 
 
 def reopen(session: Session, package: Package, *, person: str, run: str | None) -> None:

@@ -176,7 +176,7 @@ def _freeze(
     entries = manifests.of(session, version_ids, meant.purpose)
     body = {"batch_id": batch_id, "round": number, "versions": entries}
     if meant.brief_id is not None:
-        body["brief"] = signing.frozen(session, meant.brief_id)
+        body["brief"] = follows.manifest["brief"] if follows else signing.frozen(session, meant.brief_id)
     package = Package(
         campaign_id=batch.campaign_id,
         batch_id=batch_id,

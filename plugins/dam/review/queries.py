@@ -212,8 +212,8 @@ def _next_move(services: Services, session: Session, campaign: Campaign) -> dict
         return _move("create", [task.assignee], f"deliver {task.deliverable.project}", task.due_on.isoformat())
     brief = session.scalar(select(Brief).where(Brief.campaign_id == campaign.id).order_by(Brief.number.desc()).limit(1))
     if brief is not None and brief.status == "draft":
-        due = _deadline(services, "plan", brief.drafted_at)
-        return _move("plan", workflow.members(workflow.stages["plan"].owner), f"sign brief {brief.number}", due)
+        what = f"get brief {brief.number} ready to be signed: the run that drafted it says what lacks"
+        return _move("plan", [brief.drafted_by], what, None)
     if brief is not None and brief.status == "returned":
         return _move("plan", [brief.drafted_by], f"draft brief {brief.number} again: {brief.return_reason}", None)
     scheduled = session.scalar(
