@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 import world
+from clamd import clamd
 from dam.catalog.models import (
     AuditEvent,
     Batch,
@@ -26,7 +27,8 @@ from dam.catalog.models import (
     utcnow,
 )
 from dam.errors import Refused
-from dam.ingest import batches, drops, gate
+from dam.ingest import batches, drops, gate, local
+from dam.ingest.scanner import Scanner
 from dam.measure import kpis
 from dam.plan import briefs, documents
 from dam.retention import archive
@@ -257,6 +259,23 @@ def test_killed_between_two_steps_it_ends_in_the_same(services, monkeypatch, mod
             assert session.scalar(select(func.count()).select_from(table)) == 1, table
         assert session.scalars(select(Batch.status)).one() == "done"
     assert list(services.storage.inbox.list("briefs/")) == []
+    assert drops.discover(services) == []
+
+
+def test_a_document_that_waits_for_the_scanner_is_frozen_once_it_was_scanned(services, tmp_path):
+    world.limit(services, unscanned="block")
+    services.__dict__["scanner"] = Scanner(f"unix:{tmp_path}/clamd.ctl")
+    brief_id, run = drafted(services), "plan_brief/1"
+    for _ in range(2):
+        with pytest.raises(Refused, match="not taken in: It is set aside until it was scanned"):
+            documents.freeze(services, brief_id=brief_id, run=run)
+    with clamd(tmp_path / "clamd.ctl"):
+        assert local.rescan(services)["ingested"] == 1
+    assert drops.discover(services) == []  # no other workflow takes it up
+    package_id = documents.freeze(services, brief_id=brief_id, run=run)
+    assert the_seat(services, package_id)["status"] == "open"
+    with services.session() as session:
+        assert session.scalars(select(Batch.status)).one() == "done"
     assert drops.discover(services) == []
 
 
