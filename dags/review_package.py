@@ -33,6 +33,9 @@ frozen: the next round is frozen, says what changed, and its event starts this D
 package is told to `activate_package` until what answers them is approved; `freed` tells it then. A marketing lead
 can let the rest go on the package's page.
 
+**When a brief's package comes here** (it expired and was asked for again, or the run of `plan_brief` that waited for
+its signature is gone) it ends with a signed brief, and nothing is activated.
+
 **When you clear** a seat: one that is signed is skipped, one that is open asks again for what is left of its time,
 never longer. `verdict`: it is drawn from the recorded signatures, and is the same; what it announces again makes a
 run of the next DAG that ends at its `claim`. The whole run: all of that.
@@ -53,7 +56,7 @@ Idempotent: clearing a seat that is signed skips it; the verdict is drawn from t
 from airflow.sdk import DAG, PartitionedAssetTimetable
 
 from dam_operators.base import AnnounceOperator, ClaimOperator
-from dam_operators.events import CHANGES_REQUESTED, PACKAGE_APPROVED, PACKAGE_READY
+from dam_operators.events import BRIEF_SIGNED, CHANGES_REQUESTED, PACKAGE_APPROVED, PACKAGE_READY
 from dam_operators.groups import review
 from dam_operators.stage import KEY_PARAMS, dag_settings
 
@@ -68,3 +71,4 @@ with DAG(
     verdict = review(claim.output).output
     AnnounceOperator(task_id="approved", event=PACKAGE_APPROVED, keys=verdict["approved_package"])
     AnnounceOperator(task_id="changes_requested", event=CHANGES_REQUESTED, keys=verdict["changes_package"])
+    AnnounceOperator(task_id="brief_signed", event=BRIEF_SIGNED, keys=verdict["signed_brief"])

@@ -233,15 +233,16 @@ class Demo:
             ],
             "kpi_targets": {"first_time_right": 0.8, "approval_hours": 48},
         }
-        run_id = self.people["maya"].trigger("plan_brief", form)
+        run_id = self.people["momo"].trigger("plan_brief", form)  # who drafts a brief never signs it
         stage.runs.append(f"plan_brief/{run_id}")
-        question = self.people["maya"].question("plan_brief", run_id, "sign")
-        self.people["maya"].answer(question, "Sign", comment="Clear and affordable.")
-        stage.answers.append("maya signed the brief on Airflow's Required Actions API")
+        question = self.people["maya"].question("plan_brief", run_id, "seat")
+        self.people["maya"].answer(question, "Approve", comment="Clear and affordable.")
+        stage.answers.append("momo drafted the brief, maya signed it on Airflow's Required Actions API")
         self.admin.finished("plan_brief", run_id)
-        brief_id = str(self.admin.result("plan_brief", run_id, "sign"))
+        brief_id = str(self.admin.result("plan_brief", run_id, "check"))
+        package_id = self.admin.result("plan_brief", run_id, "freeze")
         stage.products.append(f"brief {brief_id}, signed and hashed; {len(DELIVERABLES)} deliverables")
-        stage.look = f"{self.stack.url}/dam/"
+        stage.look = f"{self.stack.url}/dam/packages/{package_id}"
         self.close("plan")
         return brief_id
 

@@ -20,7 +20,6 @@ from dam.invitations import Deadline, calendar_file
 from dam.services import Services
 
 CONTEXTS: dict[str, dict[str, Any]] = {
-    "brief_to_sign": {"subject": "Spring 2027", "body": "# Spring\n<b>goals</b>", "due_hours": 48},
     "mentioned": {
         "author": "Bea Okafor",
         "asset": "HERO-A_ACME v2",
@@ -128,7 +127,7 @@ def test_every_template_is_tested_and_is_a_pair(services: Services):
 
 
 def test_html_is_escaped_and_text_is_not(services: Services):
-    _, text, html = mail.render(services, template="brief_to_sign", context=CONTEXTS["brief_to_sign"])
+    _, text, html = mail.render(services, template="seat_open", context=CONTEXTS["seat_open"])
     assert "<b>goals</b>" in text
     assert "&lt;b&gt;goals&lt;/b&gt;" in html
     assert "<b>goals</b>" not in html

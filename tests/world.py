@@ -93,8 +93,20 @@ def form(**changes: Any) -> dict[str, Any]:
 def signed_brief(services: Services, **changes: Any) -> str:
     """Draft and sign a brief; return its id."""
     brief_id = str(briefs.draft(services, form=form(**changes), drafted_by="maya")["brief_id"])
-    briefs.sign(services, brief_id=brief_id, person="maya")
+    sign_brief(services, brief_id)
     return brief_id
+
+
+def sign_brief(services: Services, brief_id: str, *, person: str = "maya") -> dict[str, Any]:
+    """Sign a brief as the verdict of its package does; return what became of it."""
+    with services.session() as session:
+        return briefs.sign(services, session, briefs.known(session, brief_id, lock=True), person=person)
+
+
+def send_brief_back(services: Services, brief_id: str, *, reason: str = "too dear") -> None:
+    """Send a brief back as the verdict of its package does."""
+    with services.session() as session:
+        briefs.send_back(session, briefs.known(session, brief_id, lock=True), person="maya", reason=reason)
 
 
 def drop(services: Services, location: str, files: Sequence[Path], *, sent_by: str = "northlight", **card: Any) -> str:

@@ -4,8 +4,7 @@ Each template is a pair: ``<name>.txt.j2``, whose first line is the subject, and
 What each is given:
 
 ====================  ============================================================================
-brief_to_sign,        ``subject, body`` (text)
-risks_to_clear,       and, where there is one, ``due_hours``
+risks_to_clear,       ``subject, body`` (text) and, where there is one, ``due_hours``
 destruction_to_sign
 mentioned             ``author, asset, campaign, kind, where, body, private``; see
                       :func:`dam.review.annotations.mail_mentions`

@@ -141,15 +141,16 @@ class ReviewRound(TaskGroup):
 
     :param package_id: the package's id or an XCom of it.
     :param suffix: of the tasks' names, where a workflow reviews several packages.
+    :param purpose: what the package is for, whose seats' stages the tasks are wired by: ``release`` or ``brief``.
     """
 
     #: The task that draws the verdict; see :class:`~dam_operators.review.VerdictOperator` for its outputs.
     verdict: VerdictOperator
 
-    def __init__(self, package_id: Any, *, suffix: str = "") -> None:
+    def __init__(self, package_id: Any, *, suffix: str = "", purpose: str = "release") -> None:
         super().__init__(group_id=f"review{suffix}", prefix_group_id=False)
         with self:
-            self.verdict = _review(package_id, suffix)
+            self.verdict = _review(package_id, suffix, purpose)
 
     @property
     def approved(self) -> Any:
@@ -160,6 +161,11 @@ class ReviewRound(TaskGroup):
     def changes(self) -> Any:
         """The package's id when changes to versions of it are asked for, else empty (an XCom)."""
         return _part(self.verdict, "changes_package")
+
+    @property
+    def signed(self) -> Any:
+        """The brief's id when the package was for a brief and it is signed, else empty (an XCom)."""
+        return _part(self.verdict, "signed_brief")
 
 
 def _seats(package_id: Any, suffix: str, *, seat: str, purpose: str = "release") -> list[Any]:
@@ -183,8 +189,8 @@ def _seats(package_id: Any, suffix: str, *, seat: str, purpose: str = "release")
     return [proofs, seats]
 
 
-def _review(package_id: Any, suffix: str) -> VerdictOperator:
-    asked = _seats(package_id, suffix, seat=f"seat{{}}{suffix}")
+def _review(package_id: Any, suffix: str, purpose: str) -> VerdictOperator:
+    asked = _seats(package_id, suffix, seat=f"seat{{}}{suffix}", purpose=purpose)
     verdict = VerdictOperator(
         task_id=f"verdict{suffix}", package_id=package_id, trigger_rule="none_failed_min_one_success"
     )

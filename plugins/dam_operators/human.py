@@ -210,60 +210,6 @@ class PersonOperator(HITLOperator):
         return result
 
 
-class SignBriefOperator(PersonOperator):
-    """The marketing lead signs a brief, which freezes and hashes it, or sends it back with a reason.
-
-    Returns the brief's id when it was signed, else ``None``.
-
-    :param brief_id: the brief (templated).
-    """
-
-    stage = "plan"
-    mail_template = "brief_to_sign"
-    template_fields: Sequence[str] = (*HITLOperator.template_fields, "brief_id")
-    SIGN, SEND_BACK = "Sign", "Send back"
-
-    def __init__(self, *, brief_id: str, **kwargs: Any) -> None:
-        kwargs.setdefault("role", "marketing_lead")
-        kwargs.setdefault("subject", "Sign the brief")
-        super().__init__(options=[self.SIGN, self.SEND_BACK], **kwargs)
-        self.brief_id = brief_id
-
-    def show(self) -> str:
-        """Return the brief as Markdown."""
-        from dam.plan import briefs
-
-        return briefs.render(self.services, brief_id=self.brief_id)
-
-    def record(self, context: Context, *, person: str, answer: str, values: dict[str, Any]) -> str | None:
-        """Sign or send back."""
-        from dam.plan import briefs
-
-        if answer == self.SIGN:
-            briefs.sign(self.services, brief_id=self.brief_id, person=person, run=run_name(context))
-            return self.brief_id
-        briefs.send_back(
-            self.services,
-            brief_id=self.brief_id,
-            person=person,
-            reason=values.get("comment") or "No reason given.",
-            run=run_name(context),
-        )
-        return None
-
-    def expire(self, context: Context) -> None:
-        """Send the brief back: silence never signs."""
-        from dam.plan import briefs
-
-        briefs.send_back(
-            self.services,
-            brief_id=self.brief_id,
-            person="airflow",
-            reason="Nobody signed before the deadline.",
-            run=run_name(context),
-        )
-
-
 class SeatOperator(PersonOperator):
     """One seat of a package: approve, request changes or reject, under one's own name.
 

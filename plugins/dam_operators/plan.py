@@ -1,4 +1,4 @@
-"""Plan: draft a brief, check it. Signing it is :class:`dam_operators.human.SignBriefOperator`."""
+"""Plan: draft a brief, check it, freeze it to be signed in a :class:`dam_operators.groups.ReviewRound`."""
 
 from __future__ import annotations
 
@@ -66,3 +66,22 @@ class CheckBriefOperator(DamOperator):
                 remedy="\nTrigger plan_brief again with the form corrected.",
             )
         return self.brief_id
+
+
+class FreezeBriefOperator(DamOperator):
+    """Makes a brief's document and freezes it as a package, for a review round to sign. Returns the package's id.
+
+    :param brief_id: the brief (templated).
+    """
+
+    template_fields: Sequence[str] = ("brief_id",)
+
+    def __init__(self, *, brief_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.brief_id = brief_id
+
+    def work(self, context: Context) -> str:
+        """Freeze; the same brief freezes the same package."""
+        from dam.plan import documents
+
+        return documents.freeze(self.services, brief_id=self.brief_id, run=run_name(context))

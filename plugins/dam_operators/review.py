@@ -135,7 +135,8 @@ class VerdictOperator(DamOperator):
 
     Returns the version ids by verdict (``approved``, ``changes_requested``, ``rejected``), the ``status``, and the
     keys to announce: ``approved_package``, ``changes_package`` (this package, or empty), ``next_package`` (the next
-    round of a package that became void, or empty) and ``freed`` (approved packages that waited for this one). What
+    round of a package that became void, or empty), ``freed`` (approved packages that waited for this one) and
+    ``signed_brief``. A package that was for a brief releases nothing: it has that one alone, once it is signed. What
     is approved of a package that waits for changes to the rest (``policy.rest``) is not announced before those are
     approved as well; ``waits_for`` names them. Of a package whose metadata was to be completed nothing is approved:
     what is complete is frozen for its review, and ``next_package`` lists the key of that as well.
@@ -154,11 +155,13 @@ class VerdictOperator(DamOperator):
         from dam.review import packages
 
         verdict = packages.verdict(self.services, package_id=self.package_id, run=run_name(context))
-        if packages.purpose_of(self.services, package_id=self.package_id) == "metadata":
+        if verdict["purpose"] == "metadata":
             return self._completed(context, verdict)
+        released = self.package_id if verdict["purpose"] == "release" else ""
         return verdict | {
-            "approved_package": self.package_id if verdict["approved"] and not verdict["waits_for"] else "",
-            "changes_package": self.package_id if verdict["changes_requested"] else "",
+            "approved_package": released if verdict["approved"] and not verdict["waits_for"] else "",
+            "changes_package": released if verdict["changes_requested"] else "",
+            "signed_brief": (verdict["brief_id"] or "") if verdict["approved"] else "",
             "next_package": verdict["next_package_id"] or "",
         }
 

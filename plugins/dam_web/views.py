@@ -13,6 +13,7 @@ from dam.catalog.models import (
     Asset,
     Batch,
     BatchFile,
+    Brief,
     Campaign,
     Description,
     KpiReport,
@@ -28,6 +29,7 @@ from dam.catalog.models import (
 from dam.enrich import contracts, results, sheet
 from dam.errors import BadInput, NotFound
 from dam.ingest import duplicates, embedded
+from dam.plan import briefs
 from dam.renditions.render import ASIDE
 from dam.review import annotations as notes
 from dam.review import completion, packages, purposes, seating
@@ -86,6 +88,7 @@ def standing(session: Session, package: Package, makers: set[str]) -> dict[str, 
         "batch_id": package.batch_id,
         "of": purposes.source(package),
         "campaign": package.campaign.name if package.campaign else None,
+        "brief": _signed(package.brief),
         "round": package.round,
         "status": package.status,
         "manifest_sha256": package.manifest_sha256,
@@ -96,6 +99,13 @@ def standing(session: Session, package: Package, makers: set[str]) -> dict[str, 
         "waits_for": packages.waits_for(session, package),
         "seats": seating.told(session, package, makers),
     }
+
+
+def _signed(brief: Brief | None) -> dict[str, Any] | None:
+    """Return the brief that a package is to sign, as its room names it."""
+    if brief is None:
+        return None
+    return {"brief_id": brief.id, "number": brief.number, "status": brief.status, "drafted_by": brief.drafted_by}
 
 
 def said(
@@ -390,9 +400,10 @@ def _meant(services: Services, words: str) -> set[str]:
 
 
 def batches(services: Services, *, waiting: bool = False, supplier: str | None = None) -> list[dict[str, Any]]:
-    """Return the newest batches: all, those that wait for the librarian, or those of a supplier."""
+    """Return the newest batches: all but the documents of briefs, those that wait for the librarian, a supplier's."""
     with services.session() as session:
         query = select(Batch).order_by(Batch.received_at.desc()).limit(100).options(selectinload(Batch.campaign))
+        query = query.where(Batch.id.not_in(briefs.BATCHES))
         if waiting:
             asked = completion.waiting_batches()
             query = query.where(or_(Batch.status == "waiting", Batch.id.in_(asked)))

@@ -115,7 +115,7 @@ def test_a_later_brief_cancels_what_is_still_owed_for_the_one_before(services, b
 
 
 def test_signing_again_cancels_nothing(services, brief_id, opened):
-    briefs.sign(services, brief_id=brief_id, person="maya")
+    world.sign_brief(services, brief_id)
     assert statuses(services, opened["batch_id"]) == ["open", "open"]
 
 

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from sqlalchemy import select, text
 
 import world
-from dam.catalog.models import Batch, CreatorTask, DestructionCertificate, Seat, Tag, Version, utcnow
+from dam.catalog.models import Batch, Brief, CreatorTask, DestructionCertificate, Seat, Tag, Version, utcnow
 from dam.channels.wire import ChannelRefused, ChannelUnavailable
 from dam.errors import Refused
+from dam.plan import briefs
 from dam.review import packages
 from dam.settings import PROJECT
 
@@ -105,6 +106,69 @@ class TestClaim:
 
         with pytest.raises(AirflowFailException, match="param key"):
             ClaimOperator(task_id="claim", key="").execute(run())
+
+
+class TestBrief:
+    """A brief is asked for as every package is, and releases nothing."""
+
+    @pytest.fixture
+    def brief_id(self, services):
+        return str(briefs.draft(services, form=world.form(), drafted_by="momo")["brief_id"])
+
+    @pytest.fixture
+    def frozen(self, run, brief_id):
+        from dam_operators.plan import FreezeBriefOperator
+
+        return FreezeBriefOperator(task_id="freeze", brief_id=brief_id).execute(run())
+
+    def answered(self, run, services, package_id, option, monkeypatch):
+        """Ask for the seat, let maya answer, and return what the question showed and what the verdict's task tells."""
+        from airflow.providers.standard.operators import hitl
+        from airflow.sdk.exceptions import TaskAwaitingInput
+
+        from dam_operators.human import SeatOperator
+        from dam_operators.review import VerdictOperator
+
+        asked = []
+        monkeypatch.setattr(hitl, "upsert_hitl_detail", lambda **detail: asked.append(detail))
+        [seat] = packages.seats(services, package_id=package_id)
+        operator = SeatOperator(task_id="seat", seat_id=seat["seat_id"])
+        with pytest.raises(TaskAwaitingInput):
+            operator.execute(run())
+        operator.execute_complete(run(), TestSeat.event(self, "maya", option, "Too dear."))
+        return asked[0], VerdictOperator(task_id="verdict", package_id=package_id).execute(run())
+
+    def test_signed_it_is_told_and_nothing_is_activated(self, run, services, brief_id, frozen, monkeypatch):
+        question, told = self.answered(run, services, frozen, "Approve", monkeypatch)
+        assert question["subject"] == "Spring 2027: brief 1 for the marketing lead, round 1"
+        assert "20 % more visits by May" in question["body"]
+        assert f"/dam/packages/{frozen}" in question["body"]
+        assert [user["id"] for user in question["assigned_users"]] == ["maya"]
+        assert told["signed_brief"] == brief_id
+        assert (told["approved_package"], told["changes_package"], told["next_package"]) == ("", "", "")
+
+    def test_sent_back_nothing_is_told(self, run, services, brief_id, frozen, monkeypatch):
+        _, told = self.answered(run, services, frozen, "Request changes", monkeypatch)
+        assert (told["signed_brief"], told["approved_package"], told["changes_package"]) == ("", "", "")
+        with services.session() as session:
+            assert session.get_one(Brief, brief_id).return_reason == "Maya Lindqvist: Too dear."
+
+    def test_cleared_it_freezes_the_same_and_tells_the_same(self, run, services, brief_id, frozen, monkeypatch):
+        from dam_operators.plan import FreezeBriefOperator
+        from dam_operators.review import VerdictOperator
+
+        _, told = self.answered(run, services, frozen, "Approve", monkeypatch)
+        assert FreezeBriefOperator(task_id="freeze", brief_id=brief_id).execute(run("r1")) == frozen
+        assert VerdictOperator(task_id="verdict", package_id=frozen).execute(run("r2")) == told
+
+    def test_where_nobody_may_sign_it_fails_plainly(self, run, services):
+        from airflow.sdk.exceptions import AirflowFailException
+
+        from dam_operators.plan import FreezeBriefOperator
+
+        own = briefs.draft(services, form=world.form(), drafted_by="maya")["brief_id"]
+        with pytest.raises(AirflowFailException, match="nobody may take the seat of the marketing lead"):
+            FreezeBriefOperator(task_id="freeze", brief_id=own).execute(run())
 
 
 class TestAnnounce:
@@ -1350,7 +1414,7 @@ class TestCompleting:
         told = VerdictOperator(task_id="verdict", package_id=package_id).execute(run())
         [release] = told["next_package"]
         assert told["approved_package"] == ""
-        assert packages.purpose_of(services, package_id=release) == "release"
+        assert packages.verdict(services, package_id=release)["purpose"] == "release"
         assert packages.versions(services, package_id=release) == [version_id]
         again = VerdictOperator(task_id="verdict", package_id=package_id).execute(run())
         assert again["next_package"] == [release]

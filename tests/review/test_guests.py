@@ -14,9 +14,21 @@ from sqlalchemy import select, update
 
 import world
 from dam import audit
-from dam.catalog.models import AuditEvent, Batch, Guest, GuestCode, GuestSession, RateLimit, Rendition, Seat, utcnow
+from dam.catalog.models import (
+    AuditEvent,
+    Batch,
+    Brief,
+    Guest,
+    GuestCode,
+    GuestSession,
+    RateLimit,
+    Rendition,
+    Seat,
+    utcnow,
+)
 from dam.errors import BadInput, DamError, NotFound, Refused
 from dam.limits import TooOften, take
+from dam.plan import briefs, documents
 from dam.renditions import watermark
 from dam.review import annotations, guests, packages, record, seats
 from dam.services import Services
@@ -34,13 +46,15 @@ def box():
 
 @pytest.fixture
 def open_services(services, box, tmp_path):
-    """Services with a mail server, and a workflow whose seat of the legal reviewer is open to externals."""
+    """Services with a mail server, and a workflow whose seats of legal and, on briefs, marketing are for externals."""
     include = tmp_path / "include"
     shutil.copytree(PROJECT / "include", include)
     workflow = include / "templates" / "workflow.yaml"
     text = workflow.read_text()
     assert "{role: legal_reviewer, " in text
-    workflow.write_text(text.replace("{role: legal_reviewer, ", "{role: legal_reviewer, external: true, "))
+    for role in ("legal_reviewer", "marketing_lead"):
+        text = text.replace(f"{{role: {role}, ", f"{{role: {role}, external: true, ")
+    workflow.write_text(text)
     made = Services(replace(services.settings, include=include, smtp_url=box.url, web_url="https://dam.example"))
     yield made
     made.engine.dispose()
@@ -614,3 +628,18 @@ def test_a_guest_replies_to_what_they_may_read_and_to_nothing_else(open_services
         guests.comment(open_services, visitor, version_id=version_id, body="?", reply_to=private["annotation_id"])
     shown_to = guests.room(open_services, visitor, address=None)["notes"]
     assert [row["body"] for row in shown_to] == ["Too dark?", "It is at dusk."]
+
+
+def test_a_brief_is_signed_from_outside_where_its_own_seat_is_open(open_services, package_id, box):
+    drafted = briefs.draft(open_services, form=world.form(slug="autumn", project="AUT"), drafted_by="momo")
+    frozen = documents.freeze(open_services, brief_id=drafted["brief_id"])
+    assert [seat["role"] for seat in guests.open_seats(open_services, package_id=frozen)] == ["marketing_lead"]
+    assert [seat["role"] for seat in guests.open_seats(open_services, package_id=package_id)] == ["legal_reviewer"]
+    invite(open_services, frozen, seat_id=seat_of(open_services, frozen, "marketing_lead")["seat_id"])
+    _, _, eva = enter(open_services, box)
+    assert guests.room(open_services, eva, address=None)["campaign"] == "Spring 2027: brief 1"
+    guests.sign(open_services, eva, verdict="approve", address="203.0.113.9")
+    assert packages.verdict(open_services, package_id=frozen)["status"] == "approved"
+    with open_services.session() as session:
+        signed = session.get_one(Brief, drafted["brief_id"])
+        assert (signed.status, signed.signed_by) == ("signed", f"guest:{EVA}")

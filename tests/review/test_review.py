@@ -16,7 +16,7 @@ from dam.catalog.models import Package, Version, VersionState, utcnow
 from dam.create import deliverables
 from dam.enrich import contracts
 from dam.errors import BadInput, NotFound, Refused
-from dam.plan import briefs
+from dam.plan import briefs, documents
 from dam.review import annotations as notes
 from dam.review import manifest, packages, queries, seats
 
@@ -327,8 +327,8 @@ def test_a_seat_that_no_run_closed_lapses(services, package_id):
     overdue(services, package_id, 2)
     following = packages.reopen_expired(services, package_id=package_id, person="maya")
     assert packages.verdict(services, package_id=package_id) == {
-        "status": "expired", "approved": [], "changes_requested": [], "rejected": [], "next_package_id": following,
-        "waits_for": [], "freed": [],
+        "purpose": "release", "brief_id": None, "status": "expired", "approved": [], "changes_requested": [],
+        "rejected": [], "next_package_id": following, "waits_for": [], "freed": [],
     }  # fmt: skip
     assert world.sign_all(services, following)["status"] == "approved"
 
@@ -348,12 +348,15 @@ def test_the_board_asks_for_an_expired_review_to_be_reopened(services, package_i
 def test_the_board_follows_a_brief(services):
     drafted = briefs.draft(services, form=world.form(), drafted_by="momo")["brief_id"]
     [campaign] = queries.board(services)
-    assert campaign["next_move"]["who"] == ["maya"]
+    assert campaign["next_move"]["who"] == ["momo"]  # it was not asked for yet: perhaps it has faults
+    package_id = documents.freeze(services, brief_id=drafted)
+    [campaign] = queries.board(services)
+    assert (campaign["next_move"]["who"], campaign["next_move"]["what"]) == (["maya"], "sign brief 1")
     assert campaign["next_move"]["due_at"]
-    briefs.send_back(services, brief_id=drafted, person="maya", reason="too dear")
+    world.sign_all(services, package_id, "request_changes")
     [campaign] = queries.board(services)
     assert (campaign["next_move"]["who"], campaign["stage_counts"]["plan"]) == (["momo"], 0)
-    assert "too dear" in campaign["next_move"]["what"]
+    assert campaign["next_move"]["what"] == "draft brief 1 again: No reason given."
     deliverables.open_tasks(services, brief_id=world.signed_brief(services))
     [campaign] = queries.board(services)
     assert (campaign["next_move"]["stage"], campaign["stage_counts"]["create"]) == ("create", 2)

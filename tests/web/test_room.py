@@ -16,8 +16,19 @@ from sqlalchemy import select
 
 import films
 import world
-from dam.catalog.models import Annotation, Asset, Batch, Decision, Description, Rendition, Version, VersionState
-from dam.review import packages
+from dam.catalog.models import (
+    Annotation,
+    Asset,
+    Batch,
+    Brief,
+    Decision,
+    Description,
+    Rendition,
+    Version,
+    VersionState,
+)
+from dam.plan import briefs, documents
+from dam.review import annotations, packages, seats
 from dam.settings import PROJECT
 
 pytestmark = pytest.mark.slow
@@ -607,3 +618,90 @@ def test_many_proofs_open_at_once_and_load_as_they_come_into_sight(enter, servic
     last.locator("button").click()
     page.wait_for_selector(".frame.shown:last-child img")
     shot(page, "many")
+
+
+@pytest.fixture
+def brief(services):
+    """A brief that momo drafted again, since maya had asked for a number; its package's id, and the brief's."""
+
+    def frozen(**changes):
+        form = world.form(**changes)
+        drafted = briefs.draft(services, form=form, drafted_by="momo")
+        return documents.freeze(services, brief_id=drafted["brief_id"]), drafted["brief_id"]
+
+    first, _ = frozen(goals="More visits")
+    [version_id] = packages.versions(services, package_id=first)
+    annotations.add(
+        services, package_id=first, version_id=version_id, person="maya", body="Name a number", kind="must_fix"
+    )
+    [seat] = packages.seats(services, package_id=first)
+    seats.decide(services, seat_id=seat["seat_id"], person="maya", verdict="request_changes", comment="How many?")
+    packages.verdict(services, package_id=first)
+    return frozen(goals="20 % more visits by May")
+
+
+def test_a_brief_is_read_and_signed_in_the_same_room(enter, services, brief, tmp_path):
+    package_id, brief_id = brief
+    page = enter("maya", package_id=package_id)
+    assert page.inner_text("h1").startswith("Spring 2027: brief 2, round 1")
+    page.wait_for_selector(".stage svg.layer", state="attached")
+    page.click("#tab-notes")
+    page.wait_for_selector(".thread:has-text('Name a number')")  # it travelled from the draft before
+    page.keyboard.press("a")  # one document, one verdict
+    page.wait_for_selector("#live.shown:has-text('A brief is signed as one')")
+    page.click("text=Sign it or send it back")
+    told = page.inner_text("#differs")
+    assert "its deliverables are asked for" in told
+    assert "goes back to Momo Tanaka" in told
+    labels = [label.split("⇧")[0].strip() for label in page.locator("#decision .verdicts button").all_inner_texts()]
+    assert labels == ["Sign the brief", "Send back for changes", "Reject"]
+    page.wait_for_timeout(500)  # the page's picture is fetched
+    shot(page, "brief")
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("() => axe.run()")["violations"]
+    assert [row["id"] for row in found if row["impact"] in ("serious", "critical")] == []
+    page.click("#decision button[value=approve]")
+    page.wait_for_selector("#signed")
+    with services.session() as session:
+        [decision] = session.scalars(select(Decision).where(Decision.package_id == package_id))
+        assert (decision.person, decision.verdict) == ("maya", "approve")
+    assert packages.verdict(services, package_id=package_id)["status"] == "approved"
+    with services.session() as session:
+        signed = session.get_one(Brief, brief_id)
+        assert (signed.status, signed.signed_by) == ("signed", "maya")
+
+
+def test_a_brief_goes_nowhere_so_nobody_is_told_where_it_may_go(enter, brief):
+    page = enter("vic", package_id=brief[0])
+    page.click("#tab-details")
+    page.wait_for_selector(".context summary")
+    assert page.locator(".context summary").all_inner_texts() == ["Brief", "Where it comes from"]
+    assert "20 % more visits by May" in page.inner_text(".context")
+    assert "number 2" in page.inner_text(".context")
+
+
+def test_two_drafts_of_a_brief_are_compared(browser, address, services, brief):
+    context = browser.new_context(extra_http_headers={"x-person": "maya"}, viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    [version_id] = packages.versions(services, package_id=brief[0])
+    page.goto(f"{address}/compare?to={version_id}")
+    page.wait_for_selector("text=Name a number")
+    page.wait_for_timeout(1000)
+    shot(page, "brief-compared")
+    context.close()
+
+
+def test_my_approvals_names_a_brief_as_one(browser, address, brief):
+    context = browser.new_context(extra_http_headers={"x-person": "maya"})
+    page = context.new_page()
+    page.goto(f"{address}/approvals")
+    assert page.inner_text(".list .title") == "Spring 2027: brief 2"
+    assert page.inner_text(".list .button") == "Read and sign"
+    shot(page, "brief-approvals")
+    page.goto(f"{address}/")
+    assert page.inner_text(".campaign .move").startswith("Next maya: sign brief 2")
+    counts = page.locator(".campaign .stages .count").all_inner_texts()
+    assert counts == ["1", "0", "0", "0", "0", "0", "0"]  # its document is no creators' work
+    page.goto(f"{address}/batches")
+    assert "briefs/" not in page.content()
+    context.close()

@@ -72,7 +72,7 @@ class StubAirflow:
 
     def ask(self, task_id, *people, **more):
         """Let a task wait for these people."""
-        operator = "SeatOperator" if task_id == "seat" else "SignBriefOperator"
+        operator = "SeatOperator" if task_id == "seat" else "SignDestructionOperator"
         task = {
             "dag_id": "d", "dag_run_id": f"r{len(self.waiting)}", "task_id": task_id, "map_index": -1,
             "operator": operator,

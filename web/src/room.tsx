@@ -16,7 +16,7 @@ import { fills, incomplete, stands } from "./room/purpose";
 import { Stage } from "./room/stage";
 import { act, alsoHere, me, message, nameOf, openMustFixes, reread, room, say, shownThreads, tab, version, type Tab } from "./room/state";
 import { Strip } from "./room/strip";
-import type { Change } from "./room/types";
+import type { Change, Purpose } from "./room/types";
 import { count, short, when } from "./room/words";
 
 function Room() {
@@ -37,15 +37,16 @@ function Room() {
 }
 
 function Head() {
-  const { campaign, of, round, status, versions, frozen_at, manifest_sha256 } = room.value;
+  const { campaign, of, brief, round, status, versions, frozen_at, manifest_sha256 } = room.value;
+  const about = fills.value ? `Fill in ${of}` : (campaign ?? "Package") + (brief ? `: brief ${brief.number}` : "");
   return (
     <header class="head">
       <div>
         <h1>
-          {fills.value ? `Fill in ${of}` : (campaign ?? "Package")}, round {round} <span class={`badge state-${status}`}>{stands(status)}</span>
+          {about}, round {round} <span class={`badge state-${status}`}>{stands(status)}</span>
         </h1>
         <p class="soft">
-          {count(versions.length, "version")} · frozen {when(frozen_at)} · manifest <code title={manifest_sha256}>{short(manifest_sha256)}…</code>
+          {brief ? `Drafted by ${nameOf(brief.drafted_by)}` : count(versions.length, "version")} · frozen {when(frozen_at)} · manifest <code title={manifest_sha256}>{short(manifest_sha256)}…</code>
         </p>
       </div>
       <div class="tail">
@@ -70,6 +71,13 @@ function Head() {
 
 const initials = (name: string) => name.split(/\s+/).slice(0, 2).map((part) => part[0]).join("").toUpperCase();
 
+/** What it led to that nobody signed in time, by what the signatures are for. */
+const SILENCE: Record<Purpose, string> = {
+  release: "so nothing is approved",
+  brief: "so the brief was sent back",
+  metadata: "and what was not complete by then was left out",
+};
+
 /** What a person must know before anything else: the round is void, or ran out, or what changed since the last one. */
 function Notice() {
   const { status, void_reason, next_package_id, lapsed, waits_for, changes, changed_since, previous_package_id } = room.value;
@@ -85,7 +93,7 @@ function Notice() {
   if (status === "expired" || lapsed) {
     return (
       <div class="notice" role="alert">
-        Nobody signed every seat in time, {fills.value ? "and what was not complete by then was left out" : "so nothing is approved"}. {next || (me.value.reopens ? <Ask label="Ask again" path="reopen" /> : "A marketing lead can ask again.")}
+        Nobody signed every seat in time, {SILENCE[room.value.purpose]}. {next || (me.value.reopens ? <Ask label="Ask again" path="reopen" /> : "A marketing lead can ask again.")}
       </div>
     );
   }

@@ -11,6 +11,7 @@ from sqlalchemy import String, cast, func, or_, select
 from dam.catalog.models import BatchFile, Description, Tag, Version, VersionState
 from dam.enrich import taggers, tags
 from dam.enrich.retag.compare import ready
+from dam.plan import briefs
 from dam.taxonomy.languages import primary
 from dam.taxonomy.words import forms, tokens
 
@@ -66,8 +67,10 @@ def effect(services: Services, old: Vocabulary, new: Vocabulary, changes: list[C
     before, after = services.taxonomy.with_vocabulary(old), services.taxonomy.with_vocabulary(new)
     with services.session() as session:
         told.standing = _standing(session, [c.id for c in terms if c.kind in ("removed", "deprecated")])
-        touched = select(Version.id).where(
-            Version.asset_id.is_not(None), Version.state != VersionState.DESTROYED, _mentions(old, new, terms)
+        touched = (
+            select(Version.id)
+            .where(Version.asset_id.is_not(None), Version.state != VersionState.DESTROYED, _mentions(old, new, terms))
+            .where(Version.batch_id.not_in(briefs.BATCHES))
         )
         told.left = max(0, (session.scalar(select(func.count()).select_from(touched.subquery())) or 0) - most)
         ids = session.scalars(touched.order_by(Version.id.desc()).limit(most)).all()

@@ -15,6 +15,7 @@ from dam.catalog.models import Asset, Campaign, Deliverable, Description, Tag, V
 from dam.enrich.taggers.words import spaced
 from dam.errors import BadInput
 from dam.ingest import embedded
+from dam.plan import briefs
 from dam.taxonomy import naming
 from dam.taxonomy.words import tokens
 
@@ -143,7 +144,9 @@ def pilot(services: Services, *, most: int = 40) -> Pilot:
 
 
 def _library() -> Any:
-    return select(Version.id).where(Version.asset_id.is_not(None), Version.state != VersionState.DESTROYED)
+    return select(Version.id).where(
+        Version.asset_id.is_not(None), Version.state != VersionState.DESTROYED, Version.batch_id.not_in(briefs.BATCHES)
+    )
 
 
 def _facet() -> Any:

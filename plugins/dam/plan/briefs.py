@@ -18,7 +18,7 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from dam import audit
-from dam.catalog.models import Brief, Campaign, CreatorTask, Deliverable, utcnow
+from dam.catalog.models import Batch, Brief, Campaign, CreatorTask, Deliverable, utcnow
 from dam.errors import BadInput, Fault, NotFound, Refused
 
 if TYPE_CHECKING:
@@ -48,6 +48,12 @@ FORM: dict[str, str] = {
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 CODE = re.compile(r"[A-Z0-9]+(-[A-Z0-9]+)*")
 VARIANT = re.compile(r"[A-Z0-9]{1,8}")
+#: What a brief's own document has where a deliverable's file has its PROJECT part.
+DOCUMENT = "BRIEF"
+#: Where the documents of briefs arrive, below the inbox: no drop, so that nobody takes them up as one.
+LOCATION = "briefs/"
+#: SQL: the batches that are documents of briefs. They are no work of creators, and nothing counts them as such.
+BATCHES = select(Batch.id).where(Batch.location.startswith(LOCATION, autoescape=True))
 KINDS = ("image", "video", "audio", "document", "model")
 #: Fields that the campaign itself is made of; with a fault in one of them there is nothing to draft.
 CAMPAIGNS = frozenset(FORM) - {"goals", "audience", "deliverables"}
@@ -183,6 +189,8 @@ class _Checker:
 
     def _deliverable(self, at: str, row: dict[str, Any], ends: date | None, channels: list[str]) -> None:
         self.pattern(f"{at}.project", row.get("project"), CODE, "HERO-A")
+        if row.get("project") == DOCUMENT:
+            self.fault(f"{at}.project", "is what the brief's own document is named by.", "Give it another name.")
         self.text(f"{at}.title", row.get("title"), "what it is")
         if (row.get("kind") or "image") not in KINDS:
             self.fault(f"{at}.kind", f"{row.get('kind')!r} is unknown.", f"Use: {', '.join(KINDS)}.")
@@ -288,86 +296,99 @@ def draft(services: Services, *, form: dict[str, Any], drafted_by: str, run: str
 def check(services: Services, *, brief_id: str) -> list[Fault]:
     """Return every fault of a brief: completeness, naming, dates, money, owners, channels, markets."""
     with services.session() as session:
-        return faults_of(services, _brief(session, brief_id).content)
+        return faults_of(services, known(session, brief_id).content)
 
 
-def sign(services: Services, *, brief_id: str, person: str, run: str | None = None) -> dict[str, Any]:
-    """Sign a brief: freezes and hashes its content, and makes its deliverables.
+def sign(services: Services, session: Session, brief: Brief, *, person: str, run: str | None = None) -> dict[str, Any]:
+    """Sign a brief in the transaction of ``session``: freezes and hashes its content, and makes its deliverables.
 
-    It takes the place of the campaign's brief before: what creators still owe for that one is cancelled.
+    Whether the person may, the rules of seats have said (:mod:`dam.plan.signing`). It takes the place of the
+    campaign's brief before: what creators still owe for that one is cancelled.
 
-    :raises Refused: the person does not own planning, or the brief has faults, was sent back, or is older
-        than one that was signed.
+    :param brief: its row is locked.
+    :raises Refused: the brief has faults, was sent back, or is older than one that was signed; nothing is changed.
     """
-    role = services.workflow.stages["plan"].owner
-    if not services.workflow.has_role(person, role):
-        raise Refused(
-            f"{person} is no {role.replace('_', ' ')}",
-            where=f"brief {brief_id}",
-            remedy=f"Ask one to sign: {', '.join(services.workflow.members(role))}.",
-        )
-    if faults := check(services, brief_id=brief_id):
+    if brief.status == "signed":
+        return _told(brief)
+    if faults := faults_of(services, brief.content):
         raise Refused(
             f"the brief has {len(faults)} faults, first {faults[0].field}: {faults[0].problem}",
-            where=f"brief {brief_id}",
+            where=f"brief {brief.id}",
             remedy="Send it back.",
         )
-    with services.session() as session:
-        brief = _brief(session, brief_id, lock=True)
-        if brief.status == "signed":
-            return _told(brief)
-        campaign = session.get_one(Campaign, brief.campaign_id, with_for_update=True)
-        later = session.scalar(
-            select(func.max(Brief.number)).where(
-                Brief.campaign_id == campaign.id, Brief.status == "signed", Brief.number > brief.number
-            )
-        )
-        if brief.status == "returned" or later is not None:
-            raise Refused(
-                f"brief {later} of {campaign.slug} is signed already" if later else "the brief was sent back",
-                where=f"brief {brief_id}",
-                remedy="Draft it again: it gets the next number.",
-            )
-        content = brief.content
-        for column, value in _campaign_columns(content).items():
-            if column != "slug":
-                setattr(campaign, column, value)
-        _make_deliverables(session, brief, campaign)
-        _cancel_tasks(session, brief, person, run)
-        brief.sha256 = hashlib.sha256(canonical(content)).hexdigest()
-        brief.signed_by, brief.signed_at, brief.status = person, utcnow(), "signed"
-        audit.record(
-            session,
-            actor=person,
-            action="brief.signed",
-            subject_id=brief.id,
-            data={"sha256": brief.sha256, "campaign": campaign.slug},
-            run=run,
-        )
-        return _told(brief)
+    campaign = session.get_one(Campaign, brief.campaign_id, with_for_update=True)
+    check_newest(session, brief)
+    content = brief.content
+    for column, value in _campaign_columns(content).items():
+        if column != "slug":
+            setattr(campaign, column, value)
+    _make_deliverables(session, brief, campaign)
+    _cancel_tasks(session, brief, person, run)
+    brief.sha256 = sha256(content)
+    brief.signed_by, brief.signed_at, brief.status = person, utcnow(), "signed"
+    audit.record(
+        session,
+        actor=person,
+        action="brief.signed",
+        subject_id=brief.id,
+        data={"sha256": brief.sha256, "campaign": campaign.slug},
+        run=run,
+    )
+    return _told(brief)
 
 
-def send_back(services: Services, *, brief_id: str, person: str, reason: str, run: str | None = None) -> None:
-    """Send a draft back with a reason; one that is signed stays signed."""
-    with services.session() as session:
-        brief = _brief(session, brief_id, lock=True)
-        if brief.status != "draft":
-            return
-        brief.status, brief.return_reason = "returned", reason
-        audit.record(
-            session, actor=person, action="brief.returned", subject_id=brief.id, data={"reason": reason}, run=run
+def check_newest(session: Session, brief: Brief) -> None:
+    """Refuse a brief that was sent back, or that is older than one that was signed."""
+    later = session.scalar(
+        select(func.max(Brief.number)).where(
+            Brief.campaign_id == brief.campaign_id, Brief.status == "signed", Brief.number > brief.number
+        )
+    )
+    if brief.status == "returned" or later is not None:
+        slug = brief.campaign.slug
+        raise Refused(
+            f"brief {later} of {slug} is signed already" if later else "the brief was sent back",
+            where=f"brief {brief.id}",
+            remedy="Draft it again: it gets the next number.",
         )
 
 
-def render(services: Services, *, brief_id: str) -> str:
-    """Return a brief as Markdown, section by section of its template."""
-    with services.session() as session:
-        content = _brief(session, brief_id).content
+def send_back(session: Session, brief: Brief, *, person: str, reason: str, run: str | None = None) -> None:
+    """Send a draft back with a reason, in the transaction of ``session``; one that is signed stays signed.
+
+    :param brief: its row is locked.
+    """
+    if brief.status != "draft":
+        return
+    brief.status, brief.return_reason = "returned", reason
+    audit.record(session, actor=person, action="brief.returned", subject_id=brief.id, data={"reason": reason}, run=run)
+
+
+def sections(services: Services, content: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return a brief's sections as its template has them: heading, and text in Markdown."""
     environment = SandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True)
-    parts = [f"## {content['name']}"]
-    for section in template(services, content)["sections"]:
-        parts += [f"### {section['heading']}", environment.from_string(section["text"]).render(content).strip()]
-    return "\n\n".join(parts)
+    filled = {name: _cells(value) for name, value in content.items()}
+    return [
+        (section["heading"], environment.from_string(section["text"]).render(filled).strip())
+        for section in template(services, content)["sections"]
+    ]
+
+
+def _cells(value: Any, *, in_table: bool = False) -> Any:
+    """Return a form's value so that nothing in it ends a cell of a table."""
+    if isinstance(value, dict):
+        return {name: _cells(part, in_table=True) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_cells(part, in_table=True) for part in value]
+    if not isinstance(value, str):
+        return value
+    text = value.replace("|", "\\|")
+    return " ".join(text.split()) if in_table else text
+
+
+def sha256(content: dict[str, Any]) -> str:
+    """Return the hash of a brief's content, which its signature names."""
+    return hashlib.sha256(canonical(content)).hexdigest()
 
 
 def canonical(value: Any) -> bytes:
@@ -378,7 +399,8 @@ def canonical(value: Any) -> bytes:
 # ------------------------------------------------------------------------------------------------ helpers
 
 
-def _brief(session: Session, brief_id: str, *, lock: bool = False) -> Brief:
+def known(session: Session, brief_id: str, *, lock: bool = False) -> Brief:
+    """Return a brief. :param lock: with its row locked. :raises NotFound: there is none."""
     found = session.get(Brief, brief_id, with_for_update=lock or None)
     if found is None:
         raise NotFound("there is no such brief", where=brief_id)

@@ -25,6 +25,7 @@ from dam.catalog.models import (
     utcnow,
 )
 from dam.errors import DamError, NotFound, Refused
+from dam.plan import briefs
 from dam.retention.policies import policies
 from dam.rights import policy as rights
 from dam.storage.store import StoreFailed
@@ -50,7 +51,8 @@ def due(services: Services, *, now: datetime | None = None) -> list[dict[str, An
 
     Due are: rejected versions; versions whose changes nobody answered, and withdrawn ones; those superseded
     by an approved or live version of the same asset, at once; those of ended campaigns. The others after the
-    grace of their state (``retention.yaml``). Never what is live, in review, scheduled to go live, or on hold.
+    grace of their state (``retention.yaml``). Never what is live, in review, scheduled to go live, or on hold; nor
+    the document of a brief, which is kept with what was signed.
 
     :returns: rows of ``{"version_id", "reason"}``.
     """
@@ -95,7 +97,7 @@ def _over(services: Services, now: datetime) -> Select[str, str]:
         .join(Asset, Asset.id == Version.asset_id)
         .outerjoin(Campaign, Campaign.id == Asset.campaign_id)
         .where(Version.tier == Tier.HOT, Version.state.in_(CANDIDATES), rested, reason.is_not(None))
-        .where(~scheduled, ~held)
+        .where(~scheduled, ~held, Version.batch_id.not_in(briefs.BATCHES))
         .order_by(Version.state_changed_at, Version.id)
     )
 

@@ -18,6 +18,7 @@ from dam.rights import policy
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from dam.catalog.models import Brief
     from dam.services import Services
     from dam.workflow import When
 
@@ -64,6 +65,12 @@ def facts(
             )
         )
     return found
+
+
+def of_brief(brief: Brief) -> Facts:
+    """Return what conditions ask of a brief's document: it is judged by where the brief wants to go."""
+    content = brief.content
+    return Facts(False, list(content["markets"]), list(content["channels"]), "document")
 
 
 def why_not(when: When | None, known: list[Facts]) -> str | None:

@@ -60,7 +60,8 @@ def of_version(services: Services, *, version_id: str, package_id: str) -> dict[
     :returns: ``{"brief", "contract", "rights", "grants", "near", "provenance"}``: ``brief`` and ``provenance`` are
         rows of ``{"label", "text"}``; ``contract`` holds by stage (``review``, ``activate``) ``{"said", "complete",
         "checked_at", "rules"}``; ``rights`` has a row ``{"channel", "territories", "allowed", "said"}`` for each
-        planned channel; ``grants`` are sentences; ``near`` rows of ``{"version_id", "asset_id", "label", "how",
+        planned channel; ``contract`` is empty and ``rights`` None where a brief is to be signed, which goes nowhere;
+        ``grants`` are sentences; ``near`` rows of ``{"version_id", "asset_id", "label", "how",
         "state"}``.
     :raises NotFound: there is no such package, or the version is not in it.
     """
@@ -70,10 +71,12 @@ def of_version(services: Services, *, version_id: str, package_id: str) -> dict[
         if package is None or version is None or session.get(PackageVersion, (package_id, version_id)) is None:
             raise NotFound("there is no such version in the package", where=f"package {package_id}: {version_id}")
         assert version.asset is not None
+        goes_out = package.brief is None
+        stages = STAGES.items() if goes_out else ()
         return {
-            "brief": _brief(session, version.asset),
-            "contract": {stage: _contract(services, session, version, name) for stage, name in STAGES.items()},
-            "rights": _rights(services, session, package, version),
+            "brief": _brief(session, version.asset, package.brief),
+            "contract": {stage: _contract(services, session, version, name) for stage, name in stages},
+            "rights": _rights(services, session, package, version) if goes_out else None,
             "grants": _grants(version.asset),
             "near": _near(session, version),
             "provenance": _provenance(session, version),
@@ -83,10 +86,10 @@ def of_version(services: Services, *, version_id: str, package_id: str) -> dict[
 # ------------------------------------------------------------------------------------------------- brief
 
 
-def _brief(session: Session, asset: Asset) -> list[dict[str, str]]:
-    """Return the lines of the brief that the version must be judged by."""
+def _brief(session: Session, asset: Asset, shown: Brief | None) -> list[dict[str, str]]:
+    """Return the lines of the brief that the version must be judged by. :param shown: what it is itself, if a brief."""
     wanted: Deliverable | None = asset.deliverable
-    brief = session.get(Brief, wanted.brief_id) if wanted else None
+    brief = session.get(Brief, wanted.brief_id) if wanted else shown
     if brief is None and asset.campaign_id:
         brief = session.scalar(
             select(Brief)

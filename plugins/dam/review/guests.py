@@ -28,6 +28,7 @@ from dam.catalog.models import (
     Package,
     PackageStatus,
     PackageVersion,
+    Purpose,
     Rendition,
     Seat,
     SeatStatus,
@@ -162,7 +163,7 @@ def _mail_link(services: Services, package_id: str, guest_id: str, token: str) -
         calendar = room.calendar(services, seat)
         asked = seat is not None and seat["status"] == SeatStatus.OPEN
         _mail(
-            services, guest.email, "guest_invited", name=guest.name, campaign=room.campaign or "a package",
+            services, guest.email, "guest_invited", name=guest.name, campaign=room.of or "a package",
             invited_by=notes.name_of(services, guest.invited_by), until=calendar.told(guest.expires_at),
             seat=seat is not None, due=calendar.told(datetime.fromisoformat(seat["due_at"])) if seat and asked else "",
             link=_address(services, token),
@@ -283,10 +284,12 @@ def of_package(services: Services, *, package_id: str) -> list[dict[str, Any]]:
 
 def open_seats(services: Services, *, package_id: str) -> list[dict[str, Any]]:
     """Return the unsigned seats of a package that ``workflow.yaml`` opens to externals."""
+    with services.session() as session:
+        purpose = session.scalar(select(Package.purpose).where(Package.id == package_id)) or Purpose.RELEASE
     return [
         seat
         for seat in packages.seats(services, package_id=package_id)
-        if seat["status"] in _UNSIGNED and services.workflow.seat_rule(seat["role"]).external
+        if seat["status"] in _UNSIGNED and services.workflow.seat_rule(seat["role"], purpose).external
     ]
 
 
@@ -336,7 +339,7 @@ def _admit(services: Services, session: Session, package: Package, seat_id: str,
     if seat is None or seat.package_id != package.id:
         raise NotFound("there is no such seat in this package", where=where)
     role = seat.role.replace("_", " ")
-    if not services.workflow.seat_rule(seat.role).external:
+    if not services.workflow.seat_rule(seat.role, package.purpose).external:
         raise Refused(
             f"the seat of the {role} is for people with a log-in",
             where=where,
@@ -578,7 +581,8 @@ def room(services: Services, visitor: Visitor, *, address: str | None) -> dict[s
         due = session.scalar(select(Seat.due).where(Seat.id == visitor.seat_id)) or {}
         calendar = services.workflow.calendar(due.get("calendar"))
         told: dict[str, Any] = {
-            "campaign": package.campaign.name if package.campaign else "Package",
+            "campaign": (package.campaign.name if package.campaign else "Package")
+            + (f": brief {package.brief.number}" if package.brief else ""),
             "round": package.round,
             "manifest_sha256": package.manifest_sha256,
             "versions": sorted(shown, key=lambda row: (row["asset"], row["number"])),
@@ -776,10 +780,11 @@ def seat_of(services: Services, visitor: Visitor) -> str:
     _count_act(services, visitor)
     seat_id = _given_seat(visitor)
     with services.session() as session:
-        role = session.scalar(select(Seat.role).where(Seat.id == seat_id))
+        seat = session.get(Seat, seat_id)
+        rule = services.workflow.seat_rule(seat.role, seat.package.purpose) if seat else None
     if known := _insider(services, visitor.email):
         raise seats.SeatRefused(f"{known} has a log-in: nobody acts in two names", where=f"seat {seat_id}")
-    if role is None or not services.workflow.seat_rule(role).external:
+    if rule is None or not rule.external:
         raise seats.SeatRefused("the seat is for people with a log-in", where=f"seat {seat_id}")
     return seat_id
 

@@ -36,11 +36,15 @@ def of(session: Session, version_ids: list[str], purpose: str = Purpose.RELEASE)
 
     A few queries for all of them, however many there are: every publication asks for its whole package's.
 
-    :param purpose: of the package. Whose metadata is to be filled in has its bytes in the manifest, and no more.
+    :param purpose: of the package. Whose metadata is to be filled in has its bytes in the manifest, and no more; a
+        brief is its bytes as well, whatever is said of its document.
     """
     entries: dict[str, Any] = {}
     for start in range(0, len(version_ids), IN_ONE_QUERY):
         entries |= _entries(session, version_ids[start : start + IN_ONE_QUERY])
+    if purpose == Purpose.BRIEF:
+        nothing: dict[str, Any] = {"metadata": {}, "tags": [], "rights": []}
+        return {version_id: {part: entry[part] for part in BYTES} | nothing for version_id, entry in entries.items()}
     if purpose == Purpose.METADATA:
         return {version_id: {part: entry[part] for part in BYTES} for version_id, entry in entries.items()}
     return entries

@@ -29,7 +29,7 @@ class Room:
     """A package as its mails tell it.
 
     ``of``: the campaign, or where it came from. ``followed``: its next round is there. ``calendars``: the name of each
-    seat's, None for the house calendar. ``proofs``: id, asset and title.
+    seat's, None for the house calendar. ``proofs``: id, asset and title. ``holds``: what it holds, in words.
     """
 
     package_id: str
@@ -41,6 +41,7 @@ class Room:
     seats: Mapping[str, dict[str, Any]]
     calendars: Mapping[str, str | None]
     proofs: list[tuple[str, str, str]]
+    holds: str
 
     def calendar(self, services: Services, seat: Mapping[str, Any] | None) -> Calendar:
         """Return the calendar that times are told in: a seat's own; of one due in hours or no seat, the house's."""
@@ -80,6 +81,7 @@ def look(services: Services, package_id: str) -> Room:
                 (version_id, f"{entry['asset']} v{entry['number']}", entry.get("metadata", {}).get("title") or "")
                 for version_id, entry in package.manifest.get("versions", {}).items()
             ],
+            holds=purposes.holds(package, len(package.manifest.get("versions", {}))),
         )
 
 
@@ -173,7 +175,7 @@ def invitation(
 
 def title(room: Room, seat: Mapping[str, Any]) -> str:
     """Return what a seat is about: ``Spring 2027: 2 versions for the legal reviewer, round 1``."""
-    return purposes.headline(room.purpose, room.of, seat["role"], len(room.proofs), room.round)
+    return purposes.headline(room.purpose, room.of, seat["role"], room.holds, room.round)
 
 
 def span(length: timedelta) -> str:

@@ -30,6 +30,7 @@ from dam.catalog.models import (
     utcnow,
 )
 from dam.errors import BadInput, NotFound, Refused
+from dam.plan import signing
 from dam.review import annotations as notes
 from dam.review import manifest as manifests
 from dam.review import seating, verdicts
@@ -174,6 +175,8 @@ def _freeze(
     number = (session.scalar(rounds) or 0) + 1
     entries = manifests.of(session, version_ids, meant.purpose)
     body = {"batch_id": batch_id, "round": number, "versions": entries}
+    if meant.brief_id is not None:
+        body["brief"] = follows.manifest["brief"] if follows else signing.frozen(session, meant.brief_id)
     package = Package(
         campaign_id=batch.campaign_id,
         batch_id=batch_id,
@@ -326,12 +329,6 @@ def versions(services: Services, *, package_id: str) -> list[str]:
     """Return the ids of a package's versions."""
     with services.session() as session:
         return sorted(session.scalars(select(PackageVersion.version_id).where(PackageVersion.package_id == package_id)))
-
-
-def purpose_of(services: Services, *, package_id: str) -> str:
-    """Return what the signatures on a package are for."""
-    with services.session() as session:
-        return str(session.get_one(Package, package_id).purpose)
 
 
 def seats(services: Services, *, package_id: str) -> list[dict[str, Any]]:
@@ -501,7 +498,10 @@ def void(
         run=run,
     )
     session.flush()
-    return _next(services, session, package, again, run)
+    following = _next(services, session, package, again, run)
+    if package.purpose == Purpose.BRIEF and following is None:
+        signing.drop(session, package, why=f"{package.void_reason[0].upper()}{package.void_reason[1:]}.", run=run)
+    return following
 
 
 def _reviewable(package: Package) -> frozenset[VersionState]:
@@ -563,6 +563,8 @@ def reopen_expired(services: Services, *, package_id: str, person: str, run: str
         if following := next_round(session, package):
             return following
         audit.record(session, actor=person, action="package.reopened", subject_id=package_id, run=run)
+        if package.purpose == Purpose.BRIEF:
+            signing.reopen(session, package, person=person, run=run)
         again = [entry.version_id for entry in package.entries if entry.version.state in _reviewable(package)]
         following = _next(services, session, package, again, run)
         if following is None:
@@ -708,9 +710,10 @@ def verdict(services: Services, *, package_id: str, run: str | None = None) -> d
     expired approves nothing. When a stage has closed and a version may still be approved, the next one opens. A
     package that changed is void.
 
-    :returns: ``{"status", "approved", "changes_requested", "rejected", "next_package_id", "waits_for", "freed"}``;
-        the status is None while seats are open; the lists of verdicts hold version ids. ``waits_for`` names what the
-        approved versions wait for before they go out, ``freed`` the packages that wait no more by this verdict.
+    :returns: ``{"purpose", "brief_id", "status", "approved", "changes_requested", "rejected", "next_package_id",
+        "waits_for", "freed"}``; the status is None while seats are open; the lists of verdicts hold version ids.
+        ``waits_for`` names what the approved versions wait for before they go out, ``freed`` the packages that wait
+        no more by this verdict.
     """
     with services.session() as session:
         package = locked(session, package_id)
@@ -722,6 +725,8 @@ def verdict(services: Services, *, package_id: str, run: str | None = None) -> d
         open_yet = package.status == PackageStatus.IN_REVIEW
         follows = package.status in (PackageStatus.VOID, PackageStatus.EXPIRED)
         return {
+            "purpose": str(package.purpose),
+            "brief_id": package.brief_id,
             "status": None if open_yet else str(package.status),
             "approved": [] if follows else sorted(by_verdict.get(Verdict.APPROVE, [])),
             "changes_requested": [] if follows else sorted(by_verdict.get(Verdict.REQUEST_CHANGES, [])),
@@ -746,12 +751,15 @@ def _conclude(services: Services, session: Session, package: Package, run: str |
         return
     for entry in package.entries:
         entry.verdict = Verdict.REJECT if vetoed else verdicts.of_version(package, entry.version_id)
+    if package.purpose == Purpose.BRIEF:
+        _end_brief(services, session, package, run)
+    for entry in package.entries:
         if package.purpose == Purpose.METADATA:
             continue
         change_state(
             session,
             entry.version,
-            verdicts.STATE_OF[Verdict(entry.verdict)],
+            verdicts.STATE_OF[Verdict(str(entry.verdict))],
             actor="airflow",
             why=f"verdict of package {package.id}, round {package.round}",
             run=run,
@@ -759,6 +767,17 @@ def _conclude(services: Services, session: Session, package: Package, run: str |
         )
     seating.close(package)
     _close(session, package, verdicts.of_package(str(entry.verdict) for entry in package.entries), run)
+
+
+def _end_brief(services: Services, session: Session, package: Package, run: str | None) -> None:
+    """Sign the brief that a package is over, or send it back. One that can't be signed any more is not approved."""
+    entry = package.entries[0]
+    if entry.verdict != Verdict.APPROVE:
+        fixes = notes.open_must_fixes(session, package_id=package.id, version_ids=[entry.version_id])
+        signing.refuse(services, session, package, fixes, run=run)
+    elif why_not := signing.approve(services, session, package, run=run):
+        entry.verdict = Verdict.REQUEST_CHANGES
+        signing.drop(session, package, why=why_not, run=run)
 
 
 def _all_asked(services: Services, session: Session, package: Package, run: str | None) -> bool:
@@ -769,6 +788,8 @@ def _all_asked(services: Services, session: Session, package: Package, run: str 
     if SeatStatus.EXPIRED in standing:
         seating.close(package)
         _close(session, package, PackageStatus.EXPIRED, run)
+        if package.purpose == Purpose.BRIEF:
+            signing.drop(session, package, why=signing.SILENCE, run=run)
         return False
     if changed_versions(session, package):
         void(services, session, package, run=run)

@@ -40,7 +40,13 @@ _METADATA = Words(
     "what is complete goes on, and the rest is left out; silence never completes anything",
     "what was complete went on, and the rest is left out",
 )
-_WORDS: dict[str, Words] = {"metadata": _METADATA}
+_BRIEF = Words(
+    _RELEASE.answers,
+    "A brief is waiting for your signature.",
+    "it is sent back; silence never signs",
+    "the brief was sent back",
+)
+_WORDS: dict[str, Words] = {"metadata": _METADATA, "brief": _BRIEF}
 
 #: Verdict by the word that Airflow's question offers for it.
 VERDICTS: dict[str, str] = {
@@ -53,16 +59,22 @@ def words(purpose: str) -> Words:
     return _WORDS.get(purpose, _RELEASE)
 
 
-def headline(purpose: str, of: str, role: str, count: int, number: int) -> str:
+def headline(purpose: str, of: str, role: str, what: str, number: int) -> str:
     """Return what somebody is asked for: ``Spring 2027: 2 versions for the legal reviewer, round 1``.
 
-    :param of: :func:`source` of the package. :param role: of the seat. :param count: how many versions the package
-        has. :param number: its round.
+    :param of: :func:`source` of the package. :param role: of the seat. :param what: what the package :func:`holds`.
+    :param number: its round.
     """
-    versions = "1 version" if count == 1 else f"{count} versions"
     if purpose == "metadata":
-        return f"Fill in {versions} of {of}"
-    return f"{of}: {versions} for the {role.replace('_', ' ')}, round {number}"
+        return f"Fill in {what} of {of}"
+    return f"{of}: {what} for the {role.replace('_', ' ')}, round {number}"
+
+
+def holds(package: Package, versions: int) -> str:
+    """Return what a package holds: ``2 versions``, or ``brief 3``. :param versions: how many."""
+    if package.brief is not None:
+        return f"brief {package.brief.number}"
+    return "1 version" if versions == 1 else f"{versions} versions"
 
 
 def source(package: Package) -> str:

@@ -27,6 +27,7 @@ from dam.catalog.models import (
     VersionState,
     utcnow,
 )
+from dam.plan import briefs
 from dam.review import packages, purposes, seating
 from dam.workflow import SIGNED_IN
 
@@ -72,6 +73,7 @@ def my_open_seats(services: Services, *, person: str) -> list[dict[str, Any]]:
                 *(joinedload(Seat.package).options(one) for one in seating.SIGNED),
                 joinedload(Seat.package).joinedload(Package.campaign),
                 joinedload(Seat.package).joinedload(Package.batch),
+                joinedload(Seat.package).joinedload(Package.brief),
             )
             .order_by(Seat.due_at, Seat.ordinal)
         ).all()
@@ -105,9 +107,10 @@ def my_open_seats(services: Services, *, person: str) -> list[dict[str, Any]]:
 
 def _title(package: Package, count: int) -> str:
     """Return what is to be done: ``Spring 2027: 2 versions``, or ``Fill in 2 versions of Spring 2027``."""
+    what = purposes.holds(package, count)
     if package.purpose == Purpose.METADATA:
-        return purposes.headline(package.purpose, purposes.source(package), "", count, package.round)
-    return f"{package.campaign.name if package.campaign else 'Package'}: {count} version{'s' if count != 1 else ''}"
+        return purposes.headline(package.purpose, purposes.source(package), "", what, package.round)
+    return f"{package.campaign.name if package.campaign else 'Package'}: {what}"
 
 
 def _signs_for(session: Session, seat: Seat, person: str) -> str | None:
@@ -133,7 +136,7 @@ def board(services: Services) -> list[dict[str, Any]]:
         for campaign_id, state, count in session.execute(
             select(Batch.campaign_id, Version.state, func.count())
             .join(Version, Version.batch_id == Batch.id)
-            .where(Batch.campaign_id.is_not(None))
+            .where(Batch.campaign_id.is_not(None), Batch.id.not_in(briefs.BATCHES))
             .group_by(Batch.campaign_id, Version.state)
         ):
             states.setdefault(str(campaign_id), Counter())[STAGE_OF[VersionState(state)]] += count
@@ -164,6 +167,15 @@ def _counts(session: Session, campaign: Campaign, by_stage: Counter[str]) -> dic
     return counts
 
 
+def _signing(seat: Seat) -> str:
+    """Return what is to be done to sign a seat."""
+    if seat.package.brief is not None:
+        return f"sign brief {seat.package.brief.number}"
+    if seat.package.purpose == Purpose.METADATA:
+        return "fill in what is missing"
+    return f"sign as {seat.role.replace('_', ' ')}"
+
+
 def _next_move(services: Services, session: Session, campaign: Campaign) -> dict[str, Any] | None:
     """Return what a person has to do next for a campaign, the stage nearest to live first.
 
@@ -188,13 +200,12 @@ def _next_move(services: Services, session: Session, campaign: Campaign) -> dict
         .limit(1)
     )
     if seat is not None:
-        stage, what = "review", f"sign as {seat.role.replace('_', ' ')}"
-        if seat.package.purpose == Purpose.METADATA:
-            stage, what = SIGNED_IN[seat.package.purpose], "fill in what is missing"
-        return _move(stage, list(seat.eligible), what, seat.due_at.isoformat())
+        stage = SIGNED_IN.get(seat.package.purpose, "review")
+        return _move(stage, list(seat.eligible), _signing(seat), seat.due_at.isoformat())
     for package in session.scalars(
         select(Package)
         .where(Package.campaign_id == campaign.id, Package.status == PackageStatus.EXPIRED)
+        .where(Package.purpose != Purpose.BRIEF)
         .order_by(Package.closed_at)
     ):
         if packages.next_round(session, package) is None and packages.is_left(package):
@@ -222,8 +233,8 @@ def _next_move(services: Services, session: Session, campaign: Campaign) -> dict
         return _move("create", [task.assignee], f"deliver {task.deliverable.project}", task.due_on.isoformat())
     brief = session.scalar(select(Brief).where(Brief.campaign_id == campaign.id).order_by(Brief.number.desc()).limit(1))
     if brief is not None and brief.status == "draft":
-        due = _deadline(services, "plan", brief.drafted_at)
-        return _move("plan", workflow.members(workflow.stages["plan"].owner), f"sign brief {brief.number}", due)
+        what = f"get brief {brief.number} ready to be signed: the run that drafted it says what lacks"
+        return _move("plan", [brief.drafted_by], what, None)
     if brief is not None and brief.status == "returned":
         return _move("plan", [brief.drafted_by], f"draft brief {brief.number} again: {brief.return_reason}", None)
     scheduled = session.scalar(

@@ -46,7 +46,10 @@ def make(
     workflow = services.workflow
     purpose = package.purpose
     rules = [workflow.seat_rule(role, purpose) for role in roles] if roles else workflow.seats_for(purpose)
-    known = conditions.facts(services, session, versions, channels=package.channels)
+    if package.brief is not None:
+        known = [conditions.of_brief(package.brief)]
+    else:
+        known = conditions.facts(services, session, versions, channels=package.channels)
     where = f"batch {package.batch_id}"
     needed: list[tuple[SeatRule, list[str]]] = []
     for ordinal, rule in enumerate(rules):

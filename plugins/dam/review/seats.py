@@ -29,6 +29,7 @@ from dam.catalog.models import (
     utcnow,
 )
 from dam.errors import BadInput, NotFound, Refused
+from dam.plan import signing
 from dam.review import annotations as notes
 from dam.review import completion, packages, purposes, seating, verdicts
 
@@ -502,14 +503,20 @@ def attach(services: Services, *, seat_id: str, hitl: dict[str, Any]) -> dict[st
             "signed": len(seat.signatures),
             "needed": seat.needed,
             "subject": purposes.headline(
-                package.purpose, purposes.source(package), seat.role, len(package.entries), package.round
+                package.purpose,
+                purposes.source(package),
+                seat.role,
+                purposes.holds(package, len(package.entries)),
+                package.round,
             ),
-            "summary": "\n".join([f"Manifest `{package.manifest_sha256}`", "", *_summary(session, package)]),
+            "summary": "\n".join([f"Manifest `{package.manifest_sha256}`", "", *_summary(services, session, package)]),
         }
 
 
-def _summary(session: Session, package: Package) -> list[str]:
-    """Return a line of Markdown for each version: its title, or what it lacks where that is to be filled in."""
+def _summary(services: Services, session: Session, package: Package) -> list[str]:
+    """Return lines of Markdown: a brief's text, or for each version its title, or what is to be filled in of it."""
+    if package.brief is not None:
+        return signing.read(services, package.brief)
     rows = [
         (f"**{entry['asset']}** v{entry['number']}", version_id, entry)
         for version_id, entry in package.manifest["versions"].items()

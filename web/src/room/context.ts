@@ -8,8 +8,9 @@ type Rule = { rule: string; severity: "must" | "should"; met: boolean | null; sa
 type Contract = { complete: boolean | null; checked_at: string | null; edited_since: boolean; said: string; rules: Rule[] };
 type Context = {
   brief: Line[];
-  contract: { review: Contract; activate: Contract };
-  rights: { channel: string; territories: string[]; allowed: boolean; said: string }[];
+  /** Nothing, as `rights` are null, where a brief is to be signed: it goes nowhere. */
+  contract: { review?: Contract; activate?: Contract };
+  rights: { channel: string; territories: string[]; allowed: boolean; said: string }[] | null;
   grants: string[];
   near: { version_id: string; asset_id: string; label: string; how: string; state: string }[];
   provenance: Line[];
@@ -35,16 +36,20 @@ function renderContext(into: HTMLElement, told: Context, versionId: string): voi
   into.classList.add("context");
   into.replaceChildren(
     part("Brief", told.brief.length ? [list(told.brief)] : [element("p", "soft", "No brief asked for it.")], true),
-    part("Rights", rights(told), true, told.rights.length ? told.rights.every((row) => row.allowed) : null),
-    part("Complete for review", contract(told.contract.review), false, told.contract.review.complete),
-    part("Complete for publishing", contract(told.contract.activate), false, told.contract.activate.complete),
-    part("Look-alikes", near(told, versionId), told.near.length > 0),
+    ...(told.rights ? [part("Rights", rights(told.rights, told.grants), true, told.rights.length ? told.rights.every((row) => row.allowed) : null)] : []),
+    ...complete("Complete for review", told.contract.review),
+    ...complete("Complete for publishing", told.contract.activate),
+    ...(told.rights ? [part("Look-alikes", near(told, versionId), told.near.length > 0)] : []),
     part("Where it comes from", [list(told.provenance)], false),
   );
 }
 
-function rights(told: Context): HTMLElement[] {
-  const rows = told.rights.map((row) => {
+function complete(name: string, told: Contract | undefined): HTMLElement[] {
+  return told ? [part(name, contract(told), false, told.complete)] : [];
+}
+
+function rights(planned: NonNullable<Context["rights"]>, grants: string[]): HTMLElement[] {
+  const rows = planned.map((row) => {
     const item = element("li", row.allowed ? "yes" : "no");
     item.append(element("span", "hidden", row.allowed ? "Allowed: " : "Not allowed: "), row.said);
     return item;
@@ -53,7 +58,7 @@ function rights(told: Context): HTMLElement[] {
   channels.append(...rows);
   return [
     rows.length ? channels : element("p", "soft", "It is planned for no channel."),
-    ...told.grants.map((said) => element("p", "soft", said)),
+    ...grants.map((said) => element("p", "soft", said)),
   ];
 }
 

@@ -9,7 +9,7 @@ import {
   act, chosen, focusOn, isOpen, mark, marks, me, mySeat, nameOf, openMustFixes, reread, room, say, show, signedSeat, tab, version, type Mark,
 } from "./state";
 import type { VerdictName, Version } from "./types";
-import { count, plain, short, VERDICTS } from "./words";
+import { count, plain, short, VERDICTS, VERDICTS_ON_BRIEF } from "./words";
 
 const comment = signal("");
 const condition = signal<string | null>(null);
@@ -18,6 +18,8 @@ const busy = signal(false);
 
 const KEYS: Record<VerdictName, string> = { approve: "a", request_changes: "c", reject: "r" };
 const NAMES = Object.keys(VERDICTS) as VerdictName[];
+/** What a verdict's button says that it does. */
+const does = (name: VerdictName) => (room.value.brief ? VERDICTS_ON_BRIEF : VERDICTS)[name];
 const called = (one: Version) => `${one.asset} v${one.number}`;
 
 // ------------------------------------------------------------------------------------------- single versions
@@ -26,6 +28,7 @@ const called = (one: Version) => `${one.asset} v${one.number}`;
 export function VersionVerdict() {
   const one = version.value;
   if (!mySeat.value || !one || fills.value) return null;
+  if (room.value.brief) return <ToDeciding />;
   const bulk = chosen.value.size;
   const own = marks.value[one.version_id];
   return (
@@ -63,10 +66,23 @@ export function VersionVerdict() {
   );
 }
 
+/** Under a brief: it is one document, so there is one verdict, and no other on single versions. */
+function ToDeciding() {
+  return (
+    <div class="single">
+      <span class="for">Brief {room.value.brief!.number}</span>
+      <button type="button" class="button small primary sign" onClick={() => (tab.value = "decide")}>
+        Sign it or send it back
+      </button>
+    </div>
+  );
+}
+
 /** A key: mark what is meant, and put the caret where the reason is missing. */
 export function judgeByKey(name: VerdictName): void {
   if (!mySeat.peek()) return say(whyNot());
   if (fills.peek()) return say("Whether a version is complete is for its contract to say.");
+  if (room.peek().brief) return say(`A brief is signed as one: shift and ${KEYS[name].toUpperCase()} decides.`);
   const ids = meant();
   judge(name);
   const set = ids.every((id) => marks.peek()[id]?.verdict === name);
@@ -118,7 +134,7 @@ function whyNot(): string {
 
 function Signing() {
   const seat = mySeat.value!;
-  const { versions, manifest_sha256 } = room.value;
+  const { brief, versions, manifest_sha256 } = room.value;
   const own = Object.entries(marks.value).filter(([id]) => versions.some((one) => one.version_id === id));
   const behalf = seat.deputies[me.value.username];
   return (
@@ -129,7 +145,9 @@ function Signing() {
       </h3>
       {own.length > 0 && <Own own={own} />}
       <p class="soft" id="differs">
-        {own.length
+        {brief
+          ? `Signed, brief ${brief.number} holds and its deliverables are asked for. Otherwise it goes back to ${nameOf(brief.drafted_by)} with your comment and what must be fixed.`
+          : own.length
           ? `It counts for ${versions.length - own.length} of ${count(versions.length, "version")}; ${own.length} ${own.length === 1 ? "has a verdict of its" : "have verdicts of their"} own.`
           : `It counts for all ${count(versions.length, "version")}.`}
       </p>
@@ -155,12 +173,13 @@ function Signing() {
       <div class="actions verdicts">
         {NAMES.map((name) => (
           <button key={name} class={`button ${name === "approve" ? "primary" : name === "reject" ? "danger" : ""}`} name="verdict" value={name} disabled={busy.value}>
-            {name === "approve" && condition.value !== null ? "Approve with the condition" : VERDICTS[name]} <kbd>⇧{KEYS[name].toUpperCase()}</kbd>
+            {name === "approve" && condition.value !== null ? `${does(name)} with the condition` : does(name)} <kbd>⇧{KEYS[name].toUpperCase()}</kbd>
           </button>
         ))}
       </div>
       <p class="soft">
-        You sign <code title={manifest_sha256}>{short(manifest_sha256)}…</code>: bytes, metadata and rights as shown.
+        You sign <code title={manifest_sha256}>{short(manifest_sha256)}…</code>
+        {brief ? ", with the hash of the brief's content that its pages print." : ": bytes, metadata and rights as shown."}
       </p>
     </form>
   );
@@ -192,7 +211,7 @@ function MustFixes() {
   const byId = new Map(room.value.versions.map((one) => [one.version_id, one]));
   return (
     <details class="mustfixes" open={found.length < 6}>
-      <summary>{count(found.length, "open must-fix", "open must-fixes")}: frozen when you request changes</summary>
+      <summary>{count(found.length, "open must-fix", "open must-fixes")}: {room.value.brief ? "sent back with it" : "frozen when you request changes"}</summary>
       <ul>
         {found.map(({ note, number }) => {
           const of = byId.get(note.version_id);
@@ -215,7 +234,7 @@ function Condition() {
   return (
     <div class="conditional">
       <label class="check">
-        <input type="checkbox" checked={on} onChange={(event) => (condition.value = event.currentTarget.checked ? "" : null)} /> Approve with a condition
+        <input type="checkbox" checked={on} onChange={(event) => (condition.value = event.currentTarget.checked ? "" : null)} /> {does("approve")} with a condition
       </label>
       {on && (
         <label>

@@ -115,10 +115,12 @@ export interface Change {
   changes: Record<string, string[]>;
 }
 
+export type Purpose = "release" | "brief" | "metadata";
+
 export interface Room {
   package_id: string;
   /** What the signatures are for. */
-  purpose: "release" | "brief" | "metadata";
+  purpose: Purpose;
   batch_id: string;
   /** The campaign, or where the files came from. */
   of: string;
@@ -126,6 +128,8 @@ export interface Room {
   lacks?: Record<string, string[]>;
   may_fill?: boolean;
   campaign: string | null;
+  /** The brief that is to be signed, where the package is for one. */
+  brief: { brief_id: string; number: number; status: "draft" | "returned" | "signed"; drafted_by: string } | null;
   round: number;
   status: "in_review" | "approved" | "changes_requested" | "rejected" | "void" | "expired";
   manifest_sha256: string;

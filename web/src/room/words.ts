@@ -7,6 +7,12 @@ export const VERDICTS: Record<VerdictName, string> = {
   request_changes: "Request changes",
   reject: "Reject",
 };
+/** What they do to a brief. */
+export const VERDICTS_ON_BRIEF: Record<VerdictName, string> = {
+  approve: "Sign the brief",
+  request_changes: "Send back for changes",
+  reject: "Reject",
+};
 export const VERDICTS_GIVEN: Record<VerdictName, string> = {
   approve: "Approved",
   request_changes: "Changes requested",

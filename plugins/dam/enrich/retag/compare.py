@@ -16,6 +16,7 @@ from dam.catalog.models import Asset, RetagChange, RetagRun, Tag, Version, Versi
 from dam.enrich import budget, taggers, tags
 from dam.enrich.taggers import Tagger
 from dam.errors import BadInput
+from dam.plan import briefs
 from dam.taxonomy import Taxonomy, sync_terms
 
 if TYPE_CHECKING:
@@ -118,8 +119,10 @@ def _compare_some(services: Services, run_id: str, asked: list[Tagger]) -> bool:
 
 
 def _next_versions(session: Session, run: RetagRun, count: int) -> list[Version]:
-    query = select(Version).where(
-        Version.id > run.cursor, Version.asset_id.is_not(None), Version.state != VersionState.DESTROYED
+    query = (
+        select(Version)
+        .where(Version.id > run.cursor, Version.asset_id.is_not(None), Version.state != VersionState.DESTROYED)
+        .where(Version.batch_id.not_in(briefs.BATCHES))
     )
     if run.since:
         query = query.where(Version.created_at >= run.since)

@@ -235,7 +235,7 @@ def packages_of(session: Session, version_ids: Any) -> dict[str, str]:
     rows = session.execute(
         select(PackageVersion.version_id, Package.id)
         .join(Package, Package.id == PackageVersion.package_id)
-        .where(PackageVersion.version_id.in_(version_ids), Package.purpose != Purpose.METADATA)
+        .where(PackageVersion.version_id.in_(version_ids), Package.purpose == Purpose.RELEASE)
         .where(
             or_(
                 Package.status == PackageStatus.IN_REVIEW,
