@@ -159,11 +159,12 @@ def _mail_link(services: Services, package_id: str, guest_id: str, token: str) -
     room, now = messages.look(services, package_id), utcnow()
     with services.session() as session:
         guest = session.get_one(Guest, guest_id)
+        campaign = session.get_one(Package, package_id).campaign
         seat = room.seats.get(guest.seat_id or "")
         calendar = room.calendar(services, seat)
         asked = seat is not None and seat["status"] == SeatStatus.OPEN
         _mail(
-            services, guest.email, "guest_invited", name=guest.name, campaign=room.of or "a package",
+            services, guest.email, "guest_invited", name=guest.name, campaign=campaign.name if campaign else "a package",
             invited_by=notes.name_of(services, guest.invited_by), until=calendar.told(guest.expires_at),
             seat=seat is not None, due=calendar.told(datetime.fromisoformat(seat["due_at"])) if seat and asked else "",
             link=_address(services, token),
