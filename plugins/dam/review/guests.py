@@ -164,7 +164,8 @@ def _mail_link(services: Services, package_id: str, guest_id: str, token: str) -
         calendar = room.calendar(services, seat)
         asked = seat is not None and seat["status"] == SeatStatus.OPEN
         _mail(
-            services, guest.email, "guest_invited", name=guest.name, campaign=campaign.name if campaign else "a package",
+            services, guest.email, "guest_invited", name=guest.name,
+            campaign=campaign.name if campaign else "a package",
             invited_by=notes.name_of(services, guest.invited_by), until=calendar.told(guest.expires_at),
             seat=seat is not None, due=calendar.told(datetime.fromisoformat(seat["due_at"])) if seat and asked else "",
             link=_address(services, token),
