@@ -30,7 +30,8 @@ test: ready   ## everything: unit, property, DAGs, S3, migrations, scheduler, Ce
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy && sh runtime/web.sh check
 	@# a worker that dies ends the run: with another in its place, pytest-xdist waits for ever
 	@$(PY) -m pytest -n 2 --dist loadfile --max-worker-restart 0 -m "not slow"
-	@$(PY) -m pytest -m slow
+	@# one process plays on the started stack, which mostly waits, the other has the browser
+	@$(PY) -m pytest -n 2 --dist loadgroup --max-worker-restart 0 -m slow
 
 test-fast: ready   ## the quick tests only, in less than a minute
 	@$(PY) -m pytest -q -n 2 --dist loadfile --max-worker-restart 0 -m "not slow and not thorough"

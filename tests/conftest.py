@@ -41,11 +41,13 @@ THOROUGH = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is thorough."""
+    """Mark what is thorough; and what one process runs: a file's tests, and all tests of the one started stack."""
     here = Path(__file__).parent
     for item in items:
-        if item.path.relative_to(here).as_posix() in THOROUGH:
+        path = item.path.relative_to(here)
+        if path.as_posix() in THOROUGH:
             item.add_marker(pytest.mark.thorough)
+        item.add_marker(pytest.mark.xdist_group(path.parts[0] if path.parts[0] == "e2e" else path.as_posix()))
 
 
 def _admin(server_uri: str, statement: str) -> None:
