@@ -60,7 +60,8 @@ def look(services: Services, *, seat_id: str, keep: bool) -> Found | None:
         package = session.scalar(select(Package).join(Seat, Seat.package_id == Package.id).where(Seat.id == seat_id))
         if package is None or package.purpose != Purpose.METADATA:
             return None
-        states = {entry.version_id: entry.version.state for entry in package.entries}
+        rows = select(Version.id, Version.state).join(PackageVersion, PackageVersion.version_id == Version.id)
+        states = dict(session.execute(rows.where(PackageVersion.package_id == package.id)).all())
     waiting = sorted(version_id for version_id, state in states.items() if state == VersionState.INGESTED)
     report = contracts.check_for(services, stage="ingest", version_ids=waiting, keep=keep)
     return Found(
