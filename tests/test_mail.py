@@ -128,9 +128,9 @@ def test_every_template_is_tested_and_is_a_pair(services: Services):
 
 def test_html_is_escaped_and_text_is_not(services: Services):
     _, text, html = mail.render(services, template="seat_open", context=CONTEXTS["seat_open"])
-    assert "<b>goals</b>" in text
-    assert "&lt;b&gt;goals&lt;/b&gt;" in html
-    assert "<b>goals</b>" not in html
+    assert "A <red> cup" in text
+    assert "A &lt;red&gt; cup" in html
+    assert "<red>" not in html
 
 
 def test_a_subject_is_one_line_whatever_it_is_given(services: Services, inbox: tuple[Inbox, str]):
@@ -244,7 +244,7 @@ def test_an_invitation_is_shown_and_attached(services: Services, inbox: tuple[In
     )
     [(_, message)] = handler.mails
     assert message["Message-ID"] == "<rem_1@dam>"
-    assert _parts(message)[0].startswith("A package waits for your signature")
+    assert _parts(message)[0].startswith("A package is waiting for your signature")
     shown = next(part for part in message.walk() if part.get_content_type() == "text/calendar")
     assert shown.get_param("method") == "REQUEST"
     [attached] = message.iter_attachments()

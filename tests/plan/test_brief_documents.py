@@ -315,7 +315,7 @@ def test_its_document_is_counted_as_no_work_of_creators(services):
     assert row["stage_counts"] == dict.fromkeys(row["stage_counts"], 0) | {"plan": 1}
     assert (row["next_move"]["stage"], row["next_move"]["who"]) == ("plan", ["maya"])
     [mine] = queries.my_open_seats(services, person="maya")
-    assert (mine["package_id"], mine["holds"], mine["purpose"]) == (package_id, "brief 1", "brief")
+    assert (mine["package_id"], mine["title"], mine["purpose"]) == (package_id, "Spring 2027: brief 1", "brief")
     assert queries.my_open_seats(services, person="momo") == []
     answer(services, package_id, "approve")
     now = utcnow()

@@ -231,7 +231,7 @@ def test_who_is_asked_is_told_once_with_the_deadline_for_the_calendar(desk):
     [(people, message)] = desk.inbox.mails
     assert people == [BEA]
     assert [part.get_filename() for part in message.iter_attachments()] == ["deadline.ics"]
-    assert subject(message) == "Your review is needed: Spring 2027: 2 versions for the brand reviewer, round 1"
+    assert subject(message) == "Your signature is needed: Spring 2027: 2 versions for the brand reviewer, round 1"
     told = message.get_body(("plain",)).get_content()
     assert "until Monday, 5 March 2035, 18:00 CET (Europe/Berlin)." in told
     page = f"https://dam.test/dam/packages/{desk.package_id}"
@@ -370,7 +370,7 @@ def test_a_guest_of_a_later_stage_is_told_when_it_opens_by_a_link_that_works(des
     first = token_in(mail_to(desk, guest))
     opened(desk, "legal_reviewer")
     message = mail_to(desk, guest)
-    assert subject(message).startswith("Your review is needed")
+    assert subject(message).startswith("Your signature is needed")
     assert token_in(message) != first
     assert guests.knock(desk.services, token=token_in(message), address=None).person == f"guest:{guest}"
 
