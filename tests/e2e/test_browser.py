@@ -235,7 +235,7 @@ def test_people_fill_in_answer_and_decide_in_the_browser(as_person, stack, libra
     page.fill("#decision textarea", "By phone.")
     shot(page, "completing")
     page.click("#decision [value=approve]")
-    page.wait_for_selector("#live.shown:has-text('What is complete goes on')", timeout=20000)
+    page.wait_for_selector("#live.shown:has-text('Signed')", timeout=20000)
     package_id, run_id = review_of("freeze_completed")
     librarian = next(task for task in ada.tasks("ingest_batch", ingest_run) if task["task_id"] == "librarian")
     assert librarian["state"] == "success"
