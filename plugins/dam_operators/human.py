@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 
 COMMENT = Param("", type=["string", "null"], title="Comment", description="Goes into the record.", format="multiline")
 EXPIRED = "expired"
-#: How a seat's task is tried again. An answer that comes while Airflow is still busy parking the task costs it a try or
-#: two; it must not be heard late for that, nor never.
+#: How a task that asks people is tried again, whatever its DAG's default arguments say. An answer that comes while
+#: Airflow is still busy parking the task costs it a try or two; it must not be heard late for that, nor never. Of a
+#: mapped task Airflow reads it from `partial`.
 SOON: Mapping[str, Any] = {"retries": 8, "retry_delay": timedelta(seconds=1), "retry_exponential_backoff": 0}
 #: What a task keeps, from one try to the next, once it has asked.
 STANDS = "question"
@@ -72,9 +73,9 @@ class PersonOperator(HITLOperator):
     ) -> None:
         hours = deadline_hours or workflow().stages[self.stage].deadline_hours
         kwargs.setdefault("response_timeout", timedelta(hours=hours))
-        kwargs.setdefault("retry_delay", timedelta(seconds=1))
         # Airflow hands the DAG's own params to every task; they are no part of the question
-        super().__init__(subject=subject, options=options, **kwargs | {"params": dict(self.form)})
+        kwargs |= {"params": dict(self.form), **SOON}
+        super().__init__(subject=subject, options=options, **kwargs)
         self.role = role
 
     @property
