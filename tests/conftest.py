@@ -40,6 +40,7 @@ THOROUGH = {
 }  # fmt: skip
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is thorough; and what one process runs: a file's tests, and all tests of the one started stack."""
     here = Path(__file__).parent
