@@ -40,15 +40,12 @@ THOROUGH = {
 }  # fmt: skip
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark what is thorough; and what one process runs: a file's tests, and all tests of the one started stack."""
-    here = Path(__file__).parent
-    for item in items:
-        path = item.path.relative_to(here)
-        if path.as_posix() in THOROUGH:
-            item.add_marker(pytest.mark.thorough)
-        item.add_marker(pytest.mark.xdist_group(path.parts[0] if path.parts[0] == "e2e" else path.as_posix()))
+    path = item.path.relative_to(Path(__file__).parent)
+    if path.as_posix() in THOROUGH:
+        item.add_marker(pytest.mark.thorough)
+    item.add_marker(pytest.mark.xdist_group("stack" if path.parts[0] == "e2e" else path.as_posix()))
 
 
 def _admin(server_uri: str, statement: str) -> None:
