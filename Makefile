@@ -31,7 +31,7 @@ test: ready   ## everything: unit, property, DAGs, S3, migrations, scheduler, Ce
 	@# a worker that dies ends the run: with another in its place, pytest-xdist waits for ever
 	@$(PY) -m pytest -n 2 --dist loadfile --max-worker-restart 0 -m "not slow"
 	@# one process plays on the started stack, which mostly waits, the other has the browser
-	@$(PY) -m pytest -n 2 --dist loadgroup --max-worker-restart 0 -m slow
+	@$(PY) -m pytest -n 2 --dist loadfile --max-worker-restart 0 -m slow
 
 test-fast: ready   ## the quick tests only, in less than a minute
 	@$(PY) -m pytest -q -n 2 --dist loadfile --max-worker-restart 0 -m "not slow and not thorough"

@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 import airflow_home as home
 from dam.catalog.session import upgrade
@@ -40,12 +41,25 @@ THOROUGH = {
 }  # fmt: skip
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark what is thorough; and what one process runs: a file's tests, and all tests of the one started stack."""
-    path = item.path.relative_to(Path(__file__).parent)
-    if path.as_posix() in THOROUGH:
-        item.add_marker(pytest.mark.thorough)
-    item.add_marker(pytest.mark.xdist_group("stack" if path.parts[0] == "e2e" else path.as_posix()))
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is thorough."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(here).as_posix() in THOROUGH:
+            item.add_marker(pytest.mark.thorough)
+
+
+class _Together(LoadScopeScheduling):
+    """What one process runs: the tests of a file, and all those that play on the one started stack."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return "the stack" if path.startswith("tests/e2e/") else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Return how tests are dealt out. `--dist loadgroup` does nothing with this pytest."""
+    return _Together(config, log)
 
 
 def _admin(server_uri: str, statement: str) -> None:
