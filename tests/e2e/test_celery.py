@@ -77,7 +77,7 @@ def test_everything_is_in_the_bucket(library):
 
 def test_signatures_carry_the_names_of_the_people_who_logged_in(library):
     with library.session() as session:
-        assert set(session.scalars(select(Decision.person))) == {"maya", "bea", "lena"}
+        assert set(session.scalars(select(Decision.person))) == {"maya", "libby", "bea", "lena"}
 
 
 def test_what_is_live_answers_and_what_was_withdrawn_is_dead(library):

@@ -41,7 +41,7 @@ def test_tiles_are_made_when_a_viewer_first_asks(site, services, large):
     assert client.get(f"/tiles/{large}_files/12/a_0.jpg").status_code == 422
 
 
-@pytest.mark.parametrize(("width", "zooms"), [(1620, False), (1640, True)])
+@pytest.mark.parametrize(("width", "zooms"), [(2040, False), (2060, True)])
 def test_the_room_asks_for_the_tiles_that_there_are(site, services, tmp_path, width, zooms):
     batch_id = world.drop(services, "drops/a", [world.picture(tmp_path, "A_ACME_20270301_v01.jpg", size=(width, 900))])
     world.ingest(services, batch_id)
