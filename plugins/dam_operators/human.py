@@ -293,14 +293,11 @@ class SeatOperator(PersonOperator):
         lines = [self.seat["summary"], ""]
         if self.seat["needed"] > 1:
             lines += [f"Signed by {self.seat['signed']} of the {self.seat['needed']} who must.", ""]
-        links = [f"[Open the review room]({self._room()})"]
+        dam = f"{self.services.settings.web_url}/dam"
+        links = [f"[Open the review room]({dam}/packages/{self.seat['package_id']})"]
         if self.seat["purpose"] == "metadata":
-            table = f"{self.services.settings.web_url}/dam/librarian/{self.seat['batch_id']}"
-            links.append(f"[Fill in many at once]({table})")
+            links.append(f"[Fill in many at once]({dam}/librarian/{self.seat['batch_id']})")
         return "\n".join([*lines, " · ".join(links)])
-
-    def _room(self) -> str:
-        return f"{self.services.settings.web_url}/dam/packages/{self.seat['package_id']}"
 
     def record(self, context: Context, *, person: str, answer: str, values: dict[str, Any]) -> str:
         """Record the decision; a package that changed meanwhile is void, and its next round is frozen."""

@@ -102,9 +102,8 @@ def freeze(
         raise BadInput("a package needs versions", where=f"batch {batch_id}")
     with services.session() as session:
         wanted = _newest_of_each(session, wanted)
-        for package_id in sorted(
-            _open_rounds(session, wanted, purpose)
-        ):  # in the order in which signatures lock them, too
+        # in the order in which signatures lock them, too
+        for package_id in sorted(_open_rounds(session, wanted, purpose)):
             locked(session, package_id)
         if session.get(Batch, batch_id, with_for_update={"of": Batch}) is None:
             raise NotFound("there is no such batch", where=batch_id)
@@ -199,16 +198,8 @@ def _freeze(
         )
     makers = makers_of(session, package)
     seating.make(services, session, package, versions=list(versions), makers=makers, roles=meant.roles)
-    for version in versions if package.purpose != Purpose.METADATA else ():
-        change_state(
-            session,
-            version,
-            VersionState.IN_REVIEW,
-            actor="airflow",
-            why=f"frozen for review, round {number}",
-            run=run,
-            package_id=package.id,
-        )
+    for version in versions:
+        _move(session, package, version, VersionState.IN_REVIEW, why=f"frozen for review, round {number}", run=run)
     audit.record(
         session,
         actor="airflow",
@@ -226,6 +217,14 @@ def _freeze(
     session.expire(package, ["entries"])
     notes.carry(session, package=package, run=run)
     return package
+
+
+def _move(
+    session: Session, package: Package, version: Version, state: VersionState, *, why: str, run: str | None
+) -> None:
+    """Give a version the state that its package brings it to. What is only filled in stays as it is."""
+    if package.purpose != Purpose.METADATA:
+        change_state(session, version, state, actor="airflow", why=why, run=run, package_id=package.id)
 
 
 # ------------------------------------------------------------------------------- one line, one open round
@@ -270,10 +269,8 @@ def _take_over(services: Services, session: Session, version_ids: list[str], pur
         package = locked(session, package_id)
         said = [f"{other.asset.name} v{numbers[other.asset_id]}" for other in others if other.asset]
         why = f"a newer version took its place: {', '.join(said)}"
-        for other in others if purpose != Purpose.METADATA else ():
-            change_state(
-                session, other, VersionState.INGESTED, actor="airflow", why=why, run=run, package_id=package.id
-            )
+        for other in others:
+            _move(session, package, other, VersionState.INGESTED, why=why, run=run)
         void(services, session, package, run=run, why=why)
 
 
@@ -753,18 +750,9 @@ def _conclude(services: Services, session: Session, package: Package, run: str |
         entry.verdict = Verdict.REJECT if vetoed else verdicts.of_version(package, entry.version_id)
     if package.purpose == Purpose.BRIEF:
         _end_brief(services, session, package, run)
+    why = f"verdict of package {package.id}, round {package.round}"
     for entry in package.entries:
-        if package.purpose == Purpose.METADATA:
-            continue
-        change_state(
-            session,
-            entry.version,
-            verdicts.STATE_OF[Verdict(str(entry.verdict))],
-            actor="airflow",
-            why=f"verdict of package {package.id}, round {package.round}",
-            run=run,
-            package_id=package.id,
-        )
+        _move(session, package, entry.version, verdicts.STATE_OF[Verdict(str(entry.verdict))], why=why, run=run)
     seating.close(package)
     _close(session, package, verdicts.of_package(str(entry.verdict) for entry in package.entries), run)
 

@@ -325,14 +325,12 @@ def _send(
         told.counts[outcome] += 1
         if outcome == "sent":
             row.problem = None
-            action = "seat.escalated" if row.audience == "escalation" else _ACTIONS.get(row.kind, "seat.reminded")
+            action = "seat.told" if row.kind == OPENED else "seat.reminded"
+            if row.audience == "escalation":
+                action = "seat.escalated"
             data = {"seat_id": row.seat_id, "role": seat["role"], "kind": row.kind, "to": row.person}
             audit.record(session, actor="airflow", action=action, subject_id=room.package_id, data=data, run=run)
         return False
-
-
-#: What the audit trail calls a message to the people of a seat that is no reminder.
-_ACTIONS = {OPENED: "seat.told"}
 
 
 def _mark(services: Services, row: Reminder) -> Mark | None:
