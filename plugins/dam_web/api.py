@@ -250,21 +250,14 @@ def sign(
     A package that changed meanwhile is answered as well: its task ends, and the next round is asked for.
     Where no task of Airflow hears it, we see to it that a run takes the package on.
     """
-    versions = {key: value.model_dump() for key, value in given.versions.items()}
-    known: dict[str, Any] = {
-        "seat_id": seat_id,
-        "person": person.username,
-        "verdict": given.verdict,
-        "comment": given.comment,
-        "conditions": given.conditions,
-        "versions": versions,
-    }
+    answer = given.model_dump()
+    known = {"seat_id": seat_id, "person": person.username} | answer
     waiting = _waiting(person, seat_id)
     new = True
     with suppress(seats.PackageVoid):  # it is told below, when its next round is made
         new = seats.check_decision(services(), **known)
     again = not new and seats.status(services(), seat_id=seat_id) == "open"  # others are asked now
-    heard = waiting is not None and not again and _answer(person, waiting, given, versions, seat_id)
+    heard = waiting is not None and not again and _answer(person, waiting, answer, seat_id)
     try:
         signed = seats.decide(services(), **known, via="room", address=address)
     except seats.PackageVoid as void:
@@ -284,25 +277,31 @@ def _waiting(person: Visitor, seat_id: str) -> dict[str, Any] | None:
     return place if place and airflow_api.waits(person, place) else None
 
 
-def _answer(
-    person: Visitor, waiting: dict[str, Any], given: SeatAnswer, versions: dict[str, Any], seat_id: str
-) -> bool:
+def _answer(person: Visitor, waiting: dict[str, Any], answer: dict[str, Any], seat_id: str) -> bool:
     """Answer Airflow's waiting task; return whether it took the answer.
 
     It does not know a deputy who was named after it asked, and it takes one answer at a time, though a seat may need
     several signatures. In both cases the rules, which have been asked, let the person sign.
     """
-    purpose = seats.purpose(services(), seat_id=seat_id)
-    values = {"comment": given.comment}
-    if purpose != "metadata":  # there the contract speaks of single versions
-        values |= {"conditions": given.conditions, "versions": json.dumps(versions) if versions else ""}
+    option, values = as_asked(seat_id, **answer)
     try:
-        airflow_api.answer(person, waiting, purposes.words(purpose).answers[given.verdict], values)
+        airflow_api.answer(person, waiting, option, values)
     except airflow_api.AirflowSaysNo as error:
         if error.status == 403 or (error.status == 409 and seats.needed(services(), seat_id=seat_id) > 1):
             return False
         raise
     return True
+
+
+def as_asked(
+    seat_id: str, *, verdict: str, comment: str, conditions: str, versions: dict[str, Any]
+) -> tuple[str, dict[str, str]]:
+    """Return an answer to a seat as Airflow's question for it takes it: the option, and what is filled in with it."""
+    purpose = seats.purpose(services(), seat_id=seat_id)
+    values = {"comment": comment}
+    if purpose != "metadata":  # there the contract speaks of single versions
+        values |= {"conditions": conditions, "versions": json.dumps(versions) if versions else ""}
+    return purposes.words(purpose).answers[verdict], values
 
 
 def _look_again(person: Visitor, seat_id: str) -> None:

@@ -7,7 +7,6 @@ is not there: 404, and never why. Nothing here is kept by a browser or a proxy.
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import suppress
 from datetime import datetime
@@ -20,11 +19,11 @@ from pydantic import AwareDatetime, BaseModel, Field
 
 from dam.errors import DamError, Refused
 from dam.review import annotations as notes
-from dam.review import guests, packages, purposes, record, seats
+from dam.review import guests, packages, record, seats
 from dam.review.annotations import Kind
 from dam_web import inside, pages
 from dam_web.airflow_api import AirflowSaysNo
-from dam_web.api import LOOKS, VerdictName, VersionAnswer, to_start
+from dam_web.api import LOOKS, VerdictName, VersionAnswer, as_asked, to_start
 from dam_web.auth import Asking, Visitor, may, same_site
 from dam_web.deps import services
 from dam_web.media import STATIC
@@ -320,11 +319,9 @@ def _sign(guest: guests.Visitor, given: GuestVerdict, address: str | None, later
 
 def _answer(guest: guests.Visitor, waiting: dict[str, Any], known: dict[str, Any], seat_id: str) -> bool:
     """Answer Airflow's waiting task; return whether it took the answer: it takes one at a time."""
-    versions = json.dumps(known["versions"]) if known["versions"] else ""
-    values = {"comment": known["comment"], "conditions": known["conditions"], "versions": versions}
-    words = purposes.words(seats.purpose(services(), seat_id=seat_id))
+    option, values = as_asked(seat_id, **known)
     try:
-        inside.answer(guest.person, waiting, words.answers[known["verdict"]], values)
+        inside.answer(guest.person, waiting, option, values)
     except AirflowSaysNo as error:
         if error.status == 409 and seats.needed(services(), seat_id=seat_id) > 1:
             return False

@@ -18,6 +18,7 @@ from sqlalchemy import select, update
 import films
 import world
 from dam.catalog.models import AuditEvent, Guest, PackageVersion, Version, utcnow
+from dam.enrich import contracts
 from dam.renditions import render
 from dam.review import annotations, guests, packages, record_check, seats
 from dam.services import Services
@@ -36,12 +37,14 @@ def box():
 
 @pytest.fixture
 def services(services, box, tmp_path):
-    """Services with a mail server, and a workflow whose seat of the legal reviewer is open to externals."""
+    """Services with a mail server, and a workflow whose seats of legal and of metadata are open to externals."""
     include = tmp_path / "include"
     shutil.copytree(PROJECT / "include", include)
     workflow = include / "templates" / "workflow.yaml"
     text = workflow.read_text()
-    workflow.write_text(text.replace("{role: legal_reviewer, ", "{role: legal_reviewer, external: true, "))
+    for role in ("legal_reviewer", "librarian"):
+        text = text.replace(f"{{role: {role}, ", f"{{role: {role}, external: true, ")
+    workflow.write_text(text)
     made = Services(replace(services.settings, include=include, smtp_url=box.url))
     world.limit(made, settle_seconds=0)
     yield made
@@ -425,6 +428,27 @@ def test_the_task_of_a_seat_that_a_guest_takes_back_asks_again(services, package
     guest.post("/verdict", {"verdict": "approve"})
     assert guest.post("/undo").status_code == 200
     assert started[-1] == (f"guest:{EVA}", "seat")
+
+
+def test_airflow_is_answered_by_what_it_asked_of_metadata(services, monkeypatch, started, entered, tmp_path):
+    from dam_web import inside
+
+    batch_id = world.drop(services, "drops/bare", [world.picture(tmp_path, "BARE_ACME_20270301_v01.jpg", xmp={})])
+    world.ingest(services, batch_id)
+    [version_id] = contracts.hand_on(services, batch_id=batch_id).incomplete
+    package_id = packages.freeze(services, batch_id=batch_id, version_ids=[version_id], purpose="metadata")
+    [seat] = packages.seats(services, package_id=package_id)
+    place = {"dag_id": "ingest_batch", "run_id": "r", "task_id": "librarian", "map_index": 0}
+    seats.attach(services, seat_id=seat["seat_id"], hitl=place)
+    answers = []
+    monkeypatch.setattr(inside, "waits", lambda task: True)
+    monkeypatch.setattr(
+        inside, "answer", lambda person, task, *given: answers.append((person, task["task_id"], *given))
+    )
+    guest = entered(package_id=package_id, seat_id=seat["seat_id"])
+    contracts.fill(services, version_id=version_id, values=world.WHOLE, person="libby")
+    assert guest.post("/verdict", {"verdict": "approve", "comment": "All there."}).status_code == 200
+    assert answers == [(f"guest:{EVA}", "librarian", "Done", {"comment": "All there."})]
 
 
 def test_a_guest_takes_back_nobody_elses_signature(services, package, started, entered):
