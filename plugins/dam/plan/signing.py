@@ -8,6 +8,7 @@ from dam import audit
 from dam.catalog.models import Brief
 from dam.errors import Refused
 from dam.plan import briefs
+from dam.review.annotations import name_of
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -93,13 +94,11 @@ def _last(package: Package) -> Decision:
 
 def _said(services: Services, signatures: list[Decision], fixes: list[Any]) -> str:
     """Return what was said against a brief, in one text."""
-    people = services.workflow.people
     said = []
     for decision in signatures:
         own = [answer.get("comment") or "" for answer in decision.versions.values()]
         comments = [comment.strip() for comment in (decision.comment, *own) if comment.strip()]
         if comments:
-            name = people[decision.person].name if decision.person in people else decision.person
-            said.append(f"{name}: {' '.join(comments)}")
+            said.append(f"{name_of(services, decision.person)}: {' '.join(comments)}")
     said += [f"Must be fixed: {fix['body']}" for fix in fixes]
     return "\n".join(said) or "No reason given."
