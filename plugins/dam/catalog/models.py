@@ -274,7 +274,7 @@ class Batch(Base):
     __tablename__ = "batches"
     __table_args__ = (
         UniqueConstraint("location"),
-        CheckConstraint("source IN ('inbox', 'upload', 'cli', 'api')", name="source"),
+        CheckConstraint("source IN ('inbox', 'upload', 'cli', 'api', 'brief')", name="source"),
         CheckConstraint("status IN ('open', 'ingesting', 'waiting', 'done')", name="status"),
     )
 

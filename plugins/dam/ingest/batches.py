@@ -54,7 +54,7 @@ def register(
     of their own (:func:`dam.ingest.drops.set_apart`). A card ``batch.yaml`` may say ``sent_by``, ``supplier``,
     ``campaign`` and ``rights``; it wins.
 
-    :param location: below the inbox. :param source: ``inbox``, ``upload``, ``cli`` or ``api``.
+    :param location: below the inbox. :param source: ``inbox``, ``upload``, ``cli``, ``api`` or ``brief``.
     :param rights: ``{"licence", "holder", "kind", "territories", "channels", "starts_on", "ends_on",
         "model_release", "property_release", "except"}``; ``except`` lists files it does not cover.
     :raises NotFound: nothing lies there that is whole.

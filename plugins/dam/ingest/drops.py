@@ -24,7 +24,6 @@ from dam.catalog.models import Batch, BatchFile, StageClaim, utcnow
 from dam.errors import BadInput, NotFound
 from dam.ingest import bags, checksums, paperwork, released
 from dam.ingest.paperwork import BAG, BEGUN, CARD, MARKER, basename
-from dam.plan.briefs import LOCATION as BRIEFS
 from dam.storage.keys import checked
 
 if TYPE_CHECKING:
@@ -62,9 +61,8 @@ def discover(services: Services) -> list[str]:
             )
         }
         untold = select(Batch.location).where(
-            Batch.source != "cli",
+            Batch.source.not_in(("cli", "brief")),  # whoever made these goes on with them when they were scanned
             ((Batch.status == "open") & Batch.location.startswith(DROPS, autoescape=True)) | released.untaken(),
-            ~Batch.location.startswith(BRIEFS, autoescape=True),  # their own DAG goes on when they were scanned
             ~select(StageClaim.key).where(StageClaim.key == Batch.id, StageClaim.stage != ASKING).exists(),
         )
         return sorted(found | set(session.scalars(untold)))

@@ -49,7 +49,6 @@ from dam.ingest.drops import filed_at
 from dam.ingest.inspection import Inspection
 from dam.ingest.paperwork import basename
 from dam.ingest.scanner import AWAITED, INFECTED, NOT_SCANNED, Scan
-from dam.plan.briefs import LOCATION as BRIEFS
 from dam.taxonomy import naming
 
 if TYPE_CHECKING:
@@ -589,7 +588,7 @@ def _version(file: _File, seen: _Seen, asset: Asset, number: int, filename: str,
         height=told.height,
         seconds=told.seconds,
         pixel_hash=told.pixel_hash,
-        phash=None if file.batch.location.startswith(BRIEFS) else told.phash,  # a brief looks like every other
+        phash=None if file.batch.source == "brief" else told.phash,  # a brief looks like every other
         fingerprints={name: value for name, value in fingerprints.items() if value},
         technical=told.technical | {"colours": told.colours},
         embedded=told.embedded,

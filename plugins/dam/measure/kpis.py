@@ -128,7 +128,7 @@ WITH cost AS (
      WHERE c.starts_on <= CAST(:end AS timestamptz) AND c.ends_on >= CAST(CAST(:start AS timestamptz) AS date)
        AND (v.state IN ('approved', 'live')
             OR EXISTS (SELECT 1 FROM publications p WHERE p.version_id = v.id AND p.probed_at IS NOT NULL))
-       AND v.batch_id NOT IN (SELECT id FROM batches WHERE location LIKE 'briefs/%')
+       AND v.batch_id NOT IN (SELECT id FROM batches WHERE source = 'brief')
      GROUP BY c.id)
 SELECT CASE WHEN count(DISTINCT currency) = 1 THEN sum(budget) / sum(assets) END AS value,
        coalesce(sum(assets), 0) AS rows, min(first_at) AS first, max(last_at) AS last,

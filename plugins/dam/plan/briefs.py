@@ -50,10 +50,10 @@ CODE = re.compile(r"[A-Z0-9]+(-[A-Z0-9]+)*")
 VARIANT = re.compile(r"[A-Z0-9]{1,8}")
 #: What a brief's own document has where a deliverable's file has its PROJECT part.
 DOCUMENT = "BRIEF"
-#: Where the documents of briefs arrive, below the inbox: no drop, so that nobody takes them up as one.
-LOCATION = "briefs/"
+#: Where a batch came from that is a brief's document.
+SOURCE = "brief"
 #: SQL: the batches that are documents of briefs. They are no work of creators, and nothing counts them as such.
-BATCHES = select(Batch.id).where(Batch.location.startswith(LOCATION, autoescape=True))
+BATCHES = select(Batch.id).where(Batch.source == SOURCE)
 KINDS = ("image", "video", "audio", "document", "model")
 #: Fields that the campaign itself is made of; with a fault in one of them there is nothing to draft.
 CAMPAIGNS = frozenset(FORM) - {"goals", "audience", "deliverables"}

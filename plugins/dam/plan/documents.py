@@ -82,7 +82,7 @@ def make(services: Services, *, brief_id: str, run: str | None = None) -> tuple[
     """
     location, slug, drafted_by = _put(services, brief_id)
     batch_id = batches.register(
-        services, location=location, source="api", sent_by=drafted_by, campaign_slug=slug, run=run
+        services, location=location, source=briefs.SOURCE, sent_by=drafted_by, campaign_slug=slug, run=run
     )
     for chunk in batches.plan_chunks(services, batch_id=batch_id):
         gate.ingest_chunk(services, batch_id=batch_id, file_ids=chunk, run=run)
@@ -106,7 +106,7 @@ def _put(services: Services, brief_id: str) -> tuple[str, str, str]:
     with services.session() as session:
         brief = briefs.known(session, brief_id)
         slug = brief.campaign.slug
-        location = f"{briefs.LOCATION}{slug}/{brief_id}"
+        location = f"briefs/{slug}/{brief_id}"  # no drop, so that nobody takes it up as one
         told = (location, slug, brief.drafted_by)
         if session.scalar(select(Batch.id).where(Batch.location == location)) is not None:
             return told

@@ -97,6 +97,10 @@ def upgrade() -> None:
     op.create_unique_constraint(
         op.f("uq_packages_batch_id_purpose_round"), "packages", ["batch_id", "purpose", "round"]
     )
+    op.drop_constraint(op.f("ck_batches_source"), "batches", type_="check")
+    op.create_check_constraint(
+        op.f("ck_batches_source"), "batches", "source IN ('inbox', 'upload', 'cli', 'api', 'brief')"
+    )
     op.execute(DECISION_RULES.format(release="package.purpose <> 'metadata' AND "))
     op.execute(ONE_ROUND.format(same=SAME_PURPOSE))
 
@@ -113,6 +117,9 @@ def downgrade() -> None:
         END $$
         """
     )
+    op.execute("UPDATE batches SET source = 'api' WHERE source = 'brief'")
+    op.drop_constraint(op.f("ck_batches_source"), "batches", type_="check")
+    op.create_check_constraint(op.f("ck_batches_source"), "batches", "source IN ('inbox', 'upload', 'cli', 'api')")
     op.execute(DECISION_RULES.format(release=""))
     op.execute(ONE_ROUND.format(same=""))
     op.drop_constraint(op.f("uq_packages_batch_id_purpose_round"), "packages", type_="unique")
