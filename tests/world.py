@@ -43,6 +43,14 @@ METADATA = {
 }
 
 
+#: What a bare picture lacks, filled in.
+WHOLE = {
+    "title": "Shapes", "description": "Soft shapes.", "alt_text": "Soft shapes, blurred", "creator": "Zoë",
+    "copyright_notice": "© Northlight", "licence": "NORTH-1", "holder": "Northlight", "kind": "owned",
+    "territories": ["*"], "channels": ["*"], "tags": ["subject/coffee"],
+}  # fmt: skip
+
+
 def picture(
     folder: Path, name: str, *, seed: int = 1, size: tuple[int, int] = (1300, 900), xmp: dict[str, Any] | None = None
 ) -> Path:

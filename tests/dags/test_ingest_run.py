@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 import world
@@ -13,18 +10,11 @@ from dam.settings import PROJECT
 
 pytestmark = pytest.mark.slow  # Airflow runs the DAG
 
-RUN = """
-import sys
-from airflow.dag_processing.dagbag import DagBag
+#: Somebody acts in the room before Airflow asks, so that a test waits for nobody.
+ACTING = """
 from dam.enrich import contracts
 from dam.review import packages, seats
 from dam_operators.review import ProofsOperator
-
-WHOLE = {
-    "title": "Shapes", "description": "Soft shapes.", "alt_text": "Soft shapes, blurred", "creator": "Zoë",
-    "copyright_notice": "© Northlight", "licence": "NORTH-1", "holder": "Northlight", "kind": "owned",
-    "territories": ["*"], "channels": ["*"], "tags": ["subject/coffee"],
-}
 
 def fill(services, package_id, seat_id):
     for version_id in packages.versions(services, package_id=package_id):
@@ -34,37 +24,24 @@ def fill(services, package_id, seat_id):
 def expire(services, package_id, seat_id):
     seats.expire(services, seat_id=seat_id)
 
-# somebody acts in the room before Airflow asks, so that a test waits for nobody
 work = ProofsOperator.work
 def acting(self, context):
     [seat_id] = found = work(self, context)
-    globals()[sys.argv[3]](self.services, self.package_id, seat_id)
+    act(self.services, self.package_id, seat_id)
     return found
 ProofsOperator.work = acting
-
-done = DagBag(sys.argv[1]).dags["ingest_batch"].test(run_conf={"key": sys.argv[2]})
-print("RUN", done.state)
-for task in done.get_task_instances():
-    print("TASK", task.task_id, task.state)
 """
+
+
+def acting(what):
+    """Return the Python that lets somebody do something to the open seat."""
+    return f"{ACTING}WHOLE = {world.WHOLE!r}\nact = {what}\n"
 
 
 @pytest.fixture(scope="module")
 def home(airflow):
     """The environment of an Airflow of its own."""
     return airflow(PROJECT / "dags")
-
-
-def run(home, services, batch_id, act):
-    """Run the DAG, in which somebody does what ``act`` names to the open seat; return the states."""
-    env = home | {"DAM_CATALOG_URL": services.settings.catalog_url, "DAM_STORAGE_URL": services.settings.storage_url}
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, str(PROJECT / "dags"), batch_id, act],
-        env=env, capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
-    lines = [line.split() for line in done.stdout.splitlines() if line.startswith(("RUN ", "TASK "))]
-    assert lines, done.stderr[-4000:]
-    return {words[-2]: words[-1] for words in lines}
 
 
 @pytest.fixture
@@ -83,9 +60,9 @@ def frozen(services, batch_id):
         return [(row.purpose, [entry.version.asset.name for entry in row.entries]) for row in rows]
 
 
-def test_what_was_filled_in_follows_as_a_package_of_its_own(services, home, batch_id):
-    states = run(home, services, batch_id, "fill")
-    assert states["RUN"] == "success", states
+def test_what_was_filled_in_follows_as_a_package_of_its_own(services, play, batch_id):
+    states = play("ingest_batch", {"key": batch_id}, before=acting("fill"))
+    assert states["run"] == "success", states
     assert (states["librarian"], states["completed"], states["close"]) == ("skipped", "success", "success")
     assert states["package_complete"] == states["package_completed"] == "success"
     found = frozen(services, batch_id)
@@ -96,9 +73,9 @@ def test_what_was_filled_in_follows_as_a_package_of_its_own(services, home, batc
         assert {version.state for version in session.query(Version)} == {"in_review"}
 
 
-def test_what_nobody_signed_for_is_left_where_it_is(services, home, batch_id):
-    states = run(home, services, batch_id, "expire")
-    assert states["RUN"] == "success", states
+def test_what_nobody_signed_for_is_left_where_it_is(services, play, batch_id):
+    states = play("ingest_batch", {"key": batch_id}, before=acting("expire"))
+    assert states["run"] == "success", states
     assert (states["completed"], states["freeze_completed"], states["close"]) == ("success", "skipped", "success")
     assert sorted(frozen(services, batch_id)) == [("metadata", ["BARE_ACME"]), ("release", ["FULL_ACME"])]
     with services.session() as session:

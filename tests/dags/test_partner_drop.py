@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,15 +21,6 @@ from dam.storage.folder import FolderStore
 
 pytestmark = pytest.mark.slow  # Airflow runs the DAG
 
-RUN = """
-import sys
-from airflow.dag_processing.dagbag import DagBag
-done = DagBag(sys.argv[1]).dags["partner_drop"].test(run_conf={"key": sys.argv[2]})
-print("RUN", done.state)
-for task in done.get_task_instances():
-    print("TASK", task.task_id, task.state)
-"""
-
 
 @pytest.fixture(scope="module")
 def home(airflow: Callable[[Path], dict[str, str]]) -> dict[str, str]:
@@ -48,30 +37,6 @@ def site(services: Services, tmp_path: Path) -> Iterator[Services]:
         made = Services(replace(services.settings, origin_url=origin.url, cms_url=origin.url, cms_token="t0p"))
         yield made
         made.engine.dispose()
-
-
-@pytest.fixture
-def run(home: dict[str, str], site: Services) -> Callable[[str], dict[str, str]]:
-    """Returns a function that runs the workflow for a batch and returns the state of the run and of each task."""
-    told = site.settings
-    env = home | {
-        "DAM_CATALOG_URL": told.catalog_url,
-        "DAM_STORAGE_URL": told.storage_url,
-        "DAM_ORIGIN_URL": told.origin_url,
-        "DAM_CMS_URL": told.cms_url,
-        "DAM_CMS_TOKEN": told.cms_token,
-    }
-
-    def work(batch_id: str) -> dict[str, str]:
-        done = subprocess.run(
-            [sys.executable, "-c", RUN, str(PROJECT / "dags"), batch_id],
-            env=env, capture_output=True, text=True, timeout=600,
-        )  # fmt: skip
-        lines = [line.split() for line in done.stdout.splitlines() if line.startswith(("RUN ", "TASK "))]
-        assert lines, done.stderr[-4000:]
-        return {words[-2]: words[-1] for words in lines}
-
-    return work
 
 
 def sign_when_frozen(services: Services, batch_id: str, verdict: str) -> threading.Thread:
@@ -94,14 +59,14 @@ def sign_when_frozen(services: Services, batch_id: str, verdict: str) -> threadi
 
 
 @pytest.mark.parametrize(("verdict", "published"), [("approve", [("cms", "live")]), ("reject", [])])
-def test_one_signature_decides_and_either_answer_ends_well(site, run, tmp_path, verdict, published):
+def test_one_signature_decides_and_either_answer_ends_well(site, play, tmp_path, verdict, published):
     rights = {"licence": "P-1", "holder": "Partner", "kind": "owned", "territories": ["*"], "channels": ["*"]}
     picture = world.picture(tmp_path, "CUP_ACME_20270301_v01.jpg")
     batch_id = world.drop(site, "drops/partners/spring", [picture], rights=rights)
     signing = sign_when_frozen(site, batch_id, verdict)
-    states = run(batch_id)
+    states = play("partner_drop", {"key": batch_id}, on=site)
     signing.join()
-    assert states["RUN"] == "success", states
+    assert states["run"] == "success", states
     assert states["verdict_complete"] == "success"
     assert states["freeze_completed"] == "skipped"  # the librarian had nothing to do
     with site.session() as session:

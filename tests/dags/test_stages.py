@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import threading
 import time
 
@@ -29,15 +26,6 @@ groups.workflow = lambda: known.model_copy(update={"seats": rules})
 with DAG(dag_id="staged", params=stage.KEY_PARAMS, **stage.dag_settings("review")):
     sign_off = groups.ReviewRound(ClaimOperator(task_id="claim").output)
 """
-RUN = """
-import sys, json
-from airflow.dag_processing.dagbag import DagBag
-done = DagBag(sys.argv[1]).dags["staged"].test(run_conf={"key": sys.argv[2]})
-print(json.dumps({"run": str(done.state)} | {
-    (f"{task.task_id}/{task.map_index}" if task.map_index >= 0 else task.task_id): str(task.state)
-    for task in done.get_task_instances()
-}))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -60,17 +48,6 @@ def staged(services, tmp_path):
     return package_id, first, second
 
 
-def run(home, services, package_id):
-    env = home | {"DAM_CATALOG_URL": services.settings.catalog_url, "DAM_STORAGE_URL": services.settings.storage_url}
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, home["AIRFLOW__CORE__DAGS_FOLDER"], package_id],
-        env=env, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    lines = [line for line in done.stdout.splitlines() if line.startswith('{"run"')]
-    assert lines, done.stderr[-4000:]
-    return json.loads(lines[-1])
-
-
 def sign_when_open(services, seat_id, person):
     """Let somebody sign as soon as the seat opens; Airflow then asks nobody."""
 
@@ -86,11 +63,11 @@ def sign_when_open(services, seat_id, person):
     return thread
 
 
-def test_the_second_stage_opens_when_the_first_has_closed(home, services, staged):
+def test_the_second_stage_opens_when_the_first_has_closed(play, services, staged):
     package_id, first, second = staged
     seats.decide(services, seat_id=first, person="bea", verdict="approve")
     signing = sign_when_open(services, second, "lena")
-    states = run(home, services, package_id)
+    states = play("staged", {"key": package_id})
     signing.join()
     assert states["run"] == "success", states
     assert (states["seat/0"], states["stage_2"], states["verdict"]) == ("skipped", "success", "success")
@@ -98,22 +75,22 @@ def test_the_second_stage_opens_when_the_first_has_closed(home, services, staged
     assert packages.verdict(services, package_id=package_id)["status"] == "approved"
 
 
-def test_a_veto_in_the_first_stage_passes_the_second_over(home, services, staged):
+def test_a_veto_in_the_first_stage_passes_the_second_over(play, services, staged):
     package_id, first, _ = staged
     seats.decide(services, seat_id=first, person="bea", verdict="reject", comment="Off brand.")
-    states = run(home, services, package_id)
+    states = play("staged", {"key": package_id})
     assert states["run"] == "success", states
     assert (states["stage_2"], states["verdict"], states["next_round"]) == ("skipped", "success", "skipped")
     assert packages.verdict(services, package_id=package_id)["status"] == "rejected"
 
 
-def test_a_stage_whose_seat_is_not_needed_is_skipped_and_the_verdict_drawn(home, services, staged):
+def test_a_stage_whose_seat_is_not_needed_is_skipped_and_the_verdict_drawn(play, services, staged):
     package_id, first, second = staged
     with services.session() as session:
         later = session.get_one(Seat, second)
         later.status, later.reason = "not_needed", "No version of the package shows people."
     seats.decide(services, seat_id=first, person="bea", verdict="approve")
-    states = run(home, services, package_id)
+    states = play("staged", {"key": package_id})
     assert states["run"] == "success", states
     assert (states["verdict"], states["next_round"], states["freed"]) == ("success", "skipped", "skipped")
     assert packages.verdict(services, package_id=package_id)["status"] == "approved"

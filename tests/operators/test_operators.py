@@ -1300,12 +1300,6 @@ def test_bad_input_fails_at_once_and_plainly(run):
 class TestCompleting:
     """What a batch lacks is asked for by a seat, and handed on by the task after it."""
 
-    WHOLE = {  # noqa: RUF012
-        "title": "Shapes", "description": "Soft shapes.", "alt_text": "Soft shapes, blurred", "creator": "Zoë",
-        "copyright_notice": "© Northlight", "licence": "NORTH-1", "holder": "Northlight", "kind": "owned",
-        "territories": ["*"], "channels": ["*"], "tags": ["subject/coffee"],
-    }  # fmt: skip
-
     @pytest.fixture
     def asked(self, monkeypatch):
         from airflow.providers.standard.operators import hitl
@@ -1388,7 +1382,7 @@ class TestCompleting:
             operator.execute_complete(run(), self.answer("Done"))
         assert self.completed(run, package_id)["completed"] == []
         [version_id] = packages.versions(services, package_id=package_id)
-        contracts.fill(services, version_id=version_id, values=self.WHOLE, person="libby")
+        contracts.fill(services, version_id=version_id, values=world.WHOLE, person="libby")
         assert operator.execute_complete(run(), self.answer("Done")) == "approve"
         told = self.completed(run, package_id)
         assert (told["completed"], told["next_package"]) == ([version_id], "")
@@ -1409,7 +1403,7 @@ class TestCompleting:
         path = world.picture(tmp_path, "BARE_ACME_20270301_v01.jpg", xmp={})
         package_id, seat_id = self.freeze(run, services, tmp_path, [path])
         [version_id] = packages.versions(services, package_id=package_id)
-        contracts.fill(services, version_id=version_id, values=self.WHOLE, person="libby")
+        contracts.fill(services, version_id=version_id, values=world.WHOLE, person="libby")
         seats.decide(services, seat_id=seat_id, person="libby", verdict="approve")
         told = VerdictOperator(task_id="verdict", package_id=package_id).execute(run())
         [release] = told["next_package"]

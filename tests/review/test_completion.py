@@ -25,12 +25,6 @@ from dam.enrich import contracts
 from dam.errors import BadInput, Refused
 from dam.review import completion, manifest, packages, queries, record, seats
 
-WHOLE = {
-    "title": "Shapes", "description": "Soft shapes.", "alt_text": "Soft shapes, blurred", "creator": "Zoë",
-    "copyright_notice": "© Northlight", "licence": "NORTH-1", "holder": "Northlight", "kind": "owned",
-    "territories": ["*"], "channels": ["*"], "tags": ["subject/coffee"],
-}  # fmt: skip
-
 
 @pytest.fixture
 def batch(services, tmp_path):
@@ -69,7 +63,7 @@ def seat_id(services, package_id):
 
 
 def fill(services, version_id, person="libby", **values):
-    contracts.fill(services, version_id=version_id, values=values or WHOLE, person=person)
+    contracts.fill(services, version_id=version_id, values=values or world.WHOLE, person=person)
 
 
 def decide(services, seat_id, verdict, person="libby", **more):
@@ -137,7 +131,7 @@ def test_filled_in_and_done(services, batch, lacking, package_id, seat_id):
         assert (result.complete, result.version_id) == (True, lacking["ALSO_ACME"])
         assert said["contract"] == result.suite
         assert said["contract"].startswith("ingest/")
-        assert set(WHOLE) <= set(said["filled"])
+        assert set(world.WHOLE) <= set(said["filled"])
         entry = manifest.of(session, [lacking["ALSO_ACME"]])[lacking["ALSO_ACME"]]
         kept = {part: entry[part] for part in ("metadata", "tags", "rights")}
         assert said["metadata_sha256"] == manifest.sha256(kept)

@@ -14,11 +14,6 @@ from web.test_deciding import airflow  # noqa: F401 - a fixture
 from web.test_room import AXE, address, enter, shot  # noqa: F401 - two are fixtures
 
 pytestmark = pytest.mark.slow  # Airflow's auth manager takes its time to start
-WHOLE = {
-    "title": "Shapes", "description": "Soft shapes.", "alt_text": "Soft shapes, blurred", "creator": "Zoë",
-    "copyright_notice": "© Northlight", "licence": "NORTH-1", "holder": "Northlight", "kind": "owned",
-    "territories": ["*"], "channels": ["*"], "tags": ["subject/coffee"],
-}  # fmt: skip
 
 
 @pytest.fixture
@@ -67,7 +62,7 @@ def signatures(services, package_id):
 
 def fill(services, versions):
     for version_id in versions.values():
-        contracts.fill(services, version_id=version_id, values=WHOLE, person="libby")
+        contracts.fill(services, version_id=version_id, values=world.WHOLE, person="libby")
 
 
 # ---------------------------------------------------------------------------------------------- routes
@@ -108,7 +103,7 @@ def test_changes_are_not_asked_for_here(site, airflow, seat_id):  # noqa: F811
 
 
 def test_a_deputy_may_fill_in_and_sign_and_nobody_else(site, services, asked, batch_id, versions, package_id):
-    rows = dict.fromkeys(versions.values(), WHOLE)
+    rows = dict.fromkeys(versions.values(), world.WHOLE)
     path = f"/api/batches/{batch_id}/metadata"
     assert site("dario").post(path, json={"rows": rows}).status_code == 403
     assert "<textarea" not in site("dario").get(f"/librarian/{batch_id}").text
